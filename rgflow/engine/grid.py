@@ -1,0 +1,132 @@
+"""Points, runs and groups: which runs a sweep consists of and which of them share one compiled program."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import ml_collections
+
+from rgflow.engine.keys import point_id
+from rgflow.protocol import Experiment, Point
+
+FREE_SECTIONS = ("engine", "sweep")
+"""Sections of a config that may change between two starts on one workdir; so may every key called ``seeds``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run: a point's values and a seed number."""
+
+    values: Mapping[str, Any]
+    seed: int
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What makes two runs the same run: (point id, seed)."""
+        return point_id(self.values), self.seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs that share shapes and schedule, hence one compilation; ``name`` names its files."""
+
+    name: str
+    runs: tuple[Run, ...]
+    run_batch: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain data for run.json."""
+        runs = [{"values": dict(run.values), "seed": run.seed} for run in self.runs]
+        return {"name": self.name, "run_batch": self.run_batch, "runs": runs}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "Group":
+        """Reads what :meth:`to_json` wrote."""
+        runs = tuple(Run(run["values"], run["seed"]) for run in data["runs"])
+        return Group(data["name"], runs, data["run_batch"])
+
+
+def point_config(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """Returns a copy of ``config`` with the values of one point set."""
+    copy = config.copy_and_resolve_references()
+    for name, value in values.items():
+        section, leaf = copy, name
+        while "." in leaf:
+            head, leaf = leaf.split(".", 1)
+            section = section[head]
+        section[leaf] = value
+    return copy
+
+
+def experiments(
+    make: Callable[[ml_collections.ConfigDict], Experiment], config: ml_collections.ConfigDict
+) -> Callable[[Run], Experiment]:
+    """Returns a function from a run to its experiment, which ``make`` makes once per point."""
+    made: dict[int, Experiment] = {}
+
+    def experiment_of(run: Run) -> Experiment:
+        point = run.identity[0]
+        if point not in made:
+            made[point] = make(point_config(config, run.values))
+        return made[point]
+
+    return experiment_of
+
+
+def expand(points: Iterable[Point]) -> list[Run]:
+    """Returns every run of the points, in order, without repetition."""
+    runs = {run.identity: run for point in points for run in (Run(point.values, s) for s in range(point.seeds))}
+    return list(runs.values())
+
+
+def missing_runs(wanted: Sequence[Run], groups: Sequence[Group]) -> list[Run]:
+    """Returns the wanted runs that no group holds yet."""
+    held = {run.identity for group in groups for run in group.runs}
+    return [run for run in wanted if run.identity not in held]
+
+
+def group_runs(
+    runs: Sequence[Run],
+    experiment_of: Callable[[Run], Experiment],
+    run_batch_of: Callable[[int], int],
+    first: int = 0,
+) -> list[Group]:
+    """Groups runs by (static, schedule); groups are numbered from ``first`` in order of appearance."""
+    members: dict[Any, list[Run]] = {}
+    for run in runs:
+        experiment = experiment_of(run)
+        members.setdefault((experiment.static, experiment.schedule), []).append(run)
+    return [
+        Group(f"group_{first + k:03d}", tuple(runs_of_group), run_batch_of(len(runs_of_group)))
+        for k, runs_of_group in enumerate(members.values())
+    ]
+
+
+def science_fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns the flat fields that decide the numbers: all but ``engine``, ``sweep`` and keys called ``seeds``."""
+    flat: dict[str, Any] = {}
+
+    def walk(section: Mapping[str, Any], prefix: str) -> None:
+        for name, value in section.items():
+            if isinstance(value, Mapping):
+                walk(value, f"{prefix}{name}.")
+            elif name != "seeds":
+                flat[prefix + name] = value
+
+    walk(json.loads(config.to_json()), "")
+    return {name: value for name, value in flat.items() if name.split(".")[0] not in FREE_SECTIONS}
+
+
+def config_digest(config: ml_collections.ConfigDict) -> str:
+    """Returns eight hexadecimal digits that change when any science field changes."""
+    return hashlib.sha256(json.dumps(science_fields(config), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns one ``name: old -> new`` per science field that differs."""
+    absent = "(absent)"
+    names = sorted(set(old) | set(new))
+    pairs = [(name, old.get(name, absent), new.get(name, absent)) for name in names]
+    return [f"{name}: {a} -> {b}" for name, a, b in pairs if a != b]

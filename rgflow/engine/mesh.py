@@ -1,0 +1,56 @@
+"""Devices: the run axis is sharded over a one-dimensional mesh called ``run``; no run ever talks to another."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+RUN_AXIS = "run"
+CPU_RUN_BATCH = 2
+
+
+def platform() -> str:
+    """Returns the platform of the default devices: cpu, gpu or tpu."""
+    return jax.devices()[0].platform
+
+
+def choose_run_batch(platform: str, runs: int, devices: int, requested: int = 0) -> int:
+    """Returns how many runs one device steps together; 0 asks for the rule.
+
+    The rule is deterministic (never timed at run time): an accelerator steps all its runs at once; a CPU core steps
+    at most two, since the activations of more runs leave its cache and each run then costs more.
+
+    Example:
+        >>> choose_run_batch("cpu", runs=16, devices=2), choose_run_batch("gpu", runs=16, devices=2)
+        (2, 8)
+    """
+    per_device = -(-runs // devices)
+    if requested > 0:
+        return min(requested, per_device)
+    return min(CPU_RUN_BATCH, per_device) if platform == "cpu" else per_device
+
+
+def run_mesh(runs: int, run_batch: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Returns a mesh over as many of the devices (default: all) as there are batches of runs to fill them."""
+    devices = jax.devices() if devices is None else devices
+    useful = min(len(devices), -(-runs // run_batch))
+    # Mesh and not jax.make_mesh: its axes are automatic, so library code needs no sharding annotations.
+    return Mesh(np.array(devices[:useful]), (RUN_AXIS,))
+
+
+def padded_runs(runs: int, run_batch: int, mesh: Mesh) -> int:
+    """Returns the rows of the run axis: ``runs`` rounded up to whole batches on every device."""
+    unit = run_batch * mesh.size
+    return -(-runs // unit) * unit
+
+
+def over_runs(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of arrays whose leading axis is the run axis."""
+    return NamedSharding(mesh, PartitionSpec(RUN_AXIS))
+
+
+def pad_rows(array: np.ndarray, rows: int) -> np.ndarray:
+    """Pads the leading axis to ``rows`` with clones of the first row; the clones' results are dropped."""
+    missing = rows - array.shape[0]
+    return np.concatenate([array, np.repeat(array[:1], missing, axis=0)]) if missing > 0 else array[:rows]

@@ -1,0 +1,115 @@
+"""Files of a workdir: one record file per recorded step and group, merged into one labelled results.nc."""
+
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from rgflow.engine import health
+from rgflow.engine.grid import Group, Run
+from rgflow.protocol import Experiment
+
+DIED_AT = "died_at"
+
+
+def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
+    """Writes through a temporary name in the same folder, then renames: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    write(temporary)
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: pathlib.Path, data: Any) -> None:
+    """Writes ``data`` as indented JSON, atomically."""
+    write_atomically(path, lambda p: p.write_text(json.dumps(data, indent=2) + "\n"))
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Reads what :func:`write_json` wrote."""
+    return json.loads(path.read_text())
+
+
+def record_path(workdir: pathlib.Path, group: str, step: int) -> pathlib.Path:
+    """Returns where the record of ``group`` at ``step`` lies."""
+    return workdir / "chunks" / f"{group}-{step:09d}.npz"
+
+
+def write_record(path: pathlib.Path, record: Mapping[str, np.ndarray]) -> None:
+    """Writes one record (arrays with leading axis run) as an uncompressed npz, atomically."""
+
+    def write(temporary: pathlib.Path) -> None:
+        with open(temporary, "wb") as file:
+            np.savez(file, **record)
+
+    write_atomically(path, write)
+
+
+def read_record(path: pathlib.Path) -> dict[str, np.ndarray] | None:
+    """Returns the arrays of a record file, or None when it is absent or damaged (npz members carry checksums)."""
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def first_missing(workdir: pathlib.Path, group: str, schedule: Sequence[int]) -> int | None:
+    """Returns the first scheduled step whose record is absent or damaged, or None when all are there."""
+    return next((s for s in schedule if read_record(record_path(workdir, group, s)) is None), None)
+
+
+def _group_dataset(
+    workdir: pathlib.Path, group: Group, experiments: Sequence[Experiment], names: Sequence[str]
+) -> xr.Dataset | None:
+    """Stacks a group's records into a dataset with dims (run, step, ...); None when there is no record yet."""
+    schedule, dims = experiments[0].schedule, experiments[0].dims
+    found = [(s, r) for s in schedule if (r := read_record(record_path(workdir, group.name, s))) is not None]
+    if not found:
+        return None
+    steps, records = [s for s, _ in found], [r for _, r in found]
+    variables: dict[str, Any] = {DIED_AT: ("run", records[-1][DIED_AT])}
+    for name in (n for n in records[0] if n != DIED_AT):
+        variables[name] = (("run", "step", *dims.get(name, ())), np.stack([r[name] for r in records], axis=1))
+    for name in experiments[0].reference:
+        variables[name] = ("run", np.array([e.reference[name] for e in experiments], np.float64))
+    coords: dict[str, Any] = {"step": steps, **{k: list(v) for k, v in experiments[0].coords.items()}}
+    coords["seed"] = ("run", [run.seed for run in group.runs])
+    for name in names:
+        coords[name] = ("run", [run.values.get(name, np.nan) for run in group.runs])
+    dataset = xr.Dataset(variables, coords)
+    ranges = {d: np.arange(n) for d, n in dataset.sizes.items() if d not in dataset.coords and d != "run"}
+    return dataset.assign_coords(ranges)
+
+
+def merge(
+    workdir: pathlib.Path,
+    groups: Sequence[Group],
+    experiment_of: Callable[[Run], Experiment],
+    attributes: Mapping[str, str],
+) -> xr.Dataset:
+    """Returns every record of the workdir as one dataset with dims (run, step, ...); gaps between groups are NaN.
+
+    Coordinates of a run: ``seed`` and every value that some point of the sweep sets.
+    """
+    names = sorted({name for group in groups for run in group.runs for name in run.values})
+    parts = [_group_dataset(workdir, g, [experiment_of(r) for r in g.runs], names) for g in groups]
+    present = [part for part in parts if part is not None]
+    if not present:
+        raise FileNotFoundError(f"{workdir} holds no records yet: run the sweep until its first record")
+    names_of_all = set().union(*(part.data_vars for part in present))
+    fill = {name: health.NEVER if name == DIED_AT else np.nan for name in names_of_all}
+    how = {"join": "outer", "data_vars": "all", "coords": "minimal", "compat": "override"}
+    return xr.concat(present, dim="run", fill_value=fill, **how).assign_attrs(attributes)
+
+
+def write_results(path: pathlib.Path, dataset: xr.Dataset) -> None:
+    """Writes results.nc (netCDF4 through h5netcdf), atomically."""
+    write_atomically(path, lambda p: dataset.to_netcdf(p, engine="h5netcdf"))

@@ -1,0 +1,88 @@
+"""What an experiment is, written for ONE run; the engine adds the run axis (points x seeds).
+
+An experiment is made by ``make(config) -> Experiment``. Nothing here is jitted and nothing knows physics.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Literal
+
+from rgflow.types import Hypers, Info, Key, Record, State
+
+
+class Stream(enum.IntEnum):
+    """Named random streams; fold one into a key before drawing, so that no draw is shared between purposes."""
+
+    INIT = 0
+    DATA = 1
+    NOISE = 2
+    PROBE = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One point of a sweep: the configuration values it sets and how many seeds it wants."""
+
+    values: Mapping[str, Any]
+    seeds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """The answer to one published claim.
+
+    ``status`` is ``undecided`` when the interval is wider than the question or a control failed, and ``not_run``
+    when the sweep lacks the runs the claim needs. ``measured``, ``low`` and ``high`` are the effect size and its 95 %
+    interval over runs; ``expected`` says in words what would support the claim; ``controls`` maps the name of each
+    control to its value, its requirement and whether it passed.
+    """
+
+    claim: str
+    statement: str
+    status: Literal["supported", "contradicted", "undecided", "not_run"]
+    measured: float | None
+    low: float | None
+    high: float | None
+    expected: str
+    n_runs: int
+    n_dead: int
+    controls: Mapping[str, Mapping[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One run as pure functions, plus what the engine needs to know about it.
+
+    * ``static``: whatever changes shapes or the program; one compilation per distinct value.
+    * ``hypers``: per-run traced scalars and small arrays.
+    * ``init(key, hypers) -> State``; ``step(key, state, hypers) -> (State, Info)``;
+      ``probe(key, state, hypers) -> Record``. Keys are already folded from (root seed, point, seed, step); fold a
+      :class:`Stream` into them before drawing. The probe sees the same key at every record.
+    * ``schedule``: increasing steps at which records are taken; starts at 0, ends at the last step.
+    * ``dims``: for each record its dimension names; ``coords``: labels of those dimensions.
+    * ``reference``: numbers known before the run, stored beside the records as per-run variables.
+    * ``verdict(dataset, config) -> list[Verdict]``: on the host, from the labelled dataset alone.
+    """
+
+    static: Hashable
+    hypers: Hypers
+    init: Callable[[Key, Hypers], State]
+    step: Callable[[Key, State, Hypers], tuple[State, Info]]
+    probe: Callable[[Key, State, Hypers], Record]
+    verdict: Callable[[Any, Any], list[Verdict]]
+    schedule: tuple[int, ...]
+    dims: Mapping[str, tuple[str, ...]]
+    coords: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    reference: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def log_spaced_schedule(steps: int, records: int) -> tuple[int, ...]:
+    """Returns 0, at most ``records`` steps spread evenly in the logarithm, and the last step.
+
+    Example:
+        >>> log_spaced_schedule(100, 3)
+        (0, 1, 10, 100)
+    """
+    spaced = {round(steps ** (k / max(records - 1, 1))) for k in range(records)} if steps > 0 else set()
+    return tuple(sorted({0, steps} | {s for s in spaced if 0 < s <= steps}))

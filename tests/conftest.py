@@ -1,0 +1,30 @@
+"""Test session set-up: CPU, simulated devices, a pool that cannot deadlock, one compilation cache, strict JAX."""
+
+import os
+import pathlib
+
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "rgflow" / "jax-tests"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see launch/__init__.py
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
+os.environ.setdefault("PJRT_NPROC", "16")
+os.environ.setdefault("NPROC", "16")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+# Shapes and dtypes of every public signature are checked in the tests and cost users nothing.
+from jaxtyping import install_import_hook
+
+install_import_hook("rgflow", "beartype.beartype")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "warn")
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    """A typed key for tests that need any."""
+    return jax.random.key(20260101)

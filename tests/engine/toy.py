@@ -1,0 +1,105 @@
+"""A small experiment with known answers that uses every part of the protocol: data, noise, probes with SVD, death."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from rgflow.engine import grid, loop, progress
+from rgflow.protocol import Experiment, Point, Stream, Verdict
+
+TRACES = {"step": 0}
+"""How often ``step`` was traced since a test reset it."""
+
+
+@flax.struct.dataclass
+class ToyState:
+    """A random matrix walk and the number of steps it took."""
+
+    matrix: jax.Array
+    steps: jax.Array
+
+
+def config(**values) -> ml_collections.ConfigDict:
+    base = {
+        "experiment": "toy", "root_seed": 0, "size": 6, "steps": 12, "scale": 1.0, "fatal_step": -1,
+        "engine": {"run_batch": 0, "chunk_steps": 5, "checkpoint_seconds": 0.0, "cpu_devices": 0},
+    }  # fmt: skip
+    return ml_collections.ConfigDict({**base, **values})
+
+
+def make(config: ml_collections.ConfigDict) -> Experiment:
+    size = config.size
+
+    def init(key, hypers):
+        return ToyState(jax.random.normal(key, (3 * size, size)) * hypers["scale"], jnp.zeros((), jnp.int32))
+
+    def step(key, state, hypers):
+        TRACES["step"] += 1
+        noise = jax.random.normal(jax.random.fold_in(key, Stream.NOISE), state.matrix.shape)
+        matrix = jnp.tanh(state.matrix @ jnp.eye(size) + 0.1 * hypers["scale"] * noise)
+        loss = jnp.mean(matrix**2) / jnp.where(state.steps == hypers["fatal_step"], 0.0, 1.0)
+        matrix = jnp.where(state.steps == hypers["fatal_step"], jnp.nan, matrix)
+        return ToyState(matrix, state.steps + 1), {"train_loss": loss}
+
+    def probe(key, state, hypers):
+        held_out = jax.random.normal(jax.random.fold_in(key, Stream.DATA), (size,))
+        values = jnp.linalg.svd(state.matrix, compute_uv=False)
+        return {"singular_value": values, "steps_taken": state.steps, "projection": jnp.sum(state.matrix @ held_out)}
+
+    def verdict(dataset, config):
+        value = float(dataset["projection"].isel(step=-1).mean())
+        return [Verdict("toy", "a claim", "undecided", value, None, None, "nothing", dataset.sizes["run"], 0, {})]
+
+    return Experiment(
+        static=("toy", size),
+        hypers={"scale": np.float32(config.scale), "fatal_step": np.int32(config.fatal_step)},
+        init=init,
+        step=step,
+        probe=probe,
+        verdict=verdict,
+        schedule=(0, 1, 4, config.steps),
+        dims={"singular_value": ("index",)},
+        coords={"index": list(range(size))},
+        reference={"limit": float(config.scale) ** 2},
+    )
+
+
+def points(scales=(0.5, 1.0, 2.0), seeds=3) -> list[Point]:
+    return [Point({"scale": scale}, seeds) for scale in scales]
+
+
+def sweep(workdir, config, points, run_batch=2, stop=None, groups=None, devices=None) -> list[grid.Group]:
+    """Runs a toy sweep in-process and returns its groups."""
+    experiment_of = grid.experiments(make, config)
+    groups = list(groups or [])
+    missing = grid.missing_runs(grid.expand(points), groups)
+    groups += grid.group_runs(missing, experiment_of, lambda runs: run_batch, len(groups))
+    workdir.mkdir(exist_ok=True)
+    log = progress.EventLog(workdir / "events.jsonl")
+    for group in groups:
+        if not loop.finished(group, workdir, experiment_of(group.runs[0]).schedule):
+            prepared = loop.prepare(group, experiment_of, config.root_seed, devices)
+            bar = progress.Progress(prepared.cost)
+            loop.run_group(prepared, workdir, config.engine, {"digest": "toy"}, bar, log, stop or NeverStop())
+    return groups
+
+
+class NeverStop(loop.StopRequest):
+    """A stop request that never comes."""
+
+    def __init__(self):
+        self.name = ""
+
+
+class StopAfter(loop.StopRequest):
+    """A stop request that comes when it was looked at a number of times."""
+
+    def __init__(self, looks: int):
+        self.looks = looks
+
+    @property
+    def name(self) -> str:
+        self.looks -= 1
+        return "SIGTERM" if self.looks < 0 else ""
