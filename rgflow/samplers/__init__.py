@@ -1,0 +1,1 @@
+"""Where data come from: Markov chains, Ising configurations and lattice fields."""

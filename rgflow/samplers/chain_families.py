@@ -1,0 +1,176 @@
+r"""Transition matrices of the chain families, each from its own parameter or from a correlation length.
+
+Every builder returns (transition, stationary) in float64; :func:`rgflow.samplers.markov.make_chain` is the
+documented way in. Eigenvalue moduli follow $|\lambda_2| = e^{-1/\xi}$ with $\xi$ in tokens.
+"""
+
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Complex, Float
+from scipy.optimize import brentq
+
+ROUNDING = 1e-12
+"""Float64 noise floor: moduli closer than this to 0 or 1 count as 0 or 1."""
+
+SMALLEST_GAP = 1e-9
+"""Below this spectral gap the stationary distribution cannot be solved for to ``ROUNDING``."""
+
+Scalar = float | int
+Spectrum = Sequence[Scalar] | np.ndarray
+Built = tuple[Float[np.ndarray, "V V"], Float[np.ndarray, " V"]]
+
+
+def sorted_eigenvalues(transition: Float[np.ndarray, "V V"]) -> Complex[np.ndarray, " V"]:
+    """Return all eigenvalues by descending modulus, then real, then imaginary part. Ref: standard."""
+    values = np.linalg.eigvals(transition).astype(np.complex128)
+    # Rounded moduli keep conjugate pairs and degenerate groups together.
+    return values[np.lexsort((-values.imag, -values.real, -np.round(np.abs(values), 12)))]
+
+
+def number_within(name: str, value: Any, low: Scalar, high: Scalar, ends: str, unit: str = "") -> float:
+    """Return a host number inside the interval with ``ends`` like ``"[)"``; raise ValueError outside."""
+    number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    above = number >= low if ends[0] == "[" else number > low
+    below = number <= high if ends[1] == "]" else number < high
+    if not (above and below):
+        interval = f"{ends[0]}{low:.6g}, {high:.6g}{ends[1]}"
+        raise ValueError(f"{name} = {value}: must be a number in {interval}{unit}")
+    return number
+
+
+def _dirichlet_lazy(
+    num_states: int,
+    alpha: Scalar | None = None,
+    correlation_length: float | None = None,
+    concentration: Scalar = 1.0,
+    seed: Any = 0,
+) -> Built:
+    concentration = number_within("concentration", concentration, 0, math.inf, "()")
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed = {seed!r}: must be a non-negative integer")
+    weights = np.full(num_states, concentration)
+    rows = np.random.default_rng(int(seed)).dirichlet(weights, size=num_states)
+    spectrum = sorted_eigenvalues(rows)[1:]
+    ergodic = abs(spectrum[0]) < 1 - SMALLEST_GAP
+    stationary = _solve_stationary(rows) if ergodic else np.zeros(num_states)
+    if stationary.min() <= 0:
+        raise ValueError(f"concentration = {concentration}: leaves states unreachable, take a larger one")
+    if correlation_length is not None:
+        alpha = _solve_alpha(spectrum, math.exp(-1 / correlation_length))
+    alpha = number_within("alpha", alpha, -1, 1, "[)")
+    if alpha < 0:
+        return (1 + alpha) * rows - alpha * stationary, stationary
+    return alpha * np.eye(num_states) + (1 - alpha) * rows, stationary
+
+
+def _solve_alpha(spectrum: Complex[np.ndarray, " modes"], modulus: float) -> float:
+    bare = float(abs(spectrum[0]))
+    if modulus < bare:
+        return modulus / bare - 1
+
+    def excess(alpha: float) -> float:
+        return float(np.abs(alpha + (1 - alpha) * spectrum).max()) - modulus
+
+    # A maximum of moduli of affine functions is convex, so above its value at 0 the root is unique.
+    return brentq(excess, 0, 1, xtol=1e-15)  # type: ignore[return-value]
+
+
+def _solve_stationary(transition: Float[np.ndarray, "V V"]) -> Float[np.ndarray, " V"]:
+    # The balance equations are linearly dependent: the last gives way to the sum rule.
+    balance = transition.T - np.eye(len(transition))
+    balance[-1] = 1
+    return np.linalg.solve(balance, np.eye(len(transition))[-1])
+
+
+def _lazy_uniform(
+    num_states: int, eigenvalue: Scalar | None = None, correlation_length: float | None = None
+) -> Built:
+    if correlation_length is not None:
+        eigenvalue = math.exp(-1 / correlation_length)
+    value = number_within("eigenvalue", eigenvalue, -1 / (num_states - 1), 1, "[)")
+    # At the most negative eigenvalue the diagonal is zero up to rounding.
+    return _uniform(np.maximum(value * np.eye(num_states) + (1 - value) / num_states, 0))
+
+
+def _circulant(
+    num_states: int, eigenvalues: Spectrum | None = None, correlation_length: float | None = None
+) -> Built:
+    mode = np.arange(num_states)
+    if correlation_length is not None:
+        # Convex in k on [0, V], hence a non-negative first row for every correlation length.
+        eigenvalues = np.exp(-np.minimum(mode, num_states - mode) / correlation_length)
+    spectrum = np.asarray(eigenvalues)
+    _check_spectrum(spectrum, num_states)
+    row = np.fft.ifft(spectrum).real
+    if row.min() < -ROUNDING:
+        raise ValueError(
+            f"eigenvalues = {spectrum.tolist()}: give the negative probability {row.min():.3g}, "
+            "move the last ones towards 0"
+        )
+    # Clipping only removes rounding; the sum rule is restored so that rows stay normalised.
+    row = np.maximum(row, 0)
+    return _uniform(np.stack([np.roll(row / row.sum(), shift) for shift in mode]))
+
+
+def _check_spectrum(spectrum: np.ndarray, num_states: int) -> None:
+    wrong = None
+    if spectrum.shape != (num_states,) or spectrum.dtype.kind not in "if" or not np.isfinite(spectrum).all():
+        wrong = f"must be {num_states} finite real numbers"
+    elif abs(spectrum[0] - 1) > ROUNDING:
+        wrong = "must start with 1"
+    elif np.abs(spectrum - spectrum[-np.arange(num_states)]).max() > ROUNDING:
+        wrong = "entry k must equal entry V-k"
+    elif np.abs(spectrum[1:]).max() >= 1:
+        wrong = "all but the first must lie inside (-1, 1)"
+    if wrong:
+        raise ValueError(f"eigenvalues = {spectrum.tolist()}: {wrong}")
+
+
+def _ring_walk(num_states: int, hop: Scalar | None = None, correlation_length: float | None = None) -> Built:
+    slowest = 1 - math.cos(2 * math.pi / num_states)
+    fastest = 1 - math.cos(2 * math.pi * (num_states // 2) / num_states)
+    if correlation_length is not None:
+        modulus = math.exp(-1 / correlation_length)
+        # With faster hops the alternating mode becomes the slow one: shorter lengths do not exist.
+        least = (fastest - slowest) / (fastest + slowest)
+        if modulus < least - ROUNDING:
+            raise ValueError(
+                f"correlation_length = {correlation_length}: ring_walk over {num_states} states "
+                f"reaches only {-1 / math.log(least):.6g} tokens and more"
+            )
+        hop = (1 - modulus) / (2 * slowest)
+    rate = number_within("hop", hop, 0, 0.5, "(]")
+    stay = np.eye(num_states)
+    neighbours = np.roll(stay, 1, axis=0) + np.roll(stay, -1, axis=0)
+    return _uniform((1 - 2 * rate) * stay + rate * neighbours)
+
+
+def _block(
+    num_states: int, groups: Any, persistence: Scalar | None = None, correlation_length: float | None = None
+) -> Built:
+    if not isinstance(groups, numbers.Integral) or groups < 2 or num_states % groups:
+        raise ValueError(f"groups = {groups!r}: must be an integer of at least 2 that divides {num_states}")
+    if correlation_length is not None:
+        persistence = math.exp(-1 / correlation_length)
+    stay = number_within("persistence", persistence, 0, 1, "[)")
+    size = num_states // int(groups)
+    within = np.kron(np.eye(int(groups)), np.full((size, size), 1 / size))
+    return _uniform(stay * within + (1 - stay) / num_states)
+
+
+def _uniform(transition: Float[np.ndarray, "V V"]) -> Built:
+    return transition, np.full(len(transition), 1 / len(transition))
+
+
+FAMILIES: dict[str, tuple[Callable[..., Built], str]] = {
+    "dirichlet_lazy": (_dirichlet_lazy, "alpha"),
+    "lazy_uniform": (_lazy_uniform, "eigenvalue"),
+    "circulant": (_circulant, "eigenvalues"),
+    "ring_walk": (_ring_walk, "hop"),
+    "block": (_block, "persistence"),
+}
+"""Builder of each family and the name of its own parameter, the alternative to ``correlation_length``."""

@@ -1,0 +1,189 @@
+r"""Stationary Markov chains with a prescribed correlation length, and token sequences drawn from them.
+
+Chains are built once on the host in float64 (:func:`make_chain`); the two arrays they hold may then be
+traced, so a sweep over correlation lengths shares one compiled program. Keys: HR2026 = arXiv:2606.10324.
+"""
+
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float, Int, Num
+
+from rgflow.samplers.chain_families import FAMILIES, ROUNDING, number_within, sorted_eigenvalues
+from rgflow.types import Key
+
+LARGEST_CORRELATION_LENGTH = 1e6
+"""Tokens; beyond it the spectral gap drowns in float64 rounding."""
+
+
+class MarkovChain(NamedTuple):
+    r"""A stationary chain, $P_{vw} = p(x_{t+1}=w \mid x_t=v)$ and $\pi P = \pi$: a pytree of two arrays.
+
+    The two fields may be traced; the properties read them on the host in float64.
+    """
+
+    transition: Float[Array | np.ndarray, "V V"]
+    stationary: Float[Array | np.ndarray, " V"]
+
+    @property
+    def eigenvalues(self) -> Complex[np.ndarray, " V"]:
+        """All eigenvalues of the transition matrix, by descending modulus, then real, then imaginary part."""
+        return sorted_eigenvalues(np.asarray(self.transition, np.float64))
+
+    @property
+    def correlation_length(self) -> float:
+        r"""Correlation length in tokens, $\xi = -1/\ln|\lambda_2|$: 0 for no memory, inf for no gap."""
+        modulus = float(abs(self.eigenvalues[1]))
+        if modulus < ROUNDING:
+            return 0.0
+        return math.inf if modulus > 1 - ROUNDING else -1 / math.log(modulus)
+
+
+def make_chain(kind: str, num_states: int, **params: Any) -> MarkovChain:
+    r"""Build a chain of one of the families below, in float64, from its own parameter or correlation length.
+
+    Exactly one of the two is given: $|\lambda_2| = e^{-1/\xi}$ for ``correlation_length`` $\xi$ in tokens, at
+    most 1e6. A parameter that is None counts as not given.
+
+    - ``dirichlet_lazy(alpha | correlation_length, concentration=1.0, seed=0)``: rows of R from a Dirichlet
+      law, $P = \alpha I + (1-\alpha) R$ for $0 \le \alpha < 1$ and, for shorter memory than that of R,
+      $P = (1+\alpha) R - \alpha 1\pi^T$ for $-1 \le \alpha < 0$; $\pi$ is that of R for every alpha.
+    - ``lazy_uniform(eigenvalue | correlation_length)``: $P = \lambda I + (1-\lambda) 11^T/V$.
+    - ``circulant(eigenvalues | correlation_length)``: all $\lambda_k$, or $\lambda_k = \rho^{\min(k, V-k)}$.
+    - ``ring_walk(hop | correlation_length)``: $\lambda_k = 1 - 2q + 2q\cos(2\pi k/V)$, q the chance of a hop
+      to each side; short lengths are out of its reach.
+    - ``block(groups, persistence | correlation_length)``: with chance $\rho$ uniform in the present group,
+      else over all states; spectrum 1, then $\rho$ (groups - 1 times), then 0.
+
+    Raises ValueError for an unknown family or parameter, and for values that give no ergodic chain.
+
+    >>> round(make_chain("dirichlet_lazy", 16, alpha=0.3).correlation_length, 3)
+    1.062
+
+    Ref: HR2026 (the setting; its own one-parameter family is not published, ``dirichlet_lazy`` is our guess).
+    """
+    if kind not in FAMILIES:
+        raise ValueError(f"kind = {kind!r}: unknown chain family, choose one of {', '.join(FAMILIES)}")
+    if not isinstance(num_states, numbers.Integral) or num_states < 2:
+        raise ValueError(f"num_states = {num_states!r}: must be an integer of at least 2")
+    build, own = FAMILIES[kind]
+    given = {name: value for name, value in params.items() if value is not None}
+    _check_params(kind, build, own, given)
+    if "correlation_length" in given:
+        given["correlation_length"] = number_within(
+            "correlation_length", given["correlation_length"], 0, LARGEST_CORRELATION_LENGTH, "(]", " tokens"
+        )
+    return _checked(MarkovChain(*build(int(num_states), **given)))
+
+
+def iid_chain(chain: MarkovChain) -> MarkovChain:
+    r"""Keep the stationary distribution and forget the past, $P = 1\pi^T$: the matched-marginal control.
+
+    Shapes as in ``chain``, which may be traced. Ref: standard.
+    """
+    num_states = chain.stationary.shape[-1]
+    return MarkovChain(chain.stationary[None, :].repeat(num_states, axis=0), chain.stationary)
+
+
+def reversible_chain(chain: MarkovChain) -> MarkovChain:
+    r"""Average a chain with its time reversal, $P_{vw} \to (P_{vw} + \pi_w P_{wv}/\pi_v)/2$: a real spectrum.
+
+    Shapes and stationary distribution as in ``chain``, which may be traced. Ref: standard.
+    """
+    reversal = chain.transition.T * chain.stationary[None, :] / chain.stationary[:, None]
+    return MarkovChain((chain.transition + reversal) / 2, chain.stationary)
+
+
+def autocovariance(
+    chain: MarkovChain, values: Num[Array | np.ndarray, " V"], lags: Sequence[int] | Int[np.ndarray, " lags"]
+) -> Num[np.ndarray, " lags"]:
+    r"""Return the exact $C_n = \sum_v \pi_v f_v^* (P^n f)_v - |\pi\cdot f|^2$ of a token function f, float64.
+
+    ``values`` is f over the V states (if complex, the first factor is conjugated), ``lags`` are n in tokens.
+    Raises ValueError for a negative lag. Ref: standard.
+    """
+    steps = np.asarray(lags, dtype=int)
+    if steps.min(initial=0) < 0:
+        raise ValueError(f"lags = {steps.min()}: must not be negative")
+    transition = np.asarray(chain.transition, np.float64)
+    stationary = np.asarray(chain.stationary, np.float64)
+    # Centring first keeps the relative precision of covariances far below the variance.
+    centred = np.asarray(values) - stationary @ np.asarray(values)
+    moved, covariances = centred, []
+    for _ in range(steps.max(initial=0) + 1):
+        covariances.append(np.sum(stationary * np.conj(centred) * moved))
+        moved = transition @ moved
+    return np.array(covariances)[steps]
+
+
+def sample_chain(key: Key, chain: MarkovChain, batch: int, length: int) -> Int[Array, "B T"]:
+    r"""Draw stationary sequences by inverse CDF, $x_{t+1} = \#\{w : u_t \ge \sum_{w' \le w} P_{x_t w'}\}$.
+
+    Returns int32 tokens of shape (batch, length); ``chain`` may be traced, ``batch`` and ``length`` are
+    static. Raises ValueError if either is below 1. Ref: standard.
+    """
+    for name, value in (("batch", batch), ("length", length)):
+        if value < 1:
+            raise ValueError(f"{name} = {value}: must be at least 1")
+    cumulative = _cumulative(chain.transition)
+    # Drawing uniforms is what costs: one call for all of them, and the scan only looks rows up.
+    uniforms = jax.random.uniform(key, (length, batch), jnp.float32)
+    first = _invert(uniforms[0], _cumulative(chain.stationary[None]))
+
+    def advance(tokens: Int[Array, " B"], uniform: Float[Array, " B"]) -> tuple[Array, Array]:
+        following = _invert(uniform, cumulative[tokens])
+        return following, following
+
+    _, rest = jax.lax.scan(advance, first, uniforms[1:])
+    return jnp.concatenate([first[None], rest]).T
+
+
+def shuffle_time(key: Key, tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    r"""Permute time independently in each sequence, $x_{bt} \to x_{b\sigma_b(t)}$: same counts, no order.
+
+    Unlike :func:`iid_chain` it keeps how token counts vary from sequence to sequence. Ref: standard.
+    """
+    return jax.random.permutation(key, tokens, axis=1, independent=True)
+
+
+def _cumulative(probabilities: Float[Array | np.ndarray, "rows V"]) -> Float[Array, "rows V"]:
+    # Divided by the last entry so that it is exactly 1: no uniform below 1 can fall off the end.
+    partial = jnp.cumsum(jnp.asarray(probabilities, jnp.float32), axis=-1)
+    return partial / partial[..., -1:]
+
+
+def _invert(uniform: Float[Array, " B"], cumulative: Float[Array, "#B V"]) -> Int[Array, " B"]:
+    return jnp.sum(uniform[:, None] >= cumulative, axis=-1, dtype=jnp.int32)
+
+
+def _check_params(kind: str, build: Callable[..., Any], own: str, given: dict[str, Any]) -> None:
+    allowed = dict(list(inspect.signature(build).parameters.items())[1:])
+    for name, value in given.items():
+        if name not in allowed:
+            raise ValueError(f"{name} = {value!r}: {kind} does not take it, only {', '.join(allowed)}")
+    for name, parameter in allowed.items():
+        if parameter.default is inspect.Parameter.empty and name not in given:
+            raise ValueError(f"{name} = None: {kind} needs it")
+    if (own in given) == ("correlation_length" in given):
+        found = "both" if own in given else "neither"
+        raise ValueError(f"{own}, correlation_length = {found} given: {kind} needs exactly one of the two")
+
+
+def _checked(chain: MarkovChain) -> MarkovChain:
+    transition, stationary = chain
+    errors = (
+        np.abs(transition.sum(axis=1) - 1).max(),
+        -transition.min(),
+        np.abs(stationary @ transition - stationary).max(),
+        abs(stationary.sum() - 1),
+    )
+    # Written so that nan fails too.
+    if not all(error <= ROUNDING for error in errors):
+        raise ValueError(f"transition = off by {max(errors):.3g}: rows must sum to 1 and preserve stationary")
+    return chain

@@ -1,0 +1,187 @@
+"""Markov chains: what is refused, shapes, dtypes, and samples that no jit, vmap or x64 switch changes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rgflow.samplers.markov import (
+    MarkovChain,
+    _cumulative,
+    _invert,
+    autocovariance,
+    iid_chain,
+    make_chain,
+    reversible_chain,
+    sample_chain,
+    shuffle_time,
+)
+
+FAMILIES = {
+    "dirichlet_lazy": {"alpha": 0.4},
+    "lazy_uniform": {"eigenvalue": 0.4},
+    "circulant": {"eigenvalues": [1.0, 0.5, 0.2, 0.1, 0.2, 0.5]},
+    "ring_walk": {"hop": 0.2},
+    "block": {"groups": 3, "persistence": 0.4},
+}
+
+SAMPLE = jax.jit(sample_chain, static_argnums=(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("kind", "num_states", "params", "message"),
+    [
+        ("markov", 4, {}, "kind = 'markov'.*dirichlet_lazy, lazy_uniform, circulant, ring_walk, block"),
+        ("lazy_uniform", 1, {"eigenvalue": 0.1}, "num_states = 1: must be"),
+        ("lazy_uniform", -4, {"eigenvalue": 0.1}, "num_states = -4: must be"),
+        ("lazy_uniform", 4, {"alpha": 0.1}, "alpha = 0.1: .* only eigenvalue, correlation_length"),
+        ("lazy_uniform", 4, {}, "eigenvalue, correlation_length = neither"),
+        ("lazy_uniform", 4, {"eigenvalue": None}, "eigenvalue, correlation_length = neither"),
+        ("lazy_uniform", 4, {"eigenvalue": 0.1, "correlation_length": 1.0}, "correlation_length = both"),
+        (
+            "lazy_uniform",
+            4,
+            {"correlation_length": -1.0},
+            r"correlation_length = -1.0: .*\(0, 1e\+06\] tokens",
+        ),
+        ("lazy_uniform", 4, {"correlation_length": 0}, "correlation_length = 0: must"),
+        ("lazy_uniform", 4, {"correlation_length": float("nan")}, "correlation_length = nan: must"),
+        ("lazy_uniform", 4, {"correlation_length": float("inf")}, "correlation_length = inf: must"),
+        ("lazy_uniform", 4, {"correlation_length": "7"}, "correlation_length = 7: must be a number"),
+        ("lazy_uniform", 4, {"eigenvalue": 1.0}, "eigenvalue = 1.0: must"),
+        ("lazy_uniform", 4, {"eigenvalue": -0.34}, r"eigenvalue = -0.34: .*\[-0.333333, 1\)"),
+        ("dirichlet_lazy", 4, {"alpha": 1.0}, r"alpha = 1.0: .*\[-1, 1\)"),
+        ("dirichlet_lazy", 4, {"alpha": -1.5}, "alpha = -1.5: must"),
+        ("dirichlet_lazy", 4, {"alpha": 0.5, "concentration": 0.0}, "concentration = 0.0: must"),
+        ("dirichlet_lazy", 4, {"alpha": 0.5, "concentration": 1e-4}, "concentration = 0.0001: .*larger"),
+        ("dirichlet_lazy", 4, {"alpha": 0.5, "seed": -1}, "seed = -1: must"),
+        ("dirichlet_lazy", 4, {"alpha": 0.5, "seed": 1.5}, "seed = 1.5: must"),
+        ("circulant", 4, {"eigenvalues": [1.0, 0.5]}, "eigenvalues = .*4 finite real"),
+        ("circulant", 3, {"eigenvalues": np.array([1.0, 0.5j, -0.5j])}, "eigenvalues = .*3 finite real"),
+        ("circulant", 3, {"eigenvalues": [0.9, 0.5, 0.5]}, "eigenvalues = .*start with 1"),
+        ("circulant", 3, {"eigenvalues": [1.0, 0.5, 0.4]}, "eigenvalues = .*entry k must equal"),
+        ("circulant", 3, {"eigenvalues": [1.0, 1.0, 1.0]}, "eigenvalues = .*inside"),
+        ("circulant", 3, {"eigenvalues": [1.0, -0.9, -0.9]}, "eigenvalues = .*negative probability -0.267"),
+        ("ring_walk", 16, {"hop": 0.0}, r"hop = 0.0: .*\(0, 0.5\]"),
+        ("ring_walk", 16, {"hop": 0.6}, "hop = 0.6: must"),
+        ("ring_walk", 16, {"correlation_length": 7.0}, "correlation_length = 7.0: .*only 13.1307 tokens"),
+        ("block", 6, {"persistence": 0.5}, "groups = None: block needs it"),
+        ("block", 6, {"groups": 4, "persistence": 0.5}, "groups = 4: must .* divides 6"),
+        ("block", 6, {"groups": 1, "persistence": 0.5}, "groups = 1: must"),
+        ("block", 6, {"groups": 2, "persistence": -0.1}, "persistence = -0.1: must"),
+    ],
+)
+def test_make_chain_refuses_in_one_line(kind, num_states, params, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        make_chain(kind, num_states, **params)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("batch", "length", "message"), [(0, 4, "batch = 0"), (4, 0, "length = 0")])
+def test_sample_chain_refuses_empty(batch, length, message):
+    with pytest.raises(ValueError, match=message):
+        sample_chain(jax.random.key(0), make_chain("lazy_uniform", 4, eigenvalue=0.1), batch, length)
+
+
+def test_autocovariance_refuses_negative_lag():
+    with pytest.raises(ValueError, match="lags = -1: must not be negative"):
+        autocovariance(make_chain("lazy_uniform", 4, eigenvalue=0.1), np.arange(4.0), [0, -1])
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_chain_is_float64_and_stationary(kind):
+    chain = make_chain(kind, 6, **FAMILIES[kind])
+    assert chain.transition.dtype == chain.stationary.dtype == np.float64
+    assert chain.transition.shape == (6, 6) and chain.transition.min() >= 0
+    np.testing.assert_allclose(chain.transition.sum(axis=1), 1, atol=1e-12)
+    np.testing.assert_allclose(chain.stationary @ chain.transition, chain.stationary, atol=1e-12)
+    assert abs(chain.eigenvalues[0] - 1) < 1e-10 and np.all(np.diff(np.abs(chain.eigenvalues)) < 1e-10)
+
+
+def test_chain_is_a_pytree_of_its_two_arrays():
+    chain = make_chain("block", 4, groups=2, persistence=0.4)
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, chain)
+    assert isinstance(doubled, MarkovChain) and len(jax.tree.leaves(chain)) == 2
+    np.testing.assert_array_equal(doubled.transition, 2 * chain.transition)
+
+
+def test_correlation_length_limits():
+    periodic = make_chain("ring_walk", 4, hop=0.5)
+    assert periodic.correlation_length == np.inf
+    assert iid_chain(periodic).correlation_length == 0.0
+    assert make_chain("dirichlet_lazy", 5, alpha=-1.0).correlation_length == 0.0
+
+
+def test_seed_and_concentration_select_the_chain():
+    base = make_chain("dirichlet_lazy", 5, alpha=0.2)
+    np.testing.assert_array_equal(
+        base.transition, make_chain("dirichlet_lazy", 5, alpha=0.2, seed=0).transition
+    )
+    assert np.abs(base.transition - make_chain("dirichlet_lazy", 5, alpha=0.2, seed=1).transition).max() > 0.1
+    flat = make_chain("dirichlet_lazy", 5, alpha=0.0, concentration=1e6)
+    np.testing.assert_allclose(flat.transition, 0.2, atol=2e-3)
+
+
+def test_controls_accept_traced_chains():
+    chain = make_chain("dirichlet_lazy", 5, alpha=0.2)
+    for control in (iid_chain, reversible_chain):
+        for plain, traced in zip(control(chain), jax.jit(control)(chain), strict=True):
+            np.testing.assert_allclose(traced, plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("length", [1, 2, 9])
+def test_sample_chain_shape_range_and_jit(length):
+    chain = make_chain("dirichlet_lazy", 5, alpha=0.2)
+    tokens = sample_chain(jax.random.key(3), chain, 7, length)
+    assert tokens.shape == (7, length) and tokens.dtype == jnp.int32
+    assert int(tokens.min()) >= 0 and int(tokens.max()) < 5
+    np.testing.assert_array_equal(tokens, SAMPLE(jax.random.key(3), chain, 7, length))
+    assert not np.array_equal(tokens, SAMPLE(jax.random.key(4), chain, 7, length))
+
+
+def test_sample_chain_same_under_x64():
+    chain = make_chain("dirichlet_lazy", 16, alpha=0.2)
+    with jax.enable_x64(False):
+        single = np.asarray(SAMPLE(jax.random.key(3), chain, 40, 30))
+    with jax.enable_x64(True):
+        double = SAMPLE(jax.random.key(3), chain, 40, 30)
+        assert double.dtype == jnp.int32
+    np.testing.assert_array_equal(single, double)
+
+
+def test_sample_chain_never_takes_a_forbidden_step():
+    # A forbidden last state is where a cumulative sum ending below 1 would leak.
+    transition = np.array([[0.1, 0.9, 0.0], [0.0, 0.3, 0.7], [0.7, 0.3, 0.0]])
+    values, vectors = np.linalg.eig(transition.T)
+    leading = vectors[:, np.argmax(values.real)].real
+    tokens = np.asarray(
+        sample_chain(jax.random.key(0), MarkovChain(transition, leading / leading.sum()), 500, 200)
+    )
+    pairs = set(zip(tokens[:, :-1].ravel().tolist(), tokens[:, 1:].ravel().tolist(), strict=True))
+    assert pairs == {(0, 0), (0, 1), (1, 1), (1, 2), (2, 0), (2, 1)}
+
+
+def test_largest_uniform_stays_among_possible_states():
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(16), size=500)
+    probabilities[:, -1] = 0
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    largest = jnp.full(500, np.nextafter(np.float32(1), np.float32(0)))
+    assert int(_invert(largest, _cumulative(probabilities)).max()) == 14
+
+
+def test_vmap_over_chains_equals_one_at_a_time():
+    chains = [make_chain("dirichlet_lazy", 16, correlation_length=length) for length in (0.5, 1.0, 7.0)]
+    keys = jax.random.split(jax.random.key(1), 3)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *chains)
+    together = jax.jit(jax.vmap(lambda key, chain: sample_chain(key, chain, 20, 30)))(keys, stacked)
+    for run, chain in enumerate(chains):
+        np.testing.assert_array_equal(together[run], SAMPLE(keys[run], chain, 20, 30))
+
+
+def test_shuffle_time_permutes_each_sequence_by_itself():
+    tokens = jnp.tile(jnp.arange(50, dtype=jnp.int32), (4, 1))
+    shuffled = jax.jit(shuffle_time)(jax.random.key(0), tokens)
+    assert shuffled.dtype == tokens.dtype
+    np.testing.assert_array_equal(np.sort(shuffled, axis=1), tokens)
+    assert all(not np.array_equal(shuffled[0], other) for other in (tokens[0], *shuffled[1:]))
+    np.testing.assert_array_equal(shuffled, shuffle_time(jax.random.key(0), tokens))
