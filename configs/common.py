@@ -1,0 +1,25 @@
+"""What every config shares: the engine's settings and the presets' names."""
+
+import ml_collections
+
+PRESETS = ("smoke", "default", "paper")
+
+
+def get_config(experiment: str) -> ml_collections.ConfigDict:
+    """Returns the keys that every experiment has."""
+    config = ml_collections.ConfigDict()
+    config.experiment = experiment
+    config.root_seed = 0
+    config.engine = ml_collections.ConfigDict()
+    config.engine.run_batch = 0  # runs stepped together on one device; 0: a fixed rule from platform and sizes
+    config.engine.chunk_steps = 500  # most steps of one compiled call; a stop request waits for its end
+    config.engine.checkpoint_seconds = 30.0  # least time between two checkpoints; 0: after every chunk
+    config.engine.cpu_devices = 0  # devices to split a CPU into; 0: one per core, at most one per run
+    return config
+
+
+def check_preset(preset: str) -> str:
+    """Returns ``preset`` ("default" for none) or raises ValueError."""
+    if (preset or "default") not in PRESETS:
+        raise ValueError(f"preset = {preset!r}: must be one of {', '.join(PRESETS)}")
+    return preset or "default"

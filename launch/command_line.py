@@ -1,0 +1,119 @@
+"""Flags, exit codes and one-line errors, shared by the commands."""
+
+import difflib
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import ml_collections
+from absl import flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+DONE, FAILED, BAD_USAGE, RESUMABLE = 0, 1, 2, 75
+
+
+class UsageError(Exception):
+    """Bad usage or config; its text is the one line shown."""
+
+
+def _leaf(config: ml_collections.ConfigDict, path: str) -> Any:
+    """Returns the value at a dotted path, or raises UsageError naming the closest keys."""
+    section: Any = config
+    for k, name in enumerate(path.split(".")):
+        if not isinstance(section, ml_collections.ConfigDict) or name not in section:
+            known = sorted(section) if isinstance(section, ml_collections.ConfigDict) else []
+            close = difflib.get_close_matches(name, known, 1)
+            where = ".".join(["config", *path.split(".")[:k]])
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise UsageError(
+                f"config.{path}: no such key; {hint}{where} has {', '.join(known) or 'no keys of its own'}"
+            )
+        section = section[name]
+    return section
+
+
+def _overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns (dotted path, value text) of every --config.KEY=VALUE or --config.KEY VALUE."""
+    found = []
+    for k, word in enumerate(arguments):
+        if word.lstrip("-").startswith("config.") and word.startswith("-"):
+            path, equals, value = word.lstrip("-").removeprefix("config.").partition("=")
+            follows = arguments[k + 1] if k + 1 < len(arguments) else ""
+            found.append((path, value if equals else follows))
+    return found
+
+
+def _config_words(arguments: Sequence[str]) -> list[str]:
+    """Returns only the --config=FILE part of the arguments."""
+    for k, word in enumerate(arguments):
+        if word.startswith(("--config=", "-config=")):
+            return [word]
+        if word in ("--config", "-config") and k + 1 < len(arguments):
+            return [f"--config={arguments[k + 1]}"]
+    return []
+
+
+def _define_config(values: flags.FlagValues, words: list[str]) -> None:
+    text = "file and preset, such as configs/rank_flow.py:smoke; override with --config.KEY=VALUE"
+    config_flags.DEFINE_config_file("config", None, text, lock_config=True, flag_values=values, sys_argv=words)
+
+
+def _check_config(arguments: Sequence[str]) -> None:
+    """Refuses, in one line, a config file or an override that cannot be right, before absl sees it."""
+    words = _config_words(arguments)
+    if not words:
+        raise UsageError("--config is missing: give a file, such as --config=configs/rank_flow.py")
+    path = pathlib.Path(words[0].partition("=")[2].partition(":")[0])
+    if not path.is_file():
+        raise UsageError(f"--config = {str(path)!r}: no such file")
+    base = flags.FlagValues()
+    _define_config(base, ["", *words])
+    base(["", *words])
+    for name, text in _overrides(arguments):
+        value = _leaf(base.config, name)
+        if isinstance(value, ml_collections.ConfigDict):
+            raise UsageError(f"config.{name}: a section, not a key; set one of {', '.join(sorted(value))}")
+        one = flags.FlagValues()
+        _define_config(one, ["", *words, f"--config.{name}={text}"])
+        try:
+            one(["", *words, f"--config.{name}={text}"])
+        except (flags.Error, ValueError, TypeError) as error:
+            raise UsageError(f"config.{name} = {text!r}: must be of type {type(value).__name__}") from error
+
+
+def config_file(values: flags.FlagValues) -> str:
+    """Returns the text of --config: file and, after a colon, the preset."""
+    return config_flags.get_config_filename(values["config"])
+
+
+def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], config: bool = False) -> flags.FlagValues:
+    """Returns the parsed flags; raises UsageError with one line when they cannot be right."""
+    values = flags.FlagValues()
+    define(values)
+    try:
+        if config:
+            _check_config(argv[1:])
+            _define_config(values, list(argv))
+        rest = values(list(argv))
+    except (flags.Error, ValueError) as error:
+        raise UsageError(str(error).splitlines()[0]) from error
+    if len(rest) > 1:
+        raise UsageError(f"{rest[1]!r}: not understood; every argument is a --flag")
+    return values
+
+
+def run(main: Callable[[list[str]], int], usage: str | None, define: Callable[[flags.FlagValues], None]) -> NoReturn:
+    """Runs a command: --help, one-line usage errors with exit code 2, quiet library logs."""
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    if {"--help", "-h", "-help"} & set(sys.argv[1:]):
+        values = flags.FlagValues()
+        define(values)
+        print(f"{usage}\nFlags:\n{values.get_help()}")
+        sys.exit(DONE)
+    try:
+        sys.exit(main(sys.argv))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(BAD_USAGE)

@@ -1,0 +1,135 @@
+"""Check this machine: python -m launch.doctor
+
+Prints versions and devices, refuses jax versions known to compute wrong numbers, looks for their faults by computing
+(the number of a version is not trusted), and takes a toy experiment through the engine. Exit code 0: healthy, 1: not.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+
+from launch import command_line, environment
+from rgflow.engine import grid, loop
+from rgflow.probes.spectrum import effective_rank, singular_values
+from rgflow.protocol import Experiment, Stream
+
+CANARY_ROWS = {jnp.float32: (16_385, 32_769), jnp.float64: (16_385, 32_769)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One finding: what was checked, whether it is well, and what was seen."""
+
+    name: str
+    passed: bool
+    seen: str
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """This command has no flags of its own."""
+
+
+def check_version() -> Check:
+    """Looks the installed jax up in the list of versions that compute wrong numbers."""
+    bad = environment.bad_version()
+    return Check("jax version", bad is None, bad or "not on the list of bad ones")
+
+
+def canary_error(dtype: type, rows: int) -> float:
+    """Returns the largest relative error of a jitted vmapped mat-vec and reduction whose exact value is i^2."""
+    i = np.arange(rows)
+    x = np.stack([i, np.zeros(rows), np.zeros(rows)], axis=1).astype(dtype)
+    matrix = jnp.eye(3, dtype=dtype)
+    squares = jax.jit(jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2)))(x)
+    return float(np.max(np.abs(np.asarray(squares, np.float64) - i**2) / np.maximum(i**2, 1)))
+
+
+def check_canary() -> Check:
+    """Computes what jax 0.10.2 gets wrong, at the sizes where it does, in float32 and float64."""
+    errors = {}
+    for dtype, sizes in CANARY_ROWS.items():
+        with jax.enable_x64(True):
+            errors |= {f"{dtype.__name__} x {rows}": canary_error(dtype, rows) for rows in sizes}
+    worst = max(errors, key=lambda name: errors[name])
+    text = f"largest relative error {errors[worst]:.1e} ({worst} rows)"
+    return Check("canary: jitted mat-vec and sum", errors[worst] < 1e-6, text)
+
+
+def check_spectrum() -> Check:
+    """Compares the effective rank of an ill-conditioned float32 matrix with float64 LAPACK through numpy."""
+    generator = np.random.default_rng(0)
+    u, v = (np.linalg.qr(generator.normal(size=(n, 64)))[0] for n in (2048, 64))
+    x = ((u * np.geomspace(1, 1e-6, 64)) @ v.T).astype(np.float32)
+    ours = float(jax.jit(lambda x: effective_rank(singular_values(x)))(x))
+    s = np.linalg.svd(x.astype(np.float64), compute_uv=False)
+    reference = float(np.exp(-np.sum(s / s.sum() * np.log(s / s.sum()))))
+    error = abs(ours / reference - 1)
+    return Check("effective rank, condition number 1e6", error < 1e-4, f"relative error {error:.1e}")
+
+
+def _walk() -> Experiment:
+    """A toy experiment with a known answer: the sum of 100 normal draws of each run."""
+
+    def step(key: jax.Array, state: jax.Array, hypers: dict) -> tuple:
+        return state + hypers["scale"] * jax.random.normal(jax.random.fold_in(key, Stream.NOISE)), {"position": state}
+
+    return Experiment(
+        static="walk",
+        hypers={"scale": np.float32(1.0)},
+        init=lambda key, hypers: jnp.zeros(()),
+        step=step,
+        probe=lambda key, state, hypers: {"position_squared": state**2},
+        verdict=lambda dataset, config: [],
+        schedule=(0, 100),
+        dims={},
+    )
+
+
+def check_engine() -> Check:
+    """Runs the toy experiment in batches of 1 and 4 runs; the variance must be right and the batches must agree."""
+    runs = tuple(grid.Run({}, seed) for seed in range(256))
+    ends = []
+    for run_batch in (1, 4):
+        prepared = loop.prepare(grid.Group("walk", runs, run_batch), lambda run: _walk(), root_seed=0)
+        carry = prepared.program.initialise(prepared.key, prepared.hypers)
+        carry, _ = prepared.program.advance(0, 100, True, prepared.key, prepared.hypers, carry)
+        ends.append(np.asarray(carry.state)[:256])
+    variance = float(np.var(ends[0]))
+    # The variance of 256 normals of variance 100 has standard deviation 100 sqrt(2 / 256); four of them are allowed.
+    right = abs(variance - 100) < 4 * 100 * np.sqrt(2 / 256)
+    agree = bool(np.allclose(ends[0], ends[1], rtol=1e-5, atol=1e-5))
+    text = f"variance {variance:.0f} (exact 100), batches {'agree' if agree else 'DISAGREE'}"
+    return Check("engine self-test", right and agree, text)
+
+
+CHECKS: tuple[Callable[[], Check], ...] = (check_version, check_canary, check_spectrum, check_engine)
+
+
+def main(argv: list[str]) -> int:
+    """Runs every check, prints a table and returns the exit code."""
+    command_line.parse(argv, define_flags)
+    environment.configure(runs=environment.cores())
+    began = time.monotonic()
+    checks = [check() for check in CHECKS]
+    versions = ", ".join(f"{name} {version}" for name, version in environment.versions().items())
+    console = Console()
+    console.print(f"{versions}\n{environment.device_text()}", highlight=False)
+    table = Table("check", "", "seen")
+    for check in checks:
+        table.add_row(check.name, "[green]ok[/]" if check.passed else "[bold red]FAILED[/]", check.seen)
+    console.print(table)
+    healthy = all(check.passed for check in checks)
+    word = "healthy" if healthy else "NOT healthy: do not trust results of this installation"
+    console.print(f"{word} ({time.monotonic() - began:.1f} s)")
+    return command_line.DONE if healthy else command_line.FAILED
+
+
+if __name__ == "__main__":
+    command_line.run(main, __doc__, define_flags)

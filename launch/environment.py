@@ -1,0 +1,92 @@
+"""The process around a run: devices, thread pool, compilation cache, versions."""
+
+import os
+import pathlib
+import platform
+import re
+import subprocess
+from importlib import metadata
+
+import jax
+
+import rgflow
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections", "xarray")
+BAD_JAX = {
+    "0.10.2": "wrong numbers on CPU for a vmapped mat-vec followed by a reduction (jax issue 39103)",
+    "0.11.0": "wrong numbers on CPU (jax issue 39257)",
+}
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def forced_cpu_devices() -> int | None:
+    """Returns the number of CPU devices that the user's environment asks for, or None."""
+    flag = re.search(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    text = flag.group(1) if flag else os.environ.get("JAX_NUM_CPU_DEVICES", "")
+    return int(text) if text else None
+
+
+def configure(runs: int, cpu_devices: int = 0) -> None:
+    """Splits a CPU into devices (one per core, at most one per run) and turns the compilation cache on.
+
+    Call it before the first use of a device. What the environment forces is left alone.
+    """
+    forced = forced_cpu_devices()
+    devices = forced or cpu_devices or max(1, min(cores(), runs))
+    # Concurrent LAPACK calls block the pool they wait for unless it is larger than their number (jax 0.9 to 0.11.0).
+    pool = str(max(8, 4 * devices, cores()))
+    os.environ.setdefault("PJRT_NPROC", pool)
+    os.environ.setdefault("NPROC", pool)
+    if forced is None:
+        jax.config.update("jax_num_cpu_devices", devices)
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
+
+
+def cache_directory() -> pathlib.Path:
+    """Returns the folder of compiled programs under the user's cache directory."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "rgflow" / "jax"
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions that results depend on."""
+    installed = {name: metadata.version(name) for name in PACKAGES}
+    return {"rgflow": rgflow.__version__, "python": platform.python_version(), **installed}
+
+
+def bad_version() -> str | None:
+    """Returns one line about the installed jax or jaxlib when it is known to compute wrong numbers."""
+    for name in ("jax", "jaxlib"):
+        version = metadata.version(name)
+        if version in BAD_JAX:
+            return f"{name} {version} gives {BAD_JAX[version]}: install another version"
+    return None
+
+
+def git_commit() -> str:
+    """Returns the commit of the source tree, with '+' after it when files differ, or '' outside a repository."""
+    source = pathlib.Path(rgflow.__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(source), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        if not git("ls-files", str(source)):
+            return ""
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", str(source)) else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def device_text() -> str:
+    """Returns the devices in words, such as '2 x cpu (x86_64)'."""
+    first = jax.devices()[0]
+    kind = platform.machine() if first.platform == "cpu" else first.device_kind
+    return f"{jax.device_count()} x {first.platform} ({kind})"

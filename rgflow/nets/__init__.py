@@ -1,0 +1,1 @@
+"""Networks; the only files that import ``flax.linen``."""

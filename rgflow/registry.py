@@ -1,0 +1,18 @@
+"""Names of experiments and the functions that make them; add a room here and nowhere else."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rgflow import rank_flow
+from rgflow.protocol import Experiment
+
+EXPERIMENTS: dict[str, Callable[[Any], Experiment]] = {
+    "rank_flow": rank_flow.make,
+}
+
+
+def make(config: Any) -> Experiment:
+    """Returns the experiment that ``config.experiment`` names; raises ValueError when there is none."""
+    if config.experiment not in EXPERIMENTS:
+        raise ValueError(f"experiment = {config.experiment!r}: must be one of {', '.join(sorted(EXPERIMENTS))}")
+    return EXPERIMENTS[config.experiment](config)
