@@ -46,8 +46,8 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     config.activation = "gelu"  # gelu | relu | tanh | identity
 
     config.batch = 32  # fresh sequences per step
-    config.probe_batch = 128  # held-out sequences that everything is measured on
-    config.records = 10  # log-spaced in training step, besides the untrained one
+    config.probe_batch = 64  # held-out sequences that everything is measured on: 4096 positions
+    config.records = 8  # log-spaced in training step, besides the untrained one
     config.training = ml_collections.ConfigDict()
     config.training.tokenwise = _training(seeds=8, steps=10_000, learning_rate=3e-4)
     config.training.window = _training(seeds=4, steps=3_000, learning_rate=1e-3)

@@ -21,7 +21,7 @@ install_import_hook("rgflow", "beartype.beartype")
 import jax
 import pytest
 
-jax.config.update("jax_numpy_rank_promotion", "warn")
+jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ def scored_symbols(static: Static) -> Int[Array, "S"]:
 def table_loss(static: Static, params: Any, tokens: Array, shown: Array, mask: Array) -> Float[Array, ""]:
     """The token-wise loss from one row per distinct scored symbol, weighted by the counts of (symbol, target)."""
     symbols = scored_symbols(static)
-    shows = (shown.reshape(-1, 1) == symbols) & mask.reshape(-1, 1)
+    shows = (shown.reshape(-1, 1) == symbols[None]) & mask.reshape(-1, 1)
     counts = shows.astype(jnp.float32).T @ jax.nn.one_hot(tokens.reshape(-1), static.num_states)
     logits, _ = static.training_net().apply({"params": params}, encode(static, symbols[:, None]))
     return -jnp.sum(counts * jax.nn.log_softmax(logits)) / jnp.maximum(jnp.sum(mask), 1)

@@ -60,7 +60,7 @@ def _position_rows(static: Static, params: Any, shown: Array, mask: Array) -> tu
 
 def measured_rows(
     rows: Float[Array, "L N D"], weights: Float[Array, "levels N"], pooled: Float[Array, "L B D"]
-) -> Float[Array, "levels+1 2 L N' D"]:
+) -> Float[Array, "levels+1 2 L rows D"]:
     """Returns the matrices to measure, [level, centring, layer, row, width], the pooled level last.
 
     Rows carry the square root of their weight and are centred where the centring says so; zero rows fill the
@@ -68,10 +68,10 @@ def measured_rows(
     """
     count = max(rows.shape[-2], pooled.shape[-2])
 
-    def fill(x: Float[Array, "*batch N D"]) -> Float[Array, "*batch count D"]:
+    def fill(x: Array) -> Array:
         return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, count - x.shape[-2]), (0, 0)])
 
-    def all_levels(center: bool) -> Float[Array, "levels+1 L count D"]:
+    def all_levels(center: bool) -> Array:
         by_weight = jax.vmap(lambda w: weighted_rows(rows, w, center))(weights)
         return jnp.concatenate([fill(by_weight), fill(weighted_rows(pooled, None, center))[None]])
 

@@ -86,9 +86,7 @@ def _solve_stationary(transition: Float[np.ndarray, "V V"]) -> Float[np.ndarray,
     return np.linalg.solve(balance, np.eye(len(transition))[-1])
 
 
-def _lazy_uniform(
-    num_states: int, eigenvalue: Scalar | None = None, correlation_length: float | None = None
-) -> Built:
+def _lazy_uniform(num_states: int, eigenvalue: Scalar | None = None, correlation_length: float | None = None) -> Built:
     if correlation_length is not None:
         eigenvalue = math.exp(-1 / correlation_length)
     value = number_within("eigenvalue", eigenvalue, -1 / (num_states - 1), 1, "[)")
@@ -96,9 +94,7 @@ def _lazy_uniform(
     return _uniform(np.maximum(value * np.eye(num_states) + (1 - value) / num_states, 0))
 
 
-def _circulant(
-    num_states: int, eigenvalues: Spectrum | None = None, correlation_length: float | None = None
-) -> Built:
+def _circulant(num_states: int, eigenvalues: Spectrum | None = None, correlation_length: float | None = None) -> Built:
     mode = np.arange(num_states)
     if correlation_length is not None:
         # Convex in k on [0, V], hence a non-negative first row for every correlation length.

@@ -45,7 +45,9 @@ def test_results_agree_across_batches_and_devices(reference, run_batch, devices)
 @pytest.mark.multidevice
 def test_keys_are_identical_on_any_number_of_devices_and_in_any_company():
     def data(p):
-        return {run.identity: bytes(np.asarray(jax.random.key_data(k))) for run, k in zip(p.group.runs, p.key, strict=False)}
+        return {
+            run.identity: bytes(np.asarray(jax.random.key_data(k))) for run, k in zip(p.group.runs, p.key, strict=False)
+        }
 
     alone = data(prepared(scales=(1.0,), seeds=1, devices=jax.devices()[:1]))
     all_runs = data(prepared(devices=jax.devices()[:4]))
@@ -104,7 +106,9 @@ def test_dead_run_is_frozen_and_leaves_its_neighbours_alone():
 def test_run_that_dies_in_its_state_alone_is_seen_at_the_record():
     carry = batch.Carry({"x": np.float32(np.inf)}, np.array(True), np.int32(-1), {}, np.float32(1))
     experiment = toy.make(toy.config())
-    experiment = type(experiment)(**{**experiment.__dict__, "probe": lambda key, state, hypers: {"one": jax.numpy.ones(3)}})
+    experiment = type(experiment)(
+        **{**experiment.__dict__, "probe": lambda key, state, hypers: {"one": jax.numpy.ones(3)}}
+    )
     after, record = batch._take_record(experiment, jax.numpy.int32(7), jax.random.key(0), {}, carry)
     assert not after.alive
     assert after.died_at == 7

@@ -50,9 +50,7 @@ def unigram_pvalue(column, stationary):
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0.3, 1.062), (0.85, 7.090)])
 def test_dirichlet_reference_lengths(alpha, expected):
-    assert make_chain("dirichlet_lazy", 16, alpha=alpha, seed=0).correlation_length == pytest.approx(
-        expected, abs=5e-4
-    )
+    assert make_chain("dirichlet_lazy", 16, alpha=alpha, seed=0).correlation_length == pytest.approx(expected, abs=5e-4)
 
 
 @pytest.mark.parametrize("length", [*LENGTHS, 1e4])
@@ -71,17 +69,13 @@ def test_round_trip_of_small_dirichlet_chains(num_states, seed):
         assert chain.correlation_length == pytest.approx(length, rel=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("num_states", "shortest"), [(2, 0.0), (3, 0.0), (4, -1 / math.log(1 / 3)), (16, 13.13067)]
-)
+@pytest.mark.parametrize(("num_states", "shortest"), [(2, 0.0), (3, 0.0), (4, -1 / math.log(1 / 3)), (16, 13.13067)])
 def test_ring_walk_reaches_all_it_says(num_states, shortest):
     for length in (shortest * 1.0001 + 0.1, 50.0):
         chain = make_chain("ring_walk", num_states, correlation_length=length)
         assert chain.correlation_length == pytest.approx(length, rel=1e-9)
     # No hop does better than the bound: scan them all.
-    found = min(
-        make_chain("ring_walk", num_states, hop=hop).correlation_length for hop in np.linspace(1e-3, 0.5, 500)
-    )
+    found = min(make_chain("ring_walk", num_states, hop=hop).correlation_length for hop in np.linspace(1e-3, 0.5, 500))
     assert shortest - 1e-4 <= found <= 1.02 * shortest + 0.2
 
 
@@ -121,9 +115,7 @@ def test_dirichlet_family_shares_its_stationary_distribution_and_modes():
         chain = make_chain("dirichlet_lazy", 16, alpha=alpha)
         np.testing.assert_array_equal(chain.stationary, bare.stationary)
         np.testing.assert_allclose(chain.stationary @ chain.transition, bare.stationary, atol=1e-12)
-        moved = (
-            alpha + (1 - alpha) * bare.eigenvalues[1:] if alpha >= 0 else (1 + alpha) * bare.eigenvalues[1:]
-        )
+        moved = alpha + (1 - alpha) * bare.eigenvalues[1:] if alpha >= 0 else (1 + alpha) * bare.eigenvalues[1:]
         difference = np.abs(np.subtract.outer(chain.eigenvalues[1:], moved))
         assert difference.min(axis=0).max() < 1e-10 and difference.min(axis=1).max() < 1e-10
 
@@ -162,9 +154,7 @@ def test_autocovariance_equals_its_definition():
     assert autocovariance(chain, complex_function, [0])[0] == pytest.approx(variance, abs=1e-14)
 
 
-@pytest.mark.parametrize(
-    ("kind", "length"), [("dirichlet_lazy", 0.5), ("dirichlet_lazy", 7.0), ("circulant", 2.0)]
-)
+@pytest.mark.parametrize(("kind", "length"), [("dirichlet_lazy", 0.5), ("dirichlet_lazy", 7.0), ("circulant", 2.0)])
 def test_bigrams_and_first_token_by_chi_square(kind, length):
     chain, tokens = draw(kind, length)
     assert bigram_pvalue(tokens, chain.transition) > FALSE_ALARM

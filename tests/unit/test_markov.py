@@ -114,9 +114,7 @@ def test_correlation_length_limits():
 
 def test_seed_and_concentration_select_the_chain():
     base = make_chain("dirichlet_lazy", 5, alpha=0.2)
-    np.testing.assert_array_equal(
-        base.transition, make_chain("dirichlet_lazy", 5, alpha=0.2, seed=0).transition
-    )
+    np.testing.assert_array_equal(base.transition, make_chain("dirichlet_lazy", 5, alpha=0.2, seed=0).transition)
     assert np.abs(base.transition - make_chain("dirichlet_lazy", 5, alpha=0.2, seed=1).transition).max() > 0.1
     flat = make_chain("dirichlet_lazy", 5, alpha=0.0, concentration=1e6)
     np.testing.assert_allclose(flat.transition, 0.2, atol=2e-3)
@@ -154,9 +152,7 @@ def test_sample_chain_never_takes_a_forbidden_step():
     transition = np.array([[0.1, 0.9, 0.0], [0.0, 0.3, 0.7], [0.7, 0.3, 0.0]])
     values, vectors = np.linalg.eig(transition.T)
     leading = vectors[:, np.argmax(values.real)].real
-    tokens = np.asarray(
-        sample_chain(jax.random.key(0), MarkovChain(transition, leading / leading.sum()), 500, 200)
-    )
+    tokens = np.asarray(sample_chain(jax.random.key(0), MarkovChain(transition, leading / leading.sum()), 500, 200))
     pairs = set(zip(tokens[:, :-1].ravel().tolist(), tokens[:, 1:].ravel().tolist(), strict=True))
     assert pairs == {(0, 0), (0, 1), (1, 1), (1, 2), (2, 0), (2, 1)}
 

@@ -1,0 +1,1 @@
+"""Probes: what is measured on plain arrays - spectra, kernels and statistics over runs."""

@@ -1,0 +1,187 @@
+"""Statistics over runs, on the host in float64: intervals, trends, and the decision about a claim.
+
+Ref: Hesterberg2015 = Hesterberg, "What teachers should know about the bootstrap", Am. Stat. 69 (2015) 371.
+Ref: Kendall1938 = Kendall, "A new measure of rank correlation", Biometrika 30 (1938) 81.
+Ref: HR2026 = arXiv:2606.10324, the claims these functions are first used for.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Real
+from scipy import stats
+
+# The axis is anonymous: two independent groups need not have the same number of runs.
+Values = Real[np.ndarray, " _"] | Sequence[float | int | np.number]
+Status = Literal["supported", "contradicted", "undecided"]
+SIDES = ("below", "above")
+
+
+class Interval(NamedTuple):
+    """A mean over runs and its bootstrap interval; n is the number of live runs behind it."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 9999, seed: int = 0) -> Interval:
+    r"""Return the mean over runs with its expanded percentile bootstrap interval.
+
+    $[\hat F^{-1}(a), \hat F^{-1}(1 - a)],\quad a = \Phi(-\sqrt{n/(n-1)}\,t_{(1+\mathrm{level})/2,\,n-1})$
+
+    F is the distribution of the mean of n values drawn with replacement. Dead runs
+    (values that are not finite) are dropped. Fewer than two live runs give NaN for both ends, equal values an
+    interval of width zero. No percentile interval leaves the range of its data, so for a symmetric quantity
+    it covers at most $1 - 2^{1-n}$: at n = 4 the nominal 95 % is 87.5 %.
+    Shapes: [runs] -> Interval. Raises: ValueError for other shapes, a level outside (0, 1), resamples < 1.
+
+    Ref: Hesterberg2015 (expanded percentile interval)
+
+    >>> interval = bootstrap_interval([1.0, 2.0, 3.0, float("nan")])
+    >>> (interval.mean, interval.low, interval.high, interval.n)
+    (2.0, 1.0, 3.0, 3)
+    """
+    live = _live("values", values)
+    return _bootstrap((live,), _mean, level, resamples, seed)
+
+
+def bootstrap_difference(a: Values, b: Values, level: float = 0.95, resamples: int = 9999, seed: int = 0) -> Interval:
+    r"""Return the difference of the means of two independent groups with its bootstrap interval.
+
+    $\bar a - \bar b$, each group resampled by itself, with the tail probability of `bootstrap_interval`
+
+    The correction, and the n of the result, are those of the smaller group of live runs. NaN ends where that
+    has fewer than two.
+    Shapes: [runs of a], [runs of b] -> Interval. Raises: ValueError as `bootstrap_interval`.
+
+    Ref: Hesterberg2015
+
+    >>> bootstrap_difference([3.0, 3.0], [1.0, 1.0])
+    Interval(mean=2.0, low=2.0, high=2.0, n=2)
+    """
+    return _bootstrap((_live("a", a), _live("b", b)), _mean_difference, level, resamples, seed)
+
+
+def _mean(values: Float[np.ndarray, "*resample runs"], axis: int = -1) -> Float[np.ndarray, "*resample"] | float:
+    return np.mean(values, axis=axis)
+
+
+def _mean_difference(
+    a: Float[np.ndarray, "*resample n"], b: Float[np.ndarray, "*resample m"], axis: int = -1
+) -> Float[np.ndarray, "*resample"] | float:
+    return np.mean(a, axis=axis) - np.mean(b, axis=axis)
+
+
+def _live(name: str, values: Values) -> Float[np.ndarray, " live"]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise ValueError(f"{name}: shape {array.shape} is not one value per run; allowed: [runs]")
+    return array[np.isfinite(array)]
+
+
+def _bootstrap(
+    groups: tuple[Float[np.ndarray, " _"], ...],
+    statistic: Callable[..., Float[np.ndarray, "..."] | float],
+    level: float,
+    resamples: int,
+    seed: int,
+) -> Interval:
+    _require_settings(level, resamples)
+    smallest = min(group.size for group in groups)
+    if smallest == 0:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    # The mean of equal values can differ from them in the last bit; the mean of one of them cannot.
+    mean = float(statistic(*(group[:1] if np.ptp(group) == 0 else group for group in groups)))
+    if smallest < 2:
+        return Interval(mean, np.nan, np.nan, smallest)
+    if all(np.ptp(group) == 0 for group in groups):
+        return Interval(mean, mean, mean, smallest)
+    result = stats.bootstrap(
+        groups,
+        statistic,
+        method="percentile",
+        confidence_level=1.0 - 2.0 * _expanded_tail(level, smallest),
+        n_resamples=resamples,
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    )
+    low, high = result.confidence_interval
+    return Interval(mean, float(low), float(high), smallest)
+
+
+def _expanded_tail(level: float, n: int) -> float:
+    """Return the tail probability that makes a percentile interval as wide as Student's for normal data."""
+    quantile = stats.t.ppf(0.5 + level / 2, n - 1)
+    return float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * quantile))
+
+
+def _require_settings(level: float, resamples: int) -> None:
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level: {level} is not a confidence level; allowed: between 0 and 1")
+    if resamples < 1:
+        raise ValueError(f"resamples: {resamples} is too few; allowed: 1 or more")
+
+
+def kendall_tau(values: Values) -> float:
+    r"""Return Kendall's rank correlation of a sequence with its index.
+
+    $\tau_b = (C - D) / \sqrt{(C + D + T_x)(C + D + T_y)}$ over concordant, discordant and tied pairs
+
+    -1 for a strictly decreasing sequence; NaN for fewer than two values, all equal values, or any NaN.
+    Shapes: [runs] -> float. Raises: nothing.
+
+    Ref: Kendall1938; HR2026 (monotone decrease of the rank with depth)
+
+    >>> round(kendall_tau([16.0, 12.6, 8.9]), 9)
+    -1.0
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.size < 2 or np.isnan(array).any():
+        return float("nan")
+    return float(stats.kendalltau(np.arange(array.size), array).statistic)
+
+
+def strictly_decreasing(values: Values) -> bool:
+    """Tell whether every value is below the one before it.
+
+    $x_{l+1} < x_l$ for all l
+
+    False for fewer than two values and for any NaN: nothing was seen to decrease.
+    Shapes: [runs] -> bool. Raises: nothing.
+
+    Ref: HR2026
+
+    >>> strictly_decreasing([3.0, 2.0, 2.0])
+    False
+    """
+    array = np.asarray(values, dtype=np.float64)
+    return bool(array.size >= 2 and np.all(np.diff(array) < 0))
+
+
+def decide(interval: Interval, bound: float, side: str, controls: Mapping[str, bool | np.bool_]) -> Status:
+    """Decide a claim "the quantity lies below (above) the bound" from its interval and its controls.
+
+    below: supported if high < bound, contradicted if low > bound, else undecided; above: the mirror image
+
+    A failed control makes a would-be "supported" undecided. An interval that touches the bound, or has a NaN
+    end, decides nothing.
+    Shapes: scalars; `controls` maps a name to whether it passed. Raises: ValueError for another side.
+
+    Ref: HR2026 (the claims)
+
+    >>> decide(Interval(1.0, 0.9, 1.1, 8), bound=2.0, side="below", controls={"untrained": True})
+    'supported'
+    """
+    if side not in SIDES:
+        raise ValueError(f"side: {side!r} is unknown; allowed: {', '.join(SIDES)}")
+    below, above = interval.high < bound, interval.low > bound
+    holds, fails = (below, above) if side == "below" else (above, below)
+    # A NaN end compares false with everything, but the other end alone must not decide either.
+    if np.isnan(interval.low) or np.isnan(interval.high):
+        return "undecided"
+    if fails:
+        return "contradicted"
+    return "supported" if holds and all(controls.values()) else "undecided"
