@@ -2,10 +2,12 @@
 
 import ml_collections
 
+from rgflow.types import Config
+
 PRESETS = ("smoke", "default", "paper")
 
 
-def get_config(experiment: str) -> ml_collections.ConfigDict:
+def get_config(experiment: str) -> Config:
     """Returns the keys that every experiment has."""
     config = ml_collections.ConfigDict()
     config.experiment = experiment

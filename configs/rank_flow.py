@@ -13,13 +13,14 @@ import ml_collections
 
 from configs import common
 from rgflow.protocol import Point
+from rgflow.types import Config
 
 
 def _training(seeds: int, steps: int, learning_rate: float) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict({"seeds": seeds, "steps": steps, "learning_rate": learning_rate})
 
 
-def get_config(preset: str = "default") -> ml_collections.ConfigDict:
+def get_config(preset: str = "default") -> Config:
     """Returns the config of one preset: smoke, default or paper."""
     preset = common.check_preset(preset)
     config = common.get_config("rank_flow")
@@ -60,6 +61,7 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
         config.training.tokenwise = _training(seeds=2, steps=40, learning_rate=3e-4)
         config.training.window = _training(seeds=2, steps=20, learning_rate=1e-3)
         config.batch, config.probe_batch, config.records = 8, 16, 3
+        config.depth, config.width = 3, 32
     if preset == "paper":
         config.training.tokenwise.seeds = 32
         config.training.window = _training(seeds=32, steps=10_000, learning_rate=3e-4)
@@ -67,7 +69,7 @@ def get_config(preset: str = "default") -> ml_collections.ConfigDict:
     return config
 
 
-def get_sweep(config: ml_collections.ConfigDict) -> list[Point]:
+def get_sweep(config: Config) -> list[Point]:
     """Returns the product of the sweep's axes; each mixing brings its own number of seeds."""
     axes = config.sweep
     for mixing in axes.mixing:

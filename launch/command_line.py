@@ -70,7 +70,12 @@ def _check_config(arguments: Sequence[str]) -> None:
         raise UsageError(f"--config = {str(path)!r}: no such file")
     base = flags.FlagValues()
     _define_config(base, ["", *words])
-    base(["", *words])
+    try:
+        base(["", *words])
+    except flags.Error as error:
+        # The text is a whole traceback; its last line is the config file's own complaint, such as an unknown preset.
+        reason = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+        raise UsageError(f"{words[0]}: {reason}") from error
     for name, text in _overrides(arguments):
         value = _leaf(base.config, name)
         if isinstance(value, ml_collections.ConfigDict):

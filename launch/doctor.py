@@ -19,6 +19,7 @@ from launch import command_line, environment
 from rgflow.engine import grid, loop
 from rgflow.probes.spectrum import effective_rank, singular_values
 from rgflow.protocol import Experiment, Stream
+from rgflow.types import Hypers, Info, Key
 
 CANARY_ROWS = {jnp.float32: (16_385, 32_769), jnp.float64: (16_385, 32_769)}
 
@@ -77,7 +78,7 @@ def check_spectrum() -> Check:
 def _walk() -> Experiment:
     """A toy experiment with a known answer: the sum of 100 normal draws of each run."""
 
-    def step(key: jax.Array, state: jax.Array, hypers: dict) -> tuple:
+    def step(key: Key, state: jax.Array, hypers: Hypers) -> tuple[jax.Array, Info]:
         return state + hypers["scale"] * jax.random.normal(jax.random.fold_in(key, Stream.NOISE)), {"position": state}
 
     return Experiment(

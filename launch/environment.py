@@ -37,13 +37,14 @@ def configure(runs: int, cpu_devices: int = 0) -> None:
     """
     forced = forced_cpu_devices()
     devices = forced or cpu_devices or max(1, min(cores(), runs))
-    # Concurrent LAPACK calls block the pool they wait for unless it is larger than their number (jax 0.9 to 0.11.0).
-    pool = str(max(8, 4 * devices, cores()))
+    # A LAPACK call waits inside the pool of threads that it needs itself (jax 0.9 to 0.11.0): the pool must be larger
+    # than the number of calls at a time, which is one per device. Far larger pools cost the training step its speed.
+    pool = str(max(4, 3 * devices, cores()))
     os.environ.setdefault("PJRT_NPROC", pool)
     os.environ.setdefault("NPROC", pool)
     if forced is None:
         jax.config.update("jax_num_cpu_devices", devices)
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values.get("jax_compilation_cache_dir"):
         jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
 
 

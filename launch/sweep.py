@@ -7,16 +7,15 @@ and resumable, 1 anything else.
 
 import functools
 import importlib.util
-import os
 import pathlib
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import ml_collections
 from absl import flags
 
 from launch import command_line, environment
@@ -25,6 +24,7 @@ from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import grid, loop, mesh, progress, records
 from rgflow.protocol import Experiment, Point
+from rgflow.types import Config
 
 OWN_FILES = {"config.json", "events.jsonl", "chunks", "checkpoints"}
 
@@ -49,7 +49,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
-def sweep_points(config: ml_collections.ConfigDict, config_file: str) -> list[Point]:
+def sweep_points(config: Config, config_file: str) -> list[Point]:
     """Returns the points that the config file's ``get_sweep`` makes of ``config``."""
     spec = importlib.util.spec_from_file_location("sweep_config", config_file)
     if spec is None or spec.loader is None:
@@ -62,7 +62,7 @@ def sweep_points(config: ml_collections.ConfigDict, config_file: str) -> list[Po
         raise UsageError(f"config.{error}") from error
 
 
-def make_experiments(config: ml_collections.ConfigDict, points: list[Point]) -> Callable[[grid.Run], Experiment]:
+def make_experiments(config: Config, points: list[Point]) -> Callable[[grid.Run], Experiment]:
     """Returns a function from a run to its experiment; a config that makes no sense is refused here."""
     experiment_of = grid.experiments(registry.make, config)
     try:
@@ -73,7 +73,7 @@ def make_experiments(config: ml_collections.ConfigDict, points: list[Point]) -> 
     return experiment_of
 
 
-def check_engine(engine: ml_collections.ConfigDict) -> None:
+def check_engine(engine: Config) -> None:
     """Refuses settings of the engine that make no sense."""
     least = {"run_batch": 0, "chunk_steps": 1, "checkpoint_seconds": 0, "cpu_devices": 0}
     for name, value in least.items():
@@ -81,12 +81,14 @@ def check_engine(engine: ml_collections.ConfigDict) -> None:
             raise UsageError(f"config.engine.{name} = {engine[name]}: must be at least {value}")
 
 
-def check_workdir(workdir: pathlib.Path, resume: str, config: ml_collections.ConfigDict) -> dict[str, Any] | None:
+def check_workdir(workdir: pathlib.Path, resume: str, config: Config) -> dict[str, Any] | None:
     """Returns run.json of a workdir to go on with, None for a fresh one; refuses every other folder. Writes nothing."""
     run_file = workdir / "run.json"
     parent = next(p for p in (workdir, *workdir.parents) if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise UsageError(f"--workdir = {str(workdir)!r}: {str(parent)!r} is not a folder that can be written to")
+    try:
+        tempfile.TemporaryFile(dir=parent).close()
+    except OSError as error:
+        raise UsageError(f"--workdir = {str(workdir)!r}: cannot write to {str(parent)!r} ({error.strerror})") from error
     if not run_file.exists():
         if resume == "must":
             raise UsageError(f"--resume = 'must': {str(workdir)!r} holds no run")
@@ -102,7 +104,7 @@ def check_workdir(workdir: pathlib.Path, resume: str, config: ml_collections.Con
     changed = grid.changed_fields(run["science"], grid.science_fields(config))
     if changed:
         raise UsageError(
-            f"--workdir = {str(workdir)!r}: holds a run of another config ({'; '.join(changed)}); give another --workdir"
+            f"--workdir = {str(workdir)!r}: of another config ({'; '.join(changed)}); give another --workdir"
         )
     return run
 
@@ -122,7 +124,7 @@ def plan(
     return groups + grid.group_runs(missing, experiment_of, lambda runs: batch_of(runs=runs), len(groups))
 
 
-def describe(config: ml_collections.ConfigDict, groups: list[grid.Group], command: list[str]) -> dict[str, Any]:
+def describe(config: Config, groups: list[grid.Group], command: list[str]) -> dict[str, Any]:
     """Returns the content of run.json."""
     return {
         "experiment": config.experiment,
@@ -137,16 +139,10 @@ def describe(config: ml_collections.ConfigDict, groups: list[grid.Group], comman
 
 
 def prepare(
-    workdir: pathlib.Path,
-    groups: list[grid.Group],
-    experiment_of: Callable[[grid.Run], Experiment],
-    root_seed: int,
+    workdir: pathlib.Path, groups: list[grid.Group], experiment_of: Callable[[grid.Run], Experiment], root_seed: int
 ) -> list[loop.Prepared]:
     """Compiles the groups that still have something to do, and says what each of them will cost."""
-    print(
-        f"{sum(len(g.runs) for g in groups)} runs on {environment.device_text()}, workdir {workdir}",
-        flush=True,
-    )
+    print(f"{sum(len(g.runs) for g in groups)} runs on {environment.device_text()}, workdir {workdir}", flush=True)
     prepared = []
     for group in groups:
         if loop.finished(group, workdir, experiment_of(group.runs[0]).schedule):
@@ -167,7 +163,7 @@ def run_groups(workdir: pathlib.Path, prepared: list[loop.Prepared], engine: Any
     log("finished")
 
 
-def default_workdir(config: ml_collections.ConfigDict, config_file: str) -> pathlib.Path:
+def default_workdir(config: Config, config_file: str) -> pathlib.Path:
     """Returns checkpoints/<room>-<preset>-<digest>."""
     preset = config_file.partition(":")[2] or "default"
     return pathlib.Path("checkpoints") / f"{config.experiment}-{preset}-{grid.config_digest(config)}"

@@ -29,5 +29,8 @@ Info = dict[str, Array]
 Record = dict[str, Array]
 """Float arrays of fixed shape measured at one step; dims are declared in ``Experiment.dims``."""
 
+Config = Any
+"""A (possibly nested) ``ml_collections.ConfigDict``; its attributes are keys that a type checker cannot know."""
+
 State = Any
 """A ``flax.struct.dataclass`` with everything a resume needs and no functions."""

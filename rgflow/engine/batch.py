@@ -147,4 +147,4 @@ class Program:
     @property
     def text(self) -> str:
         """The optimised program, for inspection (the tests look for collectives in it)."""
-        return self._advance.as_text()
+        return self._advance.as_text() or ""

@@ -6,10 +6,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import ml_collections
-
 from rgflow.engine.keys import point_id
 from rgflow.protocol import Experiment, Point
+from rgflow.types import Config
 
 FREE_SECTIONS = ("engine", "sweep")
 """Sections of a config that may change between two starts on one workdir; so may every key called ``seeds``."""
@@ -48,7 +47,7 @@ class Group:
         return Group(data["name"], runs, data["run_batch"])
 
 
-def point_config(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+def point_config(config: Config, values: Mapping[str, Any]) -> Config:
     """Returns a copy of ``config`` with the values of one point set."""
     copy = config.copy_and_resolve_references()
     for name, value in values.items():
@@ -60,9 +59,7 @@ def point_config(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -
     return copy
 
 
-def experiments(
-    make: Callable[[ml_collections.ConfigDict], Experiment], config: ml_collections.ConfigDict
-) -> Callable[[Run], Experiment]:
+def experiments(make: Callable[[Config], Experiment], config: Config) -> Callable[[Run], Experiment]:
     """Returns a function from a run to its experiment, which ``make`` makes once per point."""
     made: dict[int, Experiment] = {}
 
@@ -104,7 +101,7 @@ def group_runs(
     ]
 
 
-def science_fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def science_fields(config: Config) -> dict[str, Any]:
     """Returns the flat fields that decide the numbers: all but ``engine``, ``sweep`` and keys called ``seeds``."""
     flat: dict[str, Any] = {}
 
@@ -119,7 +116,7 @@ def science_fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return {name: value for name, value in flat.items() if name.split(".")[0] not in FREE_SECTIONS}
 
 
-def config_digest(config: ml_collections.ConfigDict) -> str:
+def config_digest(config: Config) -> str:
     """Returns eight hexadecimal digits that change when any science field changes."""
     return hashlib.sha256(json.dumps(science_fields(config), sort_keys=True).encode()).hexdigest()[:8]
 

@@ -33,7 +33,7 @@ class StopRequest:
 
     def _handle(self, number: int, frame: Any) -> None:
         self.name = signal.Signals(number).name
-        signal.signal(number, self._previous[number])
+        signal.signal(number, self._previous[signal.Signals(number)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ def prepare(
     group: Group,
     experiment_of: Callable[[Run], Experiment],
     root_seed: int,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Prepared:
     """Places a group's keys and hypers on the devices (default: all of them) and compiles its program."""
     experiments = tuple(experiment_of(run) for run in group.runs)
@@ -155,9 +155,12 @@ def run_group(
     A record reaches the disk before the checkpoint of the same step: a checkpoint never stands for a lost record.
     """
     name, schedule, program = prepared.group.name, prepared.schedule, prepared.program
-    store = Checkpoints(
-        workdir / "checkpoints" / name, lambda text: (print(text, flush=True), log("warning", text=text))
-    )
+
+    def warn(text: str) -> None:
+        print(text, flush=True)
+        log("warning", text=text)
+
+    store = Checkpoints(workdir / "checkpoints" / name, warn)
     try:
         position, carry = _resume(prepared, workdir, store)
         per_step = prepared.cost / max(schedule[-1], 1)

@@ -1,6 +1,7 @@
 """Devices: the run axis is sharded over a one-dimensional mesh called ``run``; no run ever talks to another."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -31,7 +32,7 @@ def choose_run_batch(platform: str, runs: int, devices: int, requested: int = 0)
     return min(CPU_RUN_BATCH, per_device) if platform == "cpu" else per_device
 
 
-def run_mesh(runs: int, run_batch: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def run_mesh(runs: int, run_batch: int, devices: Sequence[Any] | None = None) -> Mesh:
     """Returns a mesh over as many of the devices (default: all) as there are batches of runs to fill them."""
     devices = jax.devices() if devices is None else devices
     useful = min(len(devices), -(-runs // run_batch))

@@ -61,7 +61,7 @@ class Progress:
             rich_progress.TextColumn("{task.description}"),
         )
         with rich_progress.Progress(*columns) as self._bar:
-            self._task = self._bar.add_task("", total=self._total, completed=self._done)
+            self._task = self._bar.add_task("", total=self._total, completed=int(self._done))
             yield self
         self._bar = None
 

@@ -17,7 +17,7 @@ from rgflow.protocol import Experiment
 DIED_AT = "died_at"
 
 
-def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
+def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None:
     """Writes through a temporary name in the same folder, then renames: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -47,7 +47,7 @@ def write_record(path: pathlib.Path, record: Mapping[str, np.ndarray]) -> None:
 
     def write(temporary: pathlib.Path) -> None:
         with open(temporary, "wb") as file:
-            np.savez(file, **record)
+            np.savez(file, allow_pickle=False, **record)
 
     write_atomically(path, write)
 
@@ -106,7 +106,7 @@ def merge(
         raise FileNotFoundError(f"{workdir} holds no records yet: run the sweep until its first record")
     names_of_all = set().union(*(part.data_vars for part in present))
     fill = {name: health.NEVER if name == DIED_AT else np.nan for name in names_of_all}
-    how = {"join": "outer", "data_vars": "all", "coords": "minimal", "compat": "override"}
+    how: Any = {"join": "outer", "data_vars": "all", "coords": "minimal", "compat": "override"}
     return xr.concat(present, dim="run", fill_value=fill, **how).assign_attrs(attributes)
 
 

@@ -141,7 +141,8 @@ def kendall_tau(values: Values) -> float:
     array = np.asarray(values, dtype=np.float64)
     if array.size < 2 or np.isnan(array).any():
         return float("nan")
-    return float(stats.kendalltau(np.arange(array.size), array).statistic)
+    tau, _ = stats.kendalltau(np.arange(array.size), array)
+    return float(np.asarray(tau))
 
 
 def strictly_decreasing(values: Values) -> bool:

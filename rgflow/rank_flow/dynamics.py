@@ -148,9 +148,15 @@ def cross_entropy(logits: Float[Array, "*rows V"], targets: Int[Array, "*rows"])
     return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
 
 
+def forward(net: ResidualStack, params: Any, encoding: Float[Array, "*rows F"]) -> tuple[Array, Array]:
+    """Returns (logits [*rows, V], stream [depth + 1, *rows, width])."""
+    logits, stream = net.apply({"params": params}, encoding)
+    return jnp.asarray(logits), jnp.asarray(stream)
+
+
 def plain_loss(static: Static, params: Any, tokens: Array, shown: Array, mask: Array) -> Float[Array, ""]:
     """Runs the network on every position and averages over the scored ones; the reference of the shortcuts."""
-    logits, _ = static.training_net().apply({"params": params}, inputs(static, shown))
+    logits, _ = forward(static.training_net(), params, inputs(static, shown))
     return masked_mean(cross_entropy(logits, tokens), mask)
 
 
@@ -165,7 +171,7 @@ def table_loss(static: Static, params: Any, tokens: Array, shown: Array, mask: A
     symbols = scored_symbols(static)
     shows = (shown.reshape(-1, 1) == symbols[None]) & mask.reshape(-1, 1)
     counts = shows.astype(jnp.float32).T @ jax.nn.one_hot(tokens.reshape(-1), static.num_states)
-    logits, _ = static.training_net().apply({"params": params}, encode(static, symbols[:, None]))
+    logits, _ = forward(static.training_net(), params, encode(static, symbols[:, None]))
     return -jnp.sum(counts * jax.nn.log_softmax(logits)) / jnp.maximum(jnp.sum(mask), 1)
 
 
@@ -175,7 +181,7 @@ def scored_loss(static: Static, params: Any, tokens: Array, shown: Array, mask: 
     index = jnp.nonzero(mask.reshape(-1), size=capacity, fill_value=0)[0]
     valid = jnp.arange(capacity) < jnp.sum(mask)
     symbols = window_symbols(static, shown).reshape(-1, 2 * static.window + 1)[index]
-    logits, _ = static.training_net().apply({"params": params}, encode(static, symbols))
+    logits, _ = forward(static.training_net(), params, encode(static, symbols))
     return masked_mean(cross_entropy(logits, tokens.reshape(-1)[index]), valid)
 
 

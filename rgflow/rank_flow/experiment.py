@@ -3,7 +3,6 @@
 import functools
 from typing import Any
 
-import ml_collections
 import numpy as np
 
 from rgflow.nets.residual import ACTIVATIONS, NORMS
@@ -11,6 +10,7 @@ from rgflow.protocol import Experiment, log_spaced_schedule
 from rgflow.rank_flow import dynamics, probe, theory, verdict
 from rgflow.rank_flow.dynamics import MIXINGS, Static
 from rgflow.samplers.markov import MarkovChain, make_chain
+from rgflow.types import Config
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -23,7 +23,7 @@ def _at_least(name: str, value: int, least: int) -> None:
         raise ValueError(f"{name} = {value}: must be at least {least}")
 
 
-def validate(config: ml_collections.ConfigDict) -> None:
+def validate(config: Config) -> None:
     """Raises ValueError, one line naming key, value and what is allowed, for a config that makes no sense."""
     _one_of("mixing", config.mixing, MIXINGS)
     _one_of("norm", config.norm, NORMS)
@@ -54,14 +54,14 @@ def validate(config: ml_collections.ConfigDict) -> None:
         raise ValueError(f"{prefix}.learning_rate = {training.learning_rate}: must be positive")
 
 
-def make_static(config: ml_collections.ConfigDict) -> Static:
+def make_static(config: Config) -> Static:
     """Returns what fixes the shapes and the program; keys that a mixing ignores are set to their null value."""
     names = [field for field in Static.__dataclass_fields__ if field in config]
     values = {name: config[name] for name in names}
     return Static(**{**values, "window": config.window if config.mixing == "window" else 0})
 
 
-def chain_of(config: ml_collections.ConfigDict) -> MarkovChain:
+def chain_of(config: Config) -> MarkovChain:
     """Returns the Markov chain of a config, at its correlation length (tokens)."""
     params: dict[str, Any] = {"correlation_length": config.correlation_length}
     if config.chain.kind == "dirichlet_lazy":
@@ -88,7 +88,7 @@ def reference_losses(static: Static, chain: MarkovChain) -> dict[str, float]:
     }
 
 
-def make(config: ml_collections.ConfigDict) -> Experiment:
+def make(config: Config) -> Experiment:
     """Returns the rank-flow experiment of one run; raises ValueError for a config that makes no sense."""
     validate(config)
     static, chain = make_static(config), chain_of(config)

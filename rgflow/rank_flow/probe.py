@@ -24,7 +24,7 @@ LEVELS = ("position", "masked", "unmasked", "pooled")
 CENTRINGS = ("uncentred", "centred")
 RANKS = (*RANK_MEASURES, "numerical_rank")
 DIMS = {
-    **{name: ("level", "centring", "layer") for name in RANKS},
+    **dict.fromkeys(RANKS, ("level", "centring", "layer")),
     "kernel_drift": ("level", "centring", "transition"),
     "frobenius_drift": ("level", "centring", "transition"),
     "relative_update": ("level", "transition"),
@@ -40,7 +40,7 @@ def coords(static: Static) -> dict[str, Any]:
 def _table_rows(static: Static, params: Any, shown: Array, mask: Array) -> tuple[Array, Array, Array, Array]:
     """Token-wise: the stream of every symbol, the counts per level, the pooled rows and the table's logits."""
     symbols = jnp.arange(static.num_states + 1)
-    logits, stream = static.net().apply({"params": params}, dynamics.encode(static, symbols[:, None]))
+    logits, stream = dynamics.forward(static.net(), params, dynamics.encode(static, symbols[:, None]))
     one_hot = jax.nn.one_hot(shown, static.num_states + 1)
     of_masked = jnp.sum(jnp.where(mask[..., None], one_hot, 0.0), axis=(0, 1))
     of_all = jnp.sum(one_hot, axis=(0, 1))
@@ -51,7 +51,7 @@ def _table_rows(static: Static, params: Any, shown: Array, mask: Array) -> tuple
 
 def _position_rows(static: Static, params: Any, shown: Array, mask: Array) -> tuple[Array, Array, Array, Array]:
     """Any mixing: the stream of every position, the weights per level, the pooled rows and the logits."""
-    logits, stream = static.net().apply({"params": params}, dynamics.inputs(static, shown))
+    logits, stream = dynamics.forward(static.net(), params, dynamics.inputs(static, shown))
     rows = stream.reshape(stream.shape[0], -1, stream.shape[-1])
     masked = mask.reshape(-1).astype(rows.dtype)
     weights = jnp.stack([jnp.ones_like(masked), masked, 1 - masked])
@@ -82,7 +82,7 @@ def rank_records(measured: Float[Array, "levels 2 L N D"]) -> Record:
     """Returns every rank measure for each level, centring and layer, from one batched singular-value call."""
     values = singular_values(measured)
     ranks = {name: measure(values) for name, measure in RANK_MEASURES.items()}
-    return {**ranks, "numerical_rank": numerical_rank(values, measured.shape[-2:])}
+    return {**ranks, "numerical_rank": numerical_rank(values, (measured.shape[-2], measured.shape[-1]))}
 
 
 def drift_records(measured: Float[Array, "levels 2 L N D"]) -> Record:

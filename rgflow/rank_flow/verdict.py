@@ -11,14 +11,16 @@ Read at position level, uncentred, with the effective rank. A control that fails
 supported. Intervals are 95 % expanded percentile bootstraps over runs.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from rgflow.probes.kernel import drift_concentration
-from rgflow.probes.stats import Interval, bootstrap_difference, bootstrap_interval, decide, kendall_tau
+from rgflow.probes.stats import Interval, Status, bootstrap_difference, bootstrap_interval, decide, kendall_tau
 from rgflow.protocol import Verdict
 
 READING = {"level": "position", "centring": "uncentred"}
@@ -38,6 +40,12 @@ Control = dict[str, Any]
 def control(value: float, requirement: str, passed: bool) -> Control:
     """Returns one control as plain data."""
     return {"value": float(value), "requirement": requirement, "passed": bool(passed)}
+
+
+def information(values: Float[np.ndarray, " runs"], meaning: str) -> Control:
+    """Returns a number that belongs beside the verdict and cannot fail: the mean over the runs that have one."""
+    live = values[np.isfinite(values)]
+    return control(live.mean() if live.size else np.nan, f"{meaning} (for information)", True)
 
 
 def final(dataset: xr.Dataset) -> xr.Dataset:
@@ -67,13 +75,15 @@ def training_controls(at_end: xr.Dataset) -> dict[str, Control]:
     """Returns the two controls every claim shares: training converged, and something was learned."""
     excess = float((at_end["loss"] - at_end["architecture_loss"]).mean())
     fraction = float(learned_fraction(at_end).mean())
+    close = f"loss within {CONVERGED_NATS} nats of the architecture's optimum"
+    enough = f"at least {LEARNED_FRACTION} of the attainable"
     return {
-        "converged": control(excess, f"loss within {CONVERGED_NATS} nats of the architecture's optimum", abs(excess) < CONVERGED_NATS),
-        "information_learned": control(fraction, f"at least {LEARNED_FRACTION} of the attainable", fraction >= LEARNED_FRACTION),
-    }  # fmt: skip
+        "converged": control(excess, close, abs(excess) < CONVERGED_NATS),
+        "information_learned": control(fraction, enough, fraction >= LEARNED_FRACTION),
+    }
 
 
-def _status(interval: Interval, bound: float, side: str, controls: dict[str, Control]) -> str:
+def _status(interval: Interval, bound: float, side: str, controls: dict[str, Control]) -> Status:
     """Decides a claim; a run that is not trained contradicts nothing either."""
     passed = {name: c["passed"] for name, c in controls.items()}
     if not passed["converged"]:
@@ -81,89 +91,85 @@ def _status(interval: Interval, bound: float, side: str, controls: dict[str, Con
     return decide(interval, bound, side, passed)
 
 
+def log_ratio(at_step: xr.Dataset) -> Float[np.ndarray, " runs"]:
+    """Returns ln R of every run of a dataset at one step, in the reading of the verdicts."""
+    return np.log(np.asarray(collapse_ratio(at_step["effective_rank"].sel(READING))))
+
+
 def _verdict(claim: str, runs: xr.Dataset, statement: str, expected: str, rule: tuple, controls: dict) -> Verdict:
     interval, bound, side = rule
     dead = int((runs["died_at"] >= 0).sum())
-    finite = [None if np.isnan(x) else float(x) for x in interval[:3]]
+    mean, low, high = (None if np.isnan(x) else float(x) for x in interval[:3])
     status = _status(interval, bound, side, controls)
-    return Verdict(claim, statement, status, *finite, expected, interval.n, dead, controls)
+    return Verdict(claim, statement, status, mean, low, high, expected, interval.n, dead, controls)
 
 
 def rank_falls(runs: xr.Dataset) -> Verdict:
     """Judges S1-i on the runs of one mixing and one correlation length."""
-    untrained, at_end = runs.isel(step=0), final(runs)
-    rank = at_end["effective_rank"].sel(READING)
-    trained_ratio, untrained_ratio = (
-        collapse_ratio(rank),
-        collapse_ratio(untrained["effective_rank"].sel(READING)),
-    )
-    interval = bootstrap_interval((np.log(trained_ratio) - np.log(untrained_ratio)).values)
-    trends = np.array([kendall_tau(values[np.isfinite(values)]) for values in rank.values])
+    at_end = final(runs)
+    trained, untrained = log_ratio(at_end), log_ratio(runs.isel(step=0))
+    ranks = np.asarray(at_end["effective_rank"].sel(READING))
+    trends = np.array([kendall_tau(values[np.isfinite(values)]) for values in ranks])
     falling = float(np.mean(trends[np.isfinite(trends)] < 0)) if np.isfinite(trends).any() else np.nan
-    monotone = control(
-        falling,
-        f"Kendall tau below 0 in at least {MONOTONE_FRACTION:.0%} of the runs",
-        falling >= MONOTONE_FRACTION,
-    )
-    ratio = control(float(trained_ratio.mean()), "rank ratio R of the trained runs (for information)", True)
-    before = control(float(untrained_ratio.mean()), "rank ratio R of the untrained runs (for information)", True)
+    requirement = f"Kendall tau below 0 in at least {MONOTONE_FRACTION:.0%} of the runs"
+    controls = {
+        **training_controls(at_end),
+        "monotone": control(falling, requirement, falling >= MONOTONE_FRACTION),
+        "ratio": information(np.exp(trained), "R = ER_L / ER_0 of the trained runs"),
+        "untrained": information(np.exp(untrained), "R of the untrained runs"),
+    }
     return _verdict(
         "S1-i", runs, "Training makes the effective rank of the residual stream fall with depth.",
-        "ln R(trained) - ln R(untrained) below 0, falling in at least 90 % of the runs", (interval, 0.0, "below"),
-        {**training_controls(at_end), "monotone": monotone, "ratio": ratio, "untrained": before},
+        "ln R(trained) - ln R(untrained) below 0, falling in at least 90 % of the runs",
+        (bootstrap_interval(trained - untrained), 0.0, "below"), controls,
     )  # fmt: skip
+
+
+def drift_shares(at_step: xr.Dataset) -> dict[int, Float[np.ndarray, " runs"]]:
+    """Returns C_1 and C_2 of every run of a dataset at one step, and under 0 the share 1/L of one transition."""
+    drift = at_step["kernel_drift"].sel(READING).dropna("transition", how="all")
+    uniform = np.full(drift.sizes["run"], 1 / drift.sizes["transition"])
+    return {0: uniform, **{top: np.asarray(concentration(drift, top)) for top in (1, 2)}}
 
 
 def drift_concentrates(runs: xr.Dataset) -> Verdict:
     """Judges S1-iii on the runs of one mixing and one correlation length."""
-    at_end = final(runs)
-    drift, before = (
-        d["kernel_drift"].sel(READING).dropna("transition", how="all") for d in (at_end, runs.isel(step=0))
-    )
-    uniform = 1 / drift.sizes["transition"]
-    shares = {top: (concentration(drift, top), concentration(before, top)) for top in (1, 2)}
-    above = {top: s - np.maximum(top * uniform, s0) for top, (s, s0) in shares.items()}
-    first = bootstrap_interval(above[1].values)
+    trained, untrained = drift_shares(final(runs)), drift_shares(runs.isel(step=0))
+    above = {top: trained[top] - np.maximum(top * trained[0], untrained[top]) for top in (1, 2)}
+    first = bootstrap_interval(above[1])
     controls = {
-        **training_controls(at_end),
+        **training_controls(final(runs)),
         "largest_transition": control(first.mean, "C_1 above 1/L and above the untrained C_1 as well", first.low > 0),
-        "share": control(float(shares[2][0].mean()), "C_2 of the trained runs (for information)", True),
-        "untrained": control(float(shares[2][1].mean()), "C_2 of the untrained runs (for information)", True),
+        "share": information(trained[2], "C_2 of the trained runs"),
+        "untrained": information(untrained[2], "C_2 of the untrained runs"),
     }
     return _verdict(
         "S1-iii", runs, "Kernel drift of the trained stream is concentrated on one or two transitions.",
-        "C_2 - max(2/L, untrained C_2) above 0", (bootstrap_interval(above[2].values), 0.0, "above"), controls,
+        "C_2 - max(2/L, untrained C_2) above 0", (bootstrap_interval(above[2]), 0.0, "above"), controls,
     )  # fmt: skip
 
 
 def collapse_is_selective(short: xr.Dataset, long: xr.Dataset) -> Verdict:
     """Judges S1-ii on the runs of one mixing at the shortest and the longest correlation length."""
-
-    def change(runs: xr.Dataset) -> np.ndarray:
-        trained, untrained = (
-            collapse_ratio(d["effective_rank"].sel(READING)) for d in (final(runs), runs.isel(step=0))
-        )
-        return (np.log(trained) - np.log(untrained)).values
-
     both = xr.concat([short, long], "run")
-    long_ratio = bootstrap_interval(collapse_ratio(final(long)["effective_rank"].sel(READING)).values)
-    trained = bootstrap_difference(
-        *(np.log(collapse_ratio(final(d)["effective_rank"].sel(READING))).values for d in (short, long))
-    )
+    trained = [log_ratio(final(runs)) for runs in (short, long)]
+    change = [x - log_ratio(runs.isel(step=0)) for x, runs in zip(trained, (short, long), strict=True)]
+    at_long = bootstrap_interval(np.exp(trained[1]))
+    alone = bootstrap_difference(trained[0], trained[1])
     controls = {
         **training_controls(final(both)),
-        "no_collapse_at_long": control(long_ratio.mean, f"R(long) above {LONG_RATIO}", long_ratio.low > LONG_RATIO),
-        "trained_alone": control(trained.mean, "S without subtracting the untrained one (for information)", True),
+        "no_collapse_at_long": control(at_long.mean, f"R(long) above {LONG_RATIO}", at_long.low > LONG_RATIO),
+        "trained_alone": information(np.array([alone.mean]), "S without subtracting the untrained one"),
     }
     return _verdict(
         "S1-ii", both, "The collapse is selective: present at short, absent at long correlation length.",
         f"S(trained) - S(untrained) below {SELECTIVITY_BOUND} and R(long) above {LONG_RATIO}",
-        (bootstrap_difference(change(short), change(long)), SELECTIVITY_BOUND, "below"), controls,
+        (bootstrap_difference(change[0], change[1]), SELECTIVITY_BOUND, "below"), controls,
     )  # fmt: skip
 
 
 def _named(verdict: Verdict, where: str) -> Verdict:
-    return Verdict(**{**verdict.__dict__, "claim": f"{verdict.claim} [{where}]"})
+    return dataclasses.replace(verdict, claim=f"{verdict.claim} [{where}]")
 
 
 def not_run(claim: str, statement: str, why: str) -> Verdict:

@@ -54,7 +54,14 @@ def test_digest_ignores_engine_sweep_and_seeds_only():
 
 @pytest.mark.parametrize(
     ("platform", "runs", "devices", "requested", "expected"),
-    [("cpu", 64, 2, 0, 2), ("cpu", 1, 2, 0, 1), ("gpu", 64, 1, 0, 64), ("gpu", 10, 4, 0, 3), ("cpu", 64, 2, 8, 8), ("tpu", 8, 4, 100, 2)],
-)  # fmt: skip
+    [
+        ("cpu", 64, 2, 0, 2),
+        ("cpu", 1, 2, 0, 1),
+        ("gpu", 64, 1, 0, 64),
+        ("gpu", 10, 4, 0, 3),
+        ("cpu", 64, 2, 8, 8),
+        ("tpu", 8, 4, 100, 2),
+    ],
+)
 def test_run_batch_rule(platform, runs, devices, requested, expected):
     assert mesh.choose_run_batch(platform, runs, devices, requested) == expected

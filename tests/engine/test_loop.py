@@ -77,7 +77,7 @@ def stop_late(workdir, config):
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_damaged_newest_checkpoint_falls_back_and_says_so(tmp_path, capsys, uninterrupted, damage):
     config = toy.config()
-    older, newest = stop_late(tmp_path, config)
+    _, newest = stop_late(tmp_path, config)
     largest = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     content = bytearray(largest.read_bytes())
     if damage == "remove":

@@ -109,7 +109,7 @@ def test_pure_mask_hides_every_scored_token(key):
 
 
 def test_learning_rate_is_traced_and_scales_the_first_update(key):
-    static, hypers, made = setup(mixing="window")
+    _, hypers, made = setup(mixing="window")
     state = jax.jit(made.init)(key, hypers)
     step = jax.jit(made.step)
     moves = [

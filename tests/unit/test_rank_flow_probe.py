@@ -67,14 +67,14 @@ def test_constant_stream_has_no_centred_rank(key):
 
 def test_record_shapes_are_the_declared_ones(key):
     for mixing in dynamics.MIXINGS:
-        static, hypers, made, state, _ = setup(key, mixing=mixing)
+        _, hypers, made, state, _ = setup(key, mixing=mixing)
         sizes = {name: len(labels) for name, labels in made.coords.items()}
         for name, values in jax.eval_shape(made.probe, key, state, hypers).items():
             assert values.shape == tuple(sizes[d] for d in made.dims.get(name, ())), name
 
 
 def test_nan_weights_give_nan_ranks_never_one(key):
-    static, hypers, made, state, _ = setup(key, mixing="window")
+    _, hypers, made, state, _ = setup(key, mixing="window")
     broken = jax.tree.map(lambda x: x * jnp.nan, state)
     record = jax.jit(made.probe)(key, broken, hypers)
     assert all(np.isnan(record[name]).all() for name in probe.RANKS)

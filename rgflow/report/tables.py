@@ -1,0 +1,191 @@
+"""Verdicts and runs as text: strict JSON, a table for the terminal, a table for a README."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from rgflow.protocol import Verdict
+
+STATUS_STYLE = {
+    "supported": "bold green",
+    "contradicted": "bold red",
+    "undecided": "yellow",
+    "not_run": "dim",
+}
+STATUS_TEXT = {"not_run": "not run"}
+"""How a status reads where it differs from its name."""
+
+MOST_DECIMALS = 6
+ABSENT = "-"
+
+
+def status_text(status: str) -> str:
+    """Returns a status in words."""
+    return STATUS_TEXT.get(status, status)
+
+
+def decimals(width: float) -> int:
+    """Returns how many decimals an interval of this width deserves: one digit, two if it starts with 1 to 3.
+
+    Example:
+        >>> decimals(0.08), decimals(0.25), decimals(40.0)
+        (2, 2, 0)
+    """
+    exponent = math.floor(math.log10(width))
+    leading = width / 10.0**exponent
+    return min(max(0, -exponent + (1 if leading < 4 else 0)), MOST_DECIMALS)
+
+
+def _is_finite(*values: float | None) -> bool:
+    return all(value is not None and math.isfinite(value) for value in values)
+
+
+def number_text(mean: float | None, low: float | None = None, high: float | None = None) -> str:
+    """Returns a number with its interval, with as many digits as the interval allows; ``-`` for no number.
+
+    Example:
+        >>> number_text(-0.1912, -0.2301, -0.1513), number_text(2.76123), number_text(None)
+        ('-0.19 [-0.23, -0.15]', '2.76', '-')
+    """
+    if mean is None or not _is_finite(mean):
+        return ABSENT
+    if low is None or high is None or not _is_finite(low, high):
+        return f"{mean:.3g}"
+    if not high > low:
+        return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+    places = decimals(high - low)
+    # Adding zero turns a rounded "-0.00" into "0.00".
+    rounded = [f"{round(value, places) + 0.0:.{places}f}" for value in (mean, low, high)]
+    return f"{rounded[0]} [{rounded[1]}, {rounded[2]}]"
+
+
+def failed_controls(verdict: Verdict) -> list[str]:
+    """Returns the names of the controls that did not pass, in the order of the verdict."""
+    return [name for name, control in verdict.controls.items() if not control["passed"]]
+
+
+def controls_text(verdict: Verdict) -> str:
+    """Returns the first failed control with its value, or that all passed; ``-`` where there is none."""
+    if not verdict.controls:
+        return ABSENT
+    failed = failed_controls(verdict)
+    if not failed:
+        return "all passed"
+    more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return f"{failed[0]} = {number_text(verdict.controls[failed[0]]['value'])}{more}"
+
+
+def runs_text(verdict: Verdict) -> str:
+    """Returns how many live runs a verdict rests on and how many died, such as ``8 (0)``."""
+    return f"{verdict.n_runs} ({verdict.n_dead})"
+
+
+def strict(data: Any) -> Any:
+    """Returns plain data that strict JSON can hold: numpy scalars unpacked, NaN and infinities as null."""
+    if isinstance(data, Mapping):
+        return {str(name): strict(value) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [strict(value) for value in data]
+    if isinstance(data, np.generic):
+        data = data.item()
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def verdicts_to_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """Returns one object per verdict with the fields of ``Verdict``; NaN and infinities are null."""
+    names = [field.name for field in dataclasses.fields(Verdict)]
+    return [{name: strict(getattr(verdict, name)) for name in names} for verdict in verdicts]
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> Table:
+    """Returns the verdicts as a table for the terminal, one row per claim."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("claim")
+    table.add_column("status", no_wrap=True)
+    table.add_column(Text("measured\n[95 % interval]"), justify="right", no_wrap=True)
+    table.add_column("runs\n(dead)", justify="right", no_wrap=True)
+    table.add_column("controls", overflow="fold")
+    for v in verdicts:
+        # Text, not str: rich would read "[window]" in a claim as markup.
+        status = Text(status_text(v.status), style=STATUS_STYLE[v.status])
+        measured = Text(number_text(v.measured, v.low, v.high))
+        table.add_row(Text(v.claim), status, measured, runs_text(v), Text(controls_text(v)))
+    return table
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
+    """Returns the verdicts as a GitHub table, for a README."""
+    rows = [
+        [
+            v.claim,
+            status_text(v.status),
+            number_text(v.measured, v.low, v.high),
+            v.expected,
+            runs_text(v),
+            controls_text(v),
+        ]
+        for v in verdicts
+    ]
+    header = ["claim", "status", "measured [95 % interval]", "supported if", "runs (dead)", "controls"]
+    lines = [_markdown_row(header), "|---|---|--:|---|--:|---|", *(_markdown_row(row) for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def last_steps(dataset: xr.Dataset) -> np.ndarray:
+    """Returns the last step at which each run has a finite record, -1 for none; shape [runs]."""
+    recorded = [v for v in dataset.data_vars.values() if {"run", "step"} <= set(v.dims)]
+    finite = np.zeros((dataset.sizes["run"], dataset.sizes["step"]), bool)
+    for variable in recorded:
+        others = [d for d in variable.dims if d not in ("run", "step")]
+        finite |= variable.notnull().any(others).transpose("run", "step").values
+    steps = np.where(finite, dataset["step"].values[None, :], -1)
+    return steps.max(axis=1, initial=-1)
+
+
+def planned_steps(dataset: xr.Dataset) -> np.ndarray:
+    """Returns the step at which each run ends: variable ``steps``, else the last step; shape [runs]."""
+    if "steps" in dataset:
+        return dataset["steps"].values.astype(int)
+    return np.full(dataset.sizes["run"], int(dataset["step"].values[-1]))
+
+
+def run_summary(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """Returns one row per point of the sweep: values, numbers of runs, ended runs and dead runs, steps."""
+    died, last, planned = dataset["died_at"].values, last_steps(dataset), planned_steps(dataset)
+    names = [name for name, c in dataset.coords.items() if c.dims == ("run",) and name not in ("run", "seed")]
+    points: dict[tuple[Any, ...], list[int]] = {}
+    for k in range(dataset.sizes["run"]):
+        points.setdefault(tuple(dataset[name].values[k].item() for name in names), []).append(k)
+    rows = []
+    for values, runs in points.items():
+        dead = {int(dataset["seed"].values[k]): int(died[k]) for k in runs if died[k] >= 0}
+        live = [k for k in runs if died[k] < 0]
+        rows.append({
+            "values": dict(zip(map(str, names), values, strict=True)),
+            "runs": len(runs),
+            "dead": dead,
+            "ended": len(dead) + sum(bool(last[k] >= planned[k]) for k in live),
+            "reached": int(min((last[k] for k in live), default=-1)),
+            "steps": int(max(planned[k] for k in runs)),
+        })  # fmt: skip
+    return rows
+
+
+def unfinished(run: Mapping[str, Any], dataset: xr.Dataset) -> str:
+    """Returns one sentence about what a sweep still lacks, or '' when every run of run.json has ended."""
+    planned = sum(len(group["runs"]) for group in run["groups"])
+    ended = sum(row["ended"] for row in run_summary(dataset))
+    if ended >= planned:
+        return ""
+    return f"This sweep is not finished: {ended} of {planned} runs have reached their last step or died."

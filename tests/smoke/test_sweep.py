@@ -1,0 +1,147 @@
+"""The real command on a small sweep: files, interruption by signals at several moments, growth, another config."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+
+ROOT = pathlib.Path(__file__).parents[2]
+SMALL = [
+    "--config=configs/rank_flow.py:smoke",
+    "--config.width=8",
+    "--config.depth=2",
+    "--config.probe_batch=4",
+    "--config.training.tokenwise.steps=400",
+    "--config.training.window.steps=120",
+    "--config.engine.chunk_steps=20",
+    "--config.engine.checkpoint_seconds=0.0",
+]
+FILES = {"config.json", "run.json", "events.jsonl", "results.nc", "verdicts.json", "report.html"}
+
+
+def start(workdir, *extra):
+    environment = {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "PJRT_NPROC", "NPROC")}
+    command = [sys.executable, "-m", "launch.sweep", *SMALL, f"--workdir={workdir}", *extra]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(workdir, *extra):
+    process = start(workdir, *extra)
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+
+
+def assert_same_bits(workdir, reference):
+    with xr.open_dataset(workdir / "results.nc") as a, xr.open_dataset(reference / "results.nc") as b:
+        assert set(a.variables) == set(b.variables)
+        for name in a.variables:
+            x, y = a[name].values, b[name].values
+            assert (x.dims if hasattr(x, "dims") else x.shape) == (y.dims if hasattr(y, "dims") else y.shape)
+            same = x.tolist() == y.tolist() if x.dtype.kind in "OU" else x.tobytes() == y.tobytes()
+            assert same, name
+    assert (workdir / "verdicts.json").read_text() == (reference / "verdicts.json").read_text()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    output = finish(workdir)
+    assert "S1-iii" in output
+    return workdir
+
+
+def test_workdir_holds_what_is_promised(uninterrupted):
+    assert {p.name for p in uninterrupted.iterdir()} == {*FILES, "chunks", "checkpoints", "figures"}
+    verdicts = json.loads((uninterrupted / "verdicts.json").read_text())
+    assert {v["claim"].split()[0] for v in verdicts} == {"S1-i", "S1-ii", "S1-iii"}
+    assert {v["status"] for v in verdicts} <= {"supported", "contradicted", "undecided", "not_run"}
+    with xr.open_dataset(uninterrupted / "results.nc") as results:
+        assert results.sizes["run"] == 8
+        assert set(results["effective_rank"].dims) == {"run", "step", "level", "centring", "layer"}
+        assert {"seed", "mixing", "correlation_length"} <= set(results.coords)
+        assert json.loads(results.attrs["config"])["width"] == 8
+    page = (uninterrupted / "report.html").read_text()
+    assert "<svg" in page
+    assert "S1-ii" in page
+
+
+MOMENTS = {
+    "while compiling": lambda w: (w / "run.json").exists(),
+    "after the first record": lambda w: (w / "chunks" / "group_000-000000000.npz").exists(),
+    "inside a checkpoint write": lambda w: any((w / "checkpoints" / "group_000").glob("*orbax-checkpoint-tmp*")),
+    "in the second group": lambda w: (w / "chunks" / "group_001-000000001.npz").exists(),
+    "inside a late checkpoint write": lambda w: any((w / "checkpoints" / "group_001").glob("*orbax-checkpoint-tmp*")),
+    "while reporting": lambda w: (w / "chunks" / "group_001-000000120.npz").exists(),
+}
+
+
+def test_killed_at_many_moments_and_started_again_ends_with_the_same_bits(uninterrupted, tmp_path):
+    workdir = tmp_path / "run"
+    for moment in MOMENTS.values():
+        process = start(workdir)
+        wait_for(lambda m=moment: m(workdir), process)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        process.stdout.close()
+    finish(workdir)
+    assert_same_bits(workdir, uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_signal_saves_exits_75_and_prints_the_command_that_resumes(uninterrupted, tmp_path, number):
+    workdir = tmp_path / "run"
+    process = start(workdir)
+    wait_for((workdir / "chunks" / "group_000-000000001.npz").exists, process)
+    process.send_signal(number)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 75, output
+    command = output.strip().splitlines()[-1].strip()
+    assert command.startswith("python -m launch.sweep --config=configs/rank_flow.py:smoke")
+    assert any((workdir / "checkpoints" / "group_000").glob("[0-9]*"))
+    finish(workdir)
+    assert_same_bits(workdir, uninterrupted)
+
+
+def test_finished_sweep_started_again_runs_nothing_and_grows_by_what_is_missing(uninterrupted, tmp_path):
+    workdir = tmp_path / "run"
+    subprocess.run(["cp", "-r", "--preserve=timestamps", uninterrupted, workdir], check=True)
+    before = {p: p.stat().st_mtime_ns for p in (workdir / "chunks").iterdir()}
+    output = finish(workdir, "--config.training.window.seeds=3")
+    assert output.count("runs are finished") == 2
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    with xr.open_dataset(workdir / "results.nc") as grown, xr.open_dataset(uninterrupted / "results.nc") as old:
+        assert grown.sizes["run"] == 10
+        np.testing.assert_array_equal(grown["effective_rank"][:8], old["effective_rank"])
+
+
+def test_another_config_is_refused_with_the_changed_fields(uninterrupted):
+    process = start(uninterrupted, "--config.mask_prob=0.2", "--config.norm=post")
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 2
+    assert len(output.strip().splitlines()) == 1
+    assert "mask_prob: 0.15 -> 0.2; norm: pre -> post" in output
+
+
+def test_dry_run_compiles_reports_and_writes_nothing(tmp_path):
+    output = finish(tmp_path / "run", "--dry_run")
+    assert "MiB per device" in output
+    assert "compiled in" in output
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,418 @@
+"""Tables, figures and page of a report, from hand-made verdicts and synthetic results."""
+
+import io
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+from rich.console import Console
+
+from configs import rank_flow as rank_flow_config
+from launch import report as report_command
+from launch.command_line import UsageError
+from rgflow import registry
+from rgflow.engine import grid, records
+from rgflow.protocol import Verdict
+from rgflow.report import figures, html, rank_flow_figures, tables
+
+NAN = float("nan")
+LEVELS, CENTRINGS = ["position", "masked", "unmasked", "pooled"], ["uncentred", "centred"]
+STEPS = (0, 1, 10, 100)
+
+
+def passed(value):
+    return {"value": value, "requirement": "at least 0.5 <of> the attainable", "passed": True}
+
+
+def failed(value):
+    return {"value": value, "requirement": "below 0.05", "passed": False}
+
+
+VERDICTS = [
+    Verdict("S1-i [window, length 1]", "The rank falls.", "supported", -0.1912, -0.2301, -0.1513,
+            "below 0", 8, 0, {"converged": passed(0.001), "informed": passed(0.75)}),
+    Verdict("S1-i [window, length 7]", "The rank falls.", "undecided", -0.5, -0.9, 0.1, "below 0", 7, 1,
+            {"converged": failed(0.37), "informed": failed(NAN)}),
+    Verdict("S1-ii [a | b]", "It is selective.", "contradicted", 0.02, NAN, NAN, "below -0.5", 1, 0, {}),
+    Verdict("S1-iii", "Drift concentrates.", "not_run", None, None, None, "needs two lengths", 0, 0, {}),
+]  # fmt: skip
+
+
+def results(mixings=("tokenwise", "window"), lengths=(1.0, 7.0), seeds=3, depth=4, dead=(), reached=None, depths=()):
+    """Results whose rank falls with depth and training; ``dead`` runs are NaN, others stop at ``reached``."""
+    rng = np.random.default_rng(0)
+    runs = [(m, x, s) for m in mixings for x in lengths for s in range(seeds)]
+    shape = (len(runs), len(STEPS), len(LEVELS), len(CENTRINGS))
+    layer, trained = np.arange(depth + 1) / depth, np.log10(np.array(STEPS) + 1)[:, None, None, None]
+
+    def noise(*size):
+        return 1 + 0.05 * rng.standard_normal(size)
+
+    rank = 16 * np.exp(-0.5 * trained * layer) * noise(*shape, depth + 1)
+    drift = 0.4 * np.exp(-2.0 * np.arange(depth)) * noise(*shape, depth)
+    loss = (1.5 + np.exp(-trained[:, 0, 0, 0])) * noise(*shape[:2])
+    for k, d in enumerate(depths):
+        rank[k, ..., d + 1 :], drift[k, ..., d:] = NAN, NAN
+    for k in range(len(runs)):
+        last = -1 if k in dead else STEPS[-1] if reached is None else reached
+        late = np.array(STEPS) > last
+        rank[k, late], drift[k, late], loss[k, late] = NAN, NAN, NAN
+    per_run = {
+        "steps": float(STEPS[-1]),
+        "bayes_loss": 1.2,
+        "architecture_loss": 1.5,
+        "stationary_entropy": 2.7,
+    }
+    return xr.Dataset(
+        {
+            "effective_rank": (("run", "step", "level", "centring", "layer"), rank.astype(np.float32)),
+            "kernel_drift": (("run", "step", "level", "centring", "transition"), drift.astype(np.float32)),
+            "loss": (("run", "step"), loss.astype(np.float32)),
+            "died_at": ("run", np.array([1 if k in dead else -1 for k in range(len(runs))], np.int32)),
+            **{name: ("run", np.full(len(runs), value)) for name, value in per_run.items()},
+        },
+        {
+            "step": list(STEPS), "level": LEVELS, "centring": CENTRINGS,
+            "layer": np.arange(depth + 1), "transition": np.arange(depth),
+            "seed": ("run", [s for *_, s in runs]), "mixing": ("run", [m for m, *_ in runs]),
+            "correlation_length": ("run", [x for _, x, _ in runs]),
+        },
+        {"config": json.dumps({"depth": depth, "sweep": {"mixing": mixings}, "note": '<b> & "quotes"'})},
+    )  # fmt: skip
+
+
+def run_json(dataset):
+    runs = [{"values": {}, "seed": 0}] * dataset.sizes["run"]
+    command = "python -m launch.sweep --config=a.py"
+    return {"experiment": "rank_flow", "command": command, "digest": "0", "device": "cpu", "git_commit": "",
+            "versions": {"jax": "1"}, "groups": [{"name": "g", "runs": runs}]}  # fmt: skip
+
+
+def page_of(dataset, verdicts=VERDICTS, drawn=None, workdir=pathlib.Path("/tmp/w")):
+    drawn = figures.draw("rank_flow", dataset) if drawn is None else drawn
+    return html.render("A title", "A title\n\nIntro & more.", verdicts, drawn, run_json(dataset), dataset, workdir)
+
+
+# --- tables
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((-0.1912, -0.2301, -0.1513), "-0.19 [-0.23, -0.15]"),
+        ((0.0014, 0.0011, 0.0018), "0.0014 [0.0011, 0.0018]"),
+        ((1234.5, 1200.0, 1300.0), "1234 [1200, 1300]"),
+        ((-0.001, -0.1, 0.1), "0.00 [-0.10, 0.10]"),
+        ((1.0, 1.0, 1.0), "1 [1, 1]"),
+        ((2.0, NAN, NAN), "2"),
+        ((None, None, None), "-"),
+        ((NAN, 0.0, 1.0), "-"),
+    ],
+)
+def test_digits_follow_the_interval(numbers, text):
+    assert tables.number_text(*numbers) == text
+
+
+def test_verdicts_are_strict_json():
+    data = tables.verdicts_to_json(VERDICTS)
+    again = json.loads(json.dumps(data, allow_nan=False))
+    assert [v["status"] for v in again] == ["supported", "undecided", "contradicted", "not_run"]
+    assert again[1]["controls"]["informed"]["value"] is None
+    assert again[2]["low"] is None
+    assert set(again[0]) == set(Verdict.__dataclass_fields__)
+
+
+def test_numpy_scalars_become_json():
+    data = tables.strict({"a": np.float32(1.5), "b": (np.bool_(True), np.inf), "c": np.int64(3)})
+    assert data == {"a": 1.5, "b": [True, None], "c": 3}
+
+
+def test_terminal_table_says_it_all():
+    console = Console(width=120, file=io.StringIO())
+    console.print(tables.verdict_table(VERDICTS))
+    text = console.file.getvalue()
+    for part in (
+        "S1-i [window, length 1]",
+        "-0.19 [-0.23, -0.15]",
+        "7 (1)",
+        "converged = 0.37 and 1 more",
+        "all passed",
+        "not run",
+    ):
+        assert part in text
+
+
+def test_markdown_table_keeps_its_columns():
+    lines = tables.verdict_markdown(VERDICTS).strip().splitlines()
+    assert len(lines) == 2 + len(VERDICTS)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {7}
+    assert "a \\| b" in lines[4]
+
+
+def test_run_summary_counts_dead_and_unfinished():
+    dataset = results(dead=(0,), reached=10)
+    first, second = tables.run_summary(dataset)[:2]
+    assert (first["runs"], first["dead"], first["ended"]) == (3, {0: 1}, 1)
+    assert (second["dead"], second["ended"], second["reached"], second["steps"]) == ({}, 0, 10, 100)
+    assert tables.unfinished(run_json(dataset), dataset).startswith("This sweep is not finished: 1 of 12 runs")
+    assert tables.unfinished(run_json(results()), results()) == ""
+
+
+# --- figures
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "RESAMPLES", 99)
+        yield
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return results(dead=(0,))
+
+
+@pytest.fixture(scope="module")
+def drawn(dataset):
+    return figures.draw("rank_flow", dataset)
+
+
+CASES = {
+    "nine_lengths": {"lengths": (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0), "seeds": 2, "dead": (3,)},
+    "one_seed_one_mixing": {"mixings": ("window",), "lengths": (1.0,), "seeds": 1},
+    "unfinished": {"mixings": ("window",), "reached": 10},
+    "only_untrained": {"mixings": ("window",), "reached": 0},
+    "a_dead_cell": {"mixings": ("window",), "dead": (0, 1, 2)},
+    "all_dead": {"mixings": ("window",), "dead": tuple(range(6))},
+    "depths": {"mixings": ("window",), "depths": (2, 2, 4)},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.filterwarnings("error")
+def test_figures_cope_with(case):
+    dataset = results(**CASES[case])
+    drawn = figures.draw("rank_flow", dataset)
+    names = [d.name for d in drawn]
+    assert len(set(names)) == len(names)
+    assert ("rank_ratio_correlation_length" in names) == (case == "nine_lengths")
+    for d in drawn:
+        assert d.caption
+        assert "nan" not in d.alt.lower()
+
+
+def test_svg_is_xml(drawn):
+    for d in drawn:
+        xml.etree.ElementTree.fromstring(figures.svg_bytes(d))
+
+
+def test_alt_text_holds_numbers_of_the_data(dataset, drawn):
+    alt = {d.name: d.alt for d in drawn}
+    window = dataset.isel(run=(dataset["mixing"] == "window").values & (dataset["correlation_length"] == 7).values)
+    rank = window["effective_rank"].sel(step=100, level="position", centring="uncentred")
+    ratio = float((rank.isel(layer=-1) / rank.isel(layer=0)).mean())
+    found = float(
+        re.search(r"window, length 7: from \S+ at the embedding, R = (\S+)", alt["effective_rank_depth"]).group(1)
+    )
+    assert abs(found - ratio) < 0.01
+
+
+def test_dead_runs_do_not_enter_a_mean():
+    dataset = results(("window",), (1.0,), dead=(0,))
+    dataset["effective_rank"][0, 0] = 1e6  # what a run that died later had recorded before
+    alive = figures.draw("rank_flow", dataset)[0]
+    assert "Dead runs left out: 1." in alive.caption
+    highest = max(line.get_ydata().max() for axes in alive.figure.axes for line in axes.lines)
+    assert highest < 100
+
+
+def test_files_and_page_are_the_same_on_two_calls(tmp_path, monkeypatch):
+    monkeypatch.setattr(rank_flow_figures, "FIGURES", rank_flow_figures.FIGURES[:3])
+    pages = []
+    for folder in ("a", "b"):
+        found = results(("window",), (1.0,), seeds=2)
+        again = figures.draw("rank_flow", found)
+        pages.append(page_of(found, drawn=again))
+        for d in again:
+            figures.save(d, tmp_path / folder)
+    assert pages[0] == pages[1]
+    files = sorted(p.name for p in (tmp_path / "a").iterdir())
+    assert len(files) == 6
+    for name in files:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_drawing_leaves_matplotlib_alone():
+    # In a process of its own: reading the setting "backend" imports pyplot, and any test may have done so.
+    code = (
+        "import sys, matplotlib; names = ('font.size', 'svg.fonttype', 'svg.hashsalt', 'axes.grid')\n"
+        "before = [matplotlib.rcParams[n] for n in names]\n"
+        "from rgflow.report import figures\n"
+        "with figures.style(): assert [matplotlib.rcParams[n] for n in names] != before\n"
+        "assert [matplotlib.rcParams[n] for n in names] == before\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_room_without_figures_has_none():
+    assert figures.draw("no_such_room", results()) == []
+
+
+# --- page
+
+
+class Page(HTMLParser):
+    """Collects tags, ids and links of a page, and fails on a tag that is closed wrongly."""
+
+    VOID = ("meta", "br", "link", "img", "hr")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.text = [], [], ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, name):
+        return [a[name] for _, a in self.tags if name in a]
+
+
+@pytest.fixture(scope="module")
+def page(dataset, drawn):
+    return page_of(dataset, drawn=drawn)
+
+
+def test_page_is_well_formed(page):
+    parsed = Page(page)
+    assert parsed.open == []
+    ids = parsed.all("id")
+    assert len(ids) == len(set(ids)) > 100
+
+
+def test_references_inside_figures_hit_their_own_ids(page):
+    parsed = Page(page)
+    links = [h[1:] for h in parsed.all("href") + parsed.all("xlink:href")] + re.findall(r"url\(#([^)]+)\)", page)
+    assert links
+    assert set(links) <= set(parsed.all("id"))
+
+
+def test_page_loads_nothing(page):
+    parsed = Page(page)
+    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in parsed.tags}
+    assert not re.search(r"https?://|@import|url\((?!#)", page)
+
+
+def test_every_figure_has_alt_text_and_caption(page):
+    parsed = Page(page)
+    drawings = [a for tag, a in parsed.tags if tag == "svg"]
+    assert len(drawings) == 5
+    assert all(a["role"] == "img" and len(a["aria-label"]) > 40 for a in drawings)
+    assert page.count("<figcaption>") == 5
+
+
+def test_page_holds_verdicts_runs_config_and_command(page):
+    text = re.sub(r"\s+", " ", Page(page).text)
+    for part in (
+        "-0.19 [-0.23, -0.15]", "S1-ii: It is selective.", "window, length 7", "needs two lengths",
+        "all 2 passed", "converged, informed", "at least 0.5 <of> the attainable", "seed 0 at step 1",
+        '<b> & "quotes"',
+        "python -m launch.sweep --config=a.py", "Intro & more.", "7 (1)",
+    ):  # fmt: skip
+        assert part in text, part
+
+
+def test_unfinished_page_says_so():
+    text = Page(page_of(results(reached=10), verdicts=[], drawn=[])).text
+    assert "not finished: 0 of 12" in text
+    assert "nothing to judge" in text
+
+
+def test_alt_text_is_escaped():
+    svg = html.inline_svg('<?xml version="1.0"?><svg width="9pt" viewBox="0 0 9 9"><g id="a"/></svg>', "f", 'a "b" <c>')
+    assert dict(Page(str(svg)).tags)["svg"]["aria-label"] == 'a "b" <c>'
+    assert 'id="f-a"' in svg
+    assert "width" not in svg.replace("stroke-width", "")
+
+
+# --- command
+
+
+def make_workdir(folder, finished=("group_000",), started=("group_001",)):
+    """A workdir of the smoke sweep with made-up records; a started group lacks its last one."""
+    config = rank_flow_config.get_config("smoke")
+    experiment_of = grid.experiments(registry.make, config)
+    runs = grid.expand(rank_flow_config.get_sweep(config))
+    groups = grid.group_runs(runs, experiment_of, lambda n: n)
+    rng = np.random.default_rng(0)
+    for group in groups:
+        schedule = experiment_of(group.runs[0]).schedule
+        for step in schedule if group.name in finished else schedule[:-1] if group.name in started else ():
+            sizes = {"level": 4, "centring": 2, "layer": config.depth + 1, "transition": config.depth}
+            record = {
+                name: rng.uniform(1, 2, (len(group.runs), *(sizes[d] for d in dims)))
+                for name, dims in {**experiment_of(group.runs[0]).dims, "loss": ()}.items()
+            }
+            record["died_at"] = np.full(len(group.runs), -1)
+            records.write_record(records.record_path(folder, group.name, step), record)
+    run = {**run_json(results()), "groups": [g.to_json() for g in groups]}
+    records.write_json(folder / "run.json", run)
+    records.write_json(folder / "config.json", config.to_dict())
+    return folder
+
+
+def test_report_of_an_unfinished_sweep(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(rank_flow_figures, "FIGURES", rank_flow_figures.FIGURES[:1])
+    report_command.write_report(make_workdir(tmp_path))
+    printed = capsys.readouterr().out
+    assert "not finished: 4 of 8 runs" in printed
+    assert str(tmp_path / "report.html") in printed.replace("\n", "")
+    claims = [v["claim"] for v in records.read_json(tmp_path / "verdicts.json")]
+    assert claims
+    assert all("tokenwise" in claim for claim in claims)
+    with xr.open_dataset(tmp_path / "results.nc", engine="h5netcdf") as dataset:
+        assert dataset.sizes["run"] == 8
+        assert json.loads(dataset.attrs["config"])["depth"] == rank_flow_config.get_config("smoke").depth
+        assert {"experiment", "versions", "device", "git_commit"} <= set(dataset.attrs)
+    assert (tmp_path / "figures" / "effective_rank_depth.svg").exists()
+    assert "The verdicts rest on the finished runs" in (tmp_path / "report.html").read_text()
+
+
+def test_report_before_any_run_is_finished(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(figures, "draw", lambda *_: [])
+    report_command.write_report(make_workdir(tmp_path, finished=(), started=("group_000",)))
+    assert "nothing to judge yet" in capsys.readouterr().out
+    assert records.read_json(tmp_path / "verdicts.json") == []
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="holds no run"):
+        report_command.main(["report", f"--workdir={tmp_path}"])
+    with pytest.raises(UsageError, match="--workdir is missing"):
+        report_command.main(["report"])
+
+
+def test_a_run_without_records_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="holds no record yet"):
+        report_command.write_report(make_workdir(tmp_path, finished=(), started=()))
