@@ -45,7 +45,7 @@ def control(value: float, requirement: str, passed: bool) -> Control:
 def information(values: Float[np.ndarray, " runs"], meaning: str) -> Control:
     """Returns a number that belongs beside the verdict and cannot fail: the mean over the runs that have one."""
     live = values[np.isfinite(values)]
-    return control(live.mean() if live.size else np.nan, f"{meaning} (for information)", True)
+    return control(float(live.mean()) if live.size else np.nan, f"{meaning} (for information)", True)
 
 
 def final(dataset: xr.Dataset) -> xr.Dataset:
@@ -127,7 +127,9 @@ def rank_falls(runs: xr.Dataset) -> Verdict:
 
 def drift_shares(at_step: xr.Dataset) -> dict[int, Float[np.ndarray, " runs"]]:
     """Returns C_1 and C_2 of every run of a dataset at one step, and under 0 the share 1/L of one transition."""
-    drift = at_step["kernel_drift"].sel(READING).dropna("transition", how="all")
+    drift = at_step["kernel_drift"].sel(READING)
+    if drift.notnull().any():  # shallower stacks are padded with NaN; where every run is dead there is nothing else
+        drift = drift.dropna("transition", how="all")
     uniform = np.full(drift.sizes["run"], 1 / drift.sizes["transition"])
     return {0: uniform, **{top: np.asarray(concentration(drift, top)) for top in (1, 2)}}
 
