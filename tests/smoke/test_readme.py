@@ -1,0 +1,54 @@
+"""The README's commands: the two of the first screen, and every launch command it names."""
+
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from launch import command_line, doctor, report, sweep
+
+ROOT = pathlib.Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.S)
+LAUNCH = [line.split(" #")[0].strip() for block in BLOCKS for line in block.splitlines() if "-m launch." in line]
+
+
+def test_first_screen_has_exactly_two_commands_that_set_themselves_up():
+    commands = [block.strip() for block in BLOCKS[:2]]
+    assert all(len(command.splitlines()) == 1 for command in commands)
+    assert all(command.startswith("python3 -m venv .venv && .venv/bin/pip install -q -e ") for command in commands)
+    assert commands[0].endswith("launch.sweep --config=configs/rank_flow.py")
+    assert commands[1].endswith(".venv/bin/python -m pytest")
+    assert README.index(BLOCKS[1]) < 1500
+    # Continuous integration reads the second command from here instead of repeating it.
+    assert "pytest$' README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("line", LAUNCH)
+def test_command_is_understood(line):
+    words = shlex.split(line.split("-m launch.")[1])
+    module = {"sweep": sweep, "report": report, "doctor": doctor}[words[0]]
+    values = command_line.parse(["command", *words[1:]], module.define_flags, config=words[0] == "sweep")
+    if words[0] == "sweep":
+        points = sweep.sweep_points(values.config, command_line.config_file(values).partition(":")[0])
+        sweep.make_experiments(values.config, points)
+        assert points
+
+
+def test_every_preset_makes_experiments_of_the_promised_size():
+    from configs import rank_flow
+
+    sizes = {}
+    for preset in ("smoke", "default", "paper"):
+        config = rank_flow.get_config(preset)
+        points = rank_flow.get_sweep(config)
+        sweep.make_experiments(config, points)
+        sizes[preset] = {
+            mixing: min(p.seeds for p in points if p.values["mixing"] == mixing) for mixing in config.sweep.mixing
+        }
+        lengths = sorted({p.values["correlation_length"] for p in points})
+    assert sizes["default"]["tokenwise"] >= 8
+    assert sizes["default"]["window"] >= 4
+    assert sizes["paper"] == {"tokenwise": 32, "window": 32}
+    assert (lengths[0], lengths[-1]) == (0.5, 15.0)
