@@ -31,7 +31,7 @@ def clock(seconds: float) -> str:
     """Returns a duration as m:ss or h:mm:ss.
 
     Example:
-        >>> clock(75), clock(3661)
+        >>> clock(75.0), clock(3661.0)
         ('1:15', '1:01:01')
     """
     minutes, rest = divmod(max(0, int(seconds + 0.5)), 60)

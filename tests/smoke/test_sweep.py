@@ -18,8 +18,8 @@ SMALL = [
     "--config.width=8",
     "--config.depth=2",
     "--config.probe_batch=4",
-    "--config.training.tokenwise.steps=400",
-    "--config.training.window.steps=120",
+    "--config.training.tokenwise.steps=200",
+    "--config.training.window.steps=60",
     "--config.engine.chunk_steps=20",
     "--config.engine.checkpoint_seconds=0.0",
 ]
@@ -89,7 +89,7 @@ MOMENTS = {
     "inside a checkpoint write": lambda w: any((w / "checkpoints" / "group_000").glob("*orbax-checkpoint-tmp*")),
     "in the second group": lambda w: (w / "chunks" / "group_001-000000001.npz").exists(),
     "inside a late checkpoint write": lambda w: any((w / "checkpoints" / "group_001").glob("*orbax-checkpoint-tmp*")),
-    "while reporting": lambda w: (w / "chunks" / "group_001-000000120.npz").exists(),
+    "while reporting": lambda w: (w / "chunks" / "group_001-000000060.npz").exists(),
 }
 
 

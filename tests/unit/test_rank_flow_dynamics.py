@@ -121,10 +121,9 @@ def test_learning_rate_is_traced_and_scales_the_first_update(key):
 
 
 def test_step_is_the_same_with_and_without_jit(key):
-    for mixing in dynamics.MIXINGS:
-        _, hypers, made = setup(mixing=mixing, depth=2, width=4, batch=1, length=5, window=1)
-        state = jax.jit(made.init)(key, hypers)
-        jitted, info = jax.jit(made.step)(key, state, hypers)
-        plain, plain_info = made.step(key, state, hypers)
-        np.testing.assert_allclose(info["train_loss"], plain_info["train_loss"], rtol=1e-5)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), jitted.params, plain.params)
+    _, hypers, made = setup(mixing="window", depth=2, width=4, batch=1, length=5, window=1)
+    state = jax.jit(made.init)(key, hypers)
+    jitted, info = jax.jit(made.step)(key, state, hypers)
+    plain, plain_info = made.step(key, state, hypers)
+    np.testing.assert_allclose(info["train_loss"], plain_info["train_loss"], rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), jitted.params, plain.params)
