@@ -132,9 +132,7 @@ def mean_and_band(
 ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
     """Returns the mean over runs and both ends of its 95 % interval at every point; NaN where none."""
     columns = np.asarray(values, np.float64).T
-    intervals = np.array([bootstrap_interval(column, resamples=RESAMPLES)[:3] for column in columns]).reshape(
-        -1, 3
-    )
+    intervals = np.array([bootstrap_interval(column, resamples=RESAMPLES)[:3] for column in columns]).reshape(-1, 3)
     return intervals[:, 0], intervals[:, 1], intervals[:, 2]
 
 
@@ -191,9 +189,7 @@ def log_axis(axes: Axes, which: str, subs: Sequence[float | int] = (1, 2, 5)) ->
 
 def legend(figure: Figure, handles: Sequence[Any]) -> None:
     """Puts one legend above all panels."""
-    figure.legend(
-        handles=list(handles), loc="outside upper center", ncols=min(len(handles), 6), columnspacing=1.5
-    )
+    figure.legend(handles=list(handles), loc="outside upper center", ncols=min(len(handles), 6), columnspacing=1.5)
 
 
 def say_empty(axes: Axes, why: str = "no live run") -> None:

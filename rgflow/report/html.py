@@ -55,9 +55,7 @@ def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{name}.")
         else:
-            found[prefix + name] = (
-                ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-            )
+            found[prefix + name] = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return found
 
 
@@ -66,9 +64,7 @@ def claims(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     grouped: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         grouped.setdefault(verdict.claim.split(" [")[0], []).append(verdict)
-    heads = {
-        claim: next((v for v in group if v.status != "not_run"), group[0]) for claim, group in grouped.items()
-    }
+    heads = {claim: next((v for v in group if v.status != "not_run"), group[0]) for claim, group in grouped.items()}
     return [
         {
             "claim": claim,

@@ -125,14 +125,10 @@ def effective_rank_levels(cells: Cells, about: str) -> Drawn:
     )
     drops = []
     for cell in ends(cells):
-        rank = {
-            c: collapse_ratio(cell.latest["effective_rank"].sel(level="position", centring=c))
-            for c in centrings
-        }
+        rank = {c: collapse_ratio(cell.latest["effective_rank"].sel(level="position", centring=c)) for c in centrings}
         drops.append(f"{cell.name}: " + ", ".join(f"{float(r.mean()):.3g} {c}" for c, r in rank.items()))
-    alt = (
-        "Effective rank against depth by level and centring. Trained rank ratio at position level, "
-        + "; ".join(drops)
+    alt = "Effective rank against depth by level and centring. Trained rank ratio at position level, " + "; ".join(
+        drops
     )
     return Drawn("effective_rank_levels", figure, caption, alt + ".")
 
@@ -162,9 +158,7 @@ def kernel_drift(cells: Cells, about: str) -> Drawn:
     colours, facts = base.ordered_colours(lengths), []
     for line, mixing in zip(axes, mixings, strict=True):
         line[0].set_ylabel("kernel drift, 1 - CKA")
-        for panel, cell in (
-            (p, cells[mixing, x]) for p, x in zip(line, lengths, strict=True) if (mixing, x) in cells
-        ):
+        for panel, cell in ((p, cells[mixing, x]) for p, x in zip(line, lengths, strict=True) if (mixing, x) in cells):
             _draw_drift(panel, cell, colours[cell.length])
             share = [interval_text(concentration(_drift(d), 2).values) for d in (cell.latest, cell.untrained)]
             shares = f"$C_2$ = {share[0]} trained\n{share[1]} untrained"
@@ -213,11 +207,7 @@ def rank_ratio_correlation_length(cells: Cells, about: str) -> Drawn:
             _points(ratio_panel, lengths, found, color=colour, **look)
         selectivity = [_selectivity(c, here[-1]) for c in here[:-1]]
         _points(selectivity_panel, lengths[:-1], selectivity, color=colour, **TRAINED)
-        facts += (
-            [f"{mixing}: {number_text(*selectivity[0][:3])} at length {here[0].length:g}"]
-            if selectivity
-            else []
-        )
+        facts += [f"{mixing}: {number_text(*selectivity[0][:3])} at length {here[0].length:g}"] if selectivity else []
     bound = {"color": base.GREY, "linestyle": ":", "linewidth": 1.5}
     ratio_panel.axhline(LONG_RATIO, **bound)
     selectivity_panel.axhline(SELECTIVITY_BOUND, **bound)

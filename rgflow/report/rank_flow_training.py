@@ -60,9 +60,7 @@ def loss(cells: Cells, about: str) -> Drawn:
     figure, axes = base.panels(len(mixings), len(lengths), 2.4, sharex="row", sharey=True)
     for line, mixing in zip(axes, mixings, strict=True):
         line[0].set_ylabel("held-out loss (nats)")
-        for panel, cell in (
-            (p, cells[mixing, x]) for p, x in zip(line, lengths, strict=True) if (mixing, x) in cells
-        ):
+        for panel, cell in ((p, cells[mixing, x]) for p, x in zip(line, lengths, strict=True) if (mixing, x) in cells):
             _draw_loss(panel, cell)
             if not cell.count:
                 base.say_empty(panel)
@@ -82,8 +80,7 @@ def loss(cells: Cells, about: str) -> Drawn:
         "its ranks do is not a renormalization of the data."
     )
     facts = [
-        f"{c.name}: latest loss {interval_text(c.latest['loss'].values)} nats, "
-        f"excess {interval_text(_excess(c))}"
+        f"{c.name}: latest loss {interval_text(c.latest['loss'].values)} nats, excess {interval_text(_excess(c))}"
         for c in ends(cells)
     ]
     return Drawn("loss", figure, caption, "Held-out loss against training step. " + "; ".join(facts) + ".")
@@ -97,12 +94,8 @@ def rank_training(cells: Cells, about: str) -> Drawn:
     for panel, mixing in zip(axes[0], mixings, strict=True):
         here = [c for c in cells.values() if c.mixing == mixing]
         for cell in (c for c in here if c.count):
-            recorded = cell.runs.dropna("step", how="all", subset=["effective_rank"]).transpose(
-                "run", "step", ...
-            )
-            base.band_line(
-                panel, recorded["step"].values, ratio_of(recorded), colours[cell.length], faint, marker="o"
-            )
+            recorded = cell.runs.dropna("step", how="all", subset=["effective_rank"]).transpose("run", "step", ...)
+            base.band_line(panel, recorded["step"].values, ratio_of(recorded), colours[cell.length], faint, marker="o")
         panel.set(title=f"mixing: {mixing}", xlabel=STEP_LABEL)
         base.step_axis(panel, max((float(c.runs["steps"].max()) for c in here if c.count), default=1.0))
         panel.axhline(1.0, color=base.GREY, linewidth=0.8)
@@ -118,6 +111,4 @@ def rank_training(cells: Cells, about: str) -> Drawn:
     )
     facts = [f"{c.name}: R from {interval_text(ratio_of(c.untrained))} to {interval_text(ratio_of(c.latest))}"
              for c in ends(cells)]  # fmt: skip
-    return Drawn(
-        "rank_training", figure, caption, "Rank ratio against training step. " + "; ".join(facts) + "."
-    )
+    return Drawn("rank_training", figure, caption, "Rank ratio against training step. " + "; ".join(facts) + ".")
