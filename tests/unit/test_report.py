@@ -211,7 +211,7 @@ def test_figures_cope_with(case):
 
 def test_svg_is_xml(drawn):
     for d in drawn:
-        xml.etree.ElementTree.fromstring(figures.svg_bytes(d))
+        assert xml.etree.ElementTree.fromstring(figures.svg_bytes(d)).tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_alt_text_holds_numbers_of_the_data(dataset, drawn):
@@ -260,7 +260,8 @@ def test_drawing_leaves_matplotlib_alone():
         "assert [matplotlib.rcParams[n] for n in names] == before\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
 
 
 def test_a_room_without_figures_has_none():
