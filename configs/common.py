@@ -25,3 +25,13 @@ def check_preset(preset: str) -> str:
     if (preset or "default") not in PRESETS:
         raise ValueError(f"preset = {preset!r}: must be one of {', '.join(PRESETS)}")
     return preset or "default"
+
+
+def words(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the single words of a swept key: the command line hands ``a,b`` over as one text.
+
+    Example:
+        >>> words(("window,mixer",))
+        ('window', 'mixer')
+    """
+    return tuple(word.strip() for value in values for word in value.split(","))

@@ -1,19 +1,26 @@
-"""Effective rank of residual MLP streams on Markov chains (arXiv:2606.10324), three claims.
+"""Effective rank of residual streams on Markov chains (arXiv:2606.10324): three claims, controls, phase diagrams.
 
-    python -m launch.sweep --config=configs/rank_flow.py            # default: both mixings, two correlation lengths
+    python -m launch.sweep --config=configs/rank_flow.py            # the claims: two mixings, two correlation lengths
+    python -m launch.sweep --config=configs/rank_flow.py --config.sweep.study=phases     # small phase diagrams
+    python -m launch.sweep --config=configs/rank_flow.py --config.sweep.study=controls   # tasks with less to learn
+    python -m launch.sweep --config=configs/rank_flow.py --config.sweep.study=blocks     # chains with few slow modes
     python -m launch.sweep --config=configs/rank_flow.py:smoke      # a test of the plumbing, no science
-    python -m launch.sweep --config=configs/rank_flow.py:paper      # published sizes, 32 seeds, lengths 0.5 to 15
+    python -m launch.sweep --config=configs/rank_flow.py:paper      # everything at published sizes, 32 seeds
 
-Any key can be overridden: --config.depth=12 --config.sweep.correlation_length=1.0,3.0,7.0
+Studies add up in one workdir. Any key can be overridden: --config.sweep.mixing=attention,mixer --config.norm=post
 """
 
 import itertools
+from typing import Any
 
 import ml_collections
 
 from configs import common
 from rgflow.protocol import Point
 from rgflow.types import Config
+
+STUDIES = ("claims", "controls", "blocks", "phases")
+PHASE_AXES = ("depth", "width", "window")
 
 
 def _training(seeds: int, steps: int, learning_rate: float) -> ml_collections.ConfigDict:
@@ -25,58 +32,125 @@ def get_config(preset: str = "default") -> Config:
     preset = common.check_preset(preset)
     config = common.get_config("rank_flow")
 
-    config.correlation_length = 1.062  # tokens; the sweep below sets it per point
+    config.correlation_length = 1.062  # tokens; this and all keys marked * are set per point by the sweep
     config.num_states = 16
     config.length = 64  # tokens per sequence
+    config.control = "none"  # * none | untrained | random_labels | time_shuffled | iid (same marginals)
     config.chain = ml_collections.ConfigDict()
-    config.chain.kind = "dirichlet_lazy"  # lazy_uniform | circulant | ring_walk | block
+    config.chain.kind = "dirichlet_lazy"  # * lazy_uniform | lazy_zipf | circulant | ring_walk | block
     config.chain.concentration = 1.0  # of the Dirichlet rows (dirichlet_lazy)
     config.chain.seed = 0  # of the Dirichlet rows, shared by all runs (dirichlet_lazy)
-    config.chain.groups = 4  # of states (block)
+    config.chain.exponent = 1.0  # of the stationary distribution (lazy_zipf)
+    config.chain.groups = 4  # * of states (block)
 
     config.mask_mode = "pure"  # pure: scored positions show [MASK]; bert: 80/10/10
     config.mask_prob = 0.15
 
-    config.mixing = "tokenwise"  # tokenwise | window; the sweep below sets it per point
-    config.window = 4  # positions seen on either side (window)
-    config.depth = 6
-    config.width = 64
-    config.hidden_multiple = 4
+    config.mixing = "tokenwise"  # * tokenwise | window | mixer | flat | attention
+    config.window = 4  # * positions seen on either side (window)
+    config.depth = 6  # *
+    config.width = 64  # *
+    config.hidden_multiple = 4  # hidden width of the MLPs in units of the width (of the length, for those over tokens)
     config.norm = "pre"  # pre | post | none
     config.residual = True
     config.activation = "gelu"  # gelu | relu | tanh | identity
+    config.tied = False  # the embedding serves as readout
 
+    config.steps = 10_000  # *
+    config.learning_rate = 3e-4  # * of Adam
+    config.cooldown = 0.0  # * share of the steps, at the end, over which the learning rate falls to 0
     config.batch = 32  # fresh sequences per step
-    config.probe_batch = 64  # held-out sequences that everything is measured on: 4096 positions
+    config.probe_batch = 64  # held-out sequences for positions: 4096 rows
+    config.pooled_batch = 512  # held-out sequences for one row per sequence and for linear readouts
     config.records = 8  # log-spaced in training step, besides the untrained one
     config.training = ml_collections.ConfigDict()
     config.training.tokenwise = _training(seeds=8, steps=10_000, learning_rate=3e-4)
     config.training.window = _training(seeds=4, steps=3_000, learning_rate=1e-3)
+    config.training.mixer = _training(seeds=4, steps=3_000, learning_rate=1e-3)
+    config.training.flat = _training(seeds=4, steps=3_000, learning_rate=1e-3)
+    config.training.attention = _training(seeds=4, steps=3_000, learning_rate=1e-3)
+
+    config.phases = _training(seeds=4, steps=1_000, learning_rate=3e-3)  # and the centre of the phase diagrams:
+    config.phases.update({"cooldown": 0.3, "depth": 6, "width": 32, "window": 4})
 
     config.sweep = ml_collections.ConfigDict()
+    config.sweep.study = ("claims",)  # claims | controls | blocks | phases
     config.sweep.mixing = ("tokenwise", "window")
     config.sweep.correlation_length = (1.062, 7.090)
+    config.sweep.control = ("untrained", "random_labels", "time_shuffled", "iid")
+    config.sweep.chain = ("lazy_uniform", "lazy_zipf")  # of the controls: one spectrum, two stationary distributions
+    config.sweep.groups = (2, 4, 8)  # of the block chains
+    config.sweep.phases = ml_collections.ConfigDict()
+    config.sweep.phases.mixing = ("window",)
+    config.sweep.phases.correlation_length = (0.5, 1.062, 2.5, 7.090)
+    config.sweep.phases.depth = (2, 6, 12)  # one of the three at a time leaves the centre
+    config.sweep.phases.width = (16, 32, 64)
+    config.sweep.phases.window = (1, 4, 8)
 
     if preset == "smoke":
-        config.training.tokenwise = _training(seeds=2, steps=40, learning_rate=3e-4)
-        config.training.window = _training(seeds=2, steps=20, learning_rate=1e-3)
-        config.batch, config.probe_batch, config.records = 8, 16, 3
+        config.training = {name: _training(seeds=2, steps=20, learning_rate=1e-3) for name in config.training}
+        config.batch, config.probe_batch, config.pooled_batch, config.records = 8, 16, 32, 3
         config.depth, config.width = 3, 32
+        config.phases.update({"seeds": 2, "steps": 10, "depth": 2, "width": 8, "window": 1})
+        config.sweep.phases.update({"depth": (2, 3), "width": (8,), "window": (1,), "correlation_length": (1.0, 7.0)})
+        config.sweep.groups = (2,)
     if preset == "paper":
-        config.training.tokenwise.seeds = 32
-        config.training.window = _training(seeds=32, steps=10_000, learning_rate=3e-4)
-        config.sweep.correlation_length = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
+        for name in config.training:
+            config.training[name] = _training(seeds=32, steps=10_000, learning_rate=3e-4)
+        lengths = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
+        config.pooled_batch = 4096
+        config.sweep.study, config.sweep.correlation_length = STUDIES, lengths
+        config.sweep.mixing = ("tokenwise", "window", "mixer", "flat", "attention")
+        config.phases.update({"seeds": 32, "steps": 10_000, "learning_rate": 3e-4, "cooldown": 0.0, "width": 64})
+        config.sweep.phases.mixing, config.sweep.phases.correlation_length = ("tokenwise", "window"), lengths
+        config.sweep.phases.depth = (2, 4, 6, 8, 12, 16)
+        config.sweep.phases.width = (16, 32, 64, 128, 256)
+        config.sweep.phases.window = (0, 1, 2, 4, 8)
     return config
 
 
-def get_sweep(config: Config) -> list[Point]:
-    """Returns the product of the sweep's axes; each mixing brings its own number of seeds."""
-    axes = config.sweep
-    for mixing in axes.mixing:
-        if mixing not in config.training:
-            raise ValueError(f"sweep.mixing = {mixing!r}: must be one of {', '.join(sorted(config.training))}")
-    pairs = itertools.product(axes.mixing, axes.correlation_length)
+def _point(config: Config, mixing: str, correlation_length: float, training: Config, **values: Any) -> Point:
+    """Returns a point with every swept key set, those that the mixing or the chain ignores to 0."""
+    if mixing not in config.training:
+        raise ValueError(f"sweep.mixing = {mixing!r}: must be one of {', '.join(sorted(config.training))}")
+    kind = values.pop("kind", config.chain.kind)
+    groups = values.pop("groups", config.chain.groups)
+    sizes = {name: values.pop(name, config[name]) for name in PHASE_AXES}
+    sizes["window"] = sizes["window"] if mixing == "window" else 0
+    rates = {"steps": training.steps, "learning_rate": training.learning_rate}
+    chain = {"chain.kind": kind, "chain.groups": groups if kind == "block" else 0}
+    base = {"control": "none", "cooldown": config.cooldown, **sizes, **rates, **chain}
+    return Point({"mixing": mixing, "correlation_length": correlation_length, **base, **values}, training.seeds)
+
+
+def _phases(config: Config) -> list[Point]:
+    """Returns a star: depth, width and window leave the centre one at a time, at every correlation length."""
+    centre, axes = config.phases, config.sweep.phases
+    sizes = [{axis: value} for axis in PHASE_AXES for value in axes[axis]]
     return [
-        Point({"mixing": mixing, "correlation_length": length}, config.training[mixing].seeds)
-        for mixing, length in pairs
+        _point(config, m, x, centre, cooldown=centre.cooldown, **{**{a: centre[a] for a in PHASE_AXES}, **size})
+        for m, size, x in itertools.product(common.words(axes.mixing), sizes, axes.correlation_length)
+        if m == "window" or "window" not in size
     ]
+
+
+def get_sweep(config: Config) -> list[Point]:
+    """Returns the points of the chosen studies; each mixing brings its own steps, rate and number of seeds."""
+    axes = config.sweep
+    studies, mixings = common.words(axes.study), common.words(axes.mixing)
+    for study in studies:
+        if study not in STUDIES:
+            raise ValueError(f"sweep.study = {study!r}: must be one of {', '.join(STUDIES)}")
+    variants: dict[str, list[dict[str, Any]]] = {
+        "claims": [{}],
+        "controls": [{"control": c} for c in common.words(axes.control)]
+        + [{"kind": kind} for kind in common.words(axes.chain)],
+        "blocks": [{"kind": "block", "groups": groups} for groups in axes.groups],
+    }
+    points = _phases(config) if "phases" in studies else []
+    for study in (s for s in variants if s in studies):
+        crossed = itertools.product(mixings, axes.correlation_length, variants[study])
+        for mixing, length, values in crossed:
+            training = config.training[mixing] if mixing in config.training else None
+            points.append(_point(config, mixing, length, training, **values))
+    return points

@@ -61,7 +61,7 @@ class Experiment:
       :class:`Stream` into them before drawing. The probe sees the same key at every record.
     * ``schedule``: increasing steps at which records are taken; starts at 0, ends at the last step.
     * ``dims``: for each record its dimension names; ``coords``: labels of those dimensions.
-    * ``reference``: numbers known before the run, stored beside the records as per-run variables.
+    * ``reference``: numbers or arrays known before the run, stored beside the records as per-run variables.
     * ``verdict(dataset, config) -> list[Verdict]``: on the host, from the labelled dataset alone.
     """
 
@@ -74,7 +74,7 @@ class Experiment:
     schedule: tuple[int, ...]
     dims: Mapping[str, tuple[str, ...]]
     coords: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
-    reference: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    reference: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def log_spaced_schedule(steps: int, records: int) -> tuple[int, ...]:

@@ -79,7 +79,8 @@ def _group_dataset(
     for name in (n for n in records[0] if n != DIED_AT):
         variables[name] = (("run", "step", *dims.get(name, ())), np.stack([r[name] for r in records], axis=1))
     for name in experiments[0].reference:
-        variables[name] = ("run", np.array([e.reference[name] for e in experiments], np.float64))
+        values = np.array([e.reference[name] for e in experiments], np.float64)
+        variables[name] = (("run", *dims.get(name, ())), values)
     coords: dict[str, Any] = {"step": steps, **{k: list(v) for k, v in experiments[0].coords.items()}}
     coords["seed"] = ("run", [run.seed for run in group.runs])
     for name in names:

@@ -1,47 +1,67 @@
-"""The residual MLP stack of the rank-flow room: blocks of (norm, dense, activation, dense) on a residual stream."""
+"""The residual stack of the rank-flow room: blocks of (mixing of positions, if any, and an MLP) on a residual stream."""
 
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import nn as functions
 from jaxtyping import Array, Float
 
+from rgflow.nets.activations import ACTIVATIONS
+from rgflow.nets.mixing import Attention, TokenMixing
+
 NORMS = ("pre", "post", "none")
-ACTIVATIONS: dict[str, Callable] = {
-    "gelu": functions.gelu,
-    "relu": functions.relu,
-    "tanh": functions.tanh,
-    "identity": lambda x: x,
-}
+SUBLAYERS = ("none", "mixer", "attention")
+"""What each block does along the positions before its MLP."""
+
+
+def by_row(f: Callable[[Array], Array], x: Float[Array, "*rows F"]) -> Float[Array, "*rows G"]:
+    """Returns ``f`` of every row, taken as one flat matrix: else the compiler transposes the stream in its gradient."""
+    return f(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
 class Block(nn.Module):
-    """One layer of the stream: ``h + mlp(norm(h))`` (pre), ``norm(h + mlp(h))`` (post) or without norm."""
+    """One layer of the stream: ``h + f(norm(h))`` (pre), ``norm(h + f(h))`` (post) or without norm.
+
+    f is first the mixing of positions, if there is one, and then the MLP.
+    """
 
     width: int
     hidden: int
     norm: str
     residual: bool
     activation: str
+    sublayer: str = "none"
+    token_hidden: int = 0
 
     @nn.compact
     def __call__(self, h: Float[Array, "*rows D"], _: None) -> tuple:
         """Returns the stream after this block, twice: as the carry and as the output of a scan over depth."""
-        x = nn.LayerNorm()(h) if self.norm == "pre" else h
-        x = ACTIVATIONS[self.activation](nn.Dense(self.hidden)(x))
-        x = nn.Dense(self.width)(x)
+        if self.sublayer == "mixer":
+            h = self._add(h, TokenMixing(self.token_hidden, self.activation, name="mixing"), "mixing_norm")
+        if self.sublayer == "attention":
+            h = self._add(h, Attention(name="mixing"), "mixing_norm")
+
+        def mlp(x: Array) -> Array:
+            x = ACTIVATIONS[self.activation](nn.Dense(self.hidden)(x))
+            return nn.Dense(self.width)(x)
+
+        h = self._add(h, lambda x: by_row(mlp, x), "LayerNorm_0")
+        return h, h
+
+    def _add(self, h: Array, f: Callable[[Array], Array], norm: str) -> Array:
+        x = f(nn.LayerNorm(name=norm)(h) if self.norm == "pre" else h)
         x = h + x if self.residual else x
-        x = nn.LayerNorm()(x) if self.norm == "post" else x
-        return x, x
+        return nn.LayerNorm(name=norm)(x) if self.norm == "post" else x
 
 
 class ResidualStack(nn.Module):
-    """Maps each row of an input encoding through an embedding, ``depth`` blocks and a readout, row by row.
+    """Maps an input encoding through an embedding, ``depth`` blocks and a readout.
 
     Weights of the blocks are stacked along a leading layer axis (a scan over depth), so that compile time does not
     grow with depth. ``unroll`` blocks at a time are compiled as straight code: faster on a CPU, slower to compile,
-    the same numbers and the same layout of the weights.
+    the same numbers and the same layout of the weights. Without a ``sublayer`` every row is mapped on its own; with
+    ``mixer`` the stream is laid out [T, B, D] and with ``attention`` [B, T, D]. ``tied`` names the rows of the
+    embedding that serve as readout (their number is that of the outputs); empty for a readout of its own.
     """
 
     depth: int
@@ -52,15 +72,28 @@ class ResidualStack(nn.Module):
     residual: bool = True
     activation: str = "gelu"
     unroll: int = 1
+    sublayer: str = "none"
+    token_hidden: int = 0
+    tied: tuple[int, ...] = ()
 
     @nn.compact
-    def __call__(self, encoding: Float[Array, "*rows F"]) -> tuple:
-        """Returns (logits [*rows, num_outputs], stream [depth + 1, *rows, width]); stream[0] is the embedding."""
-        h0 = nn.Dense(self.width, use_bias=False, name="embedding")(encoding)
+    def __call__(self, encoding: Float[Array, "*rows F"], shift: Float[Array, "*rows D"] | None = None) -> tuple:
+        """Returns (logits [*rows, num_outputs], stream [depth + 1, *rows, width]); stream[0] is the embedding.
+
+        ``shift`` is added to the embedding: what a perturbation of the stream does is the derivative in it.
+        """
+        embedding = nn.Dense(self.width, use_bias=False, name="embedding")
+        h0 = by_row(embedding, encoding)
+        h0 = h0 if shift is None else h0 + shift
         per_layer = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
         blocks = nn.scan(Block, **per_layer, length=self.depth, unroll=self.unroll)
         sizes = (self.width, self.hidden, self.norm, self.residual, self.activation)
-        h, stream = blocks(*sizes, name="blocks")(h0, None)
+        h, stream = blocks(*sizes, self.sublayer, self.token_hidden, name="blocks")(h0, None)
         x = h if self.norm == "none" else nn.LayerNorm(name="readout_norm")(h)
-        logits = nn.Dense(self.num_outputs, name="readout")(x)
+        if self.tied:
+            rows = embedding.variables["params"]["kernel"][jnp.array(self.tied)]
+            bias = self.param("readout_bias", nn.initializers.zeros_init(), (self.num_outputs,))
+            logits = by_row(lambda x: x @ rows.T + bias[None], x)
+        else:
+            logits = by_row(nn.Dense(self.num_outputs, name="readout"), x)
         return logits, jnp.concatenate([h0[None], stream])

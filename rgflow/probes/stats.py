@@ -2,6 +2,7 @@
 
 Ref: Hesterberg2015 = Hesterberg, "What teachers should know about the bootstrap", Am. Stat. 69 (2015) 371.
 Ref: Kendall1938 = Kendall, "A new measure of rank correlation", Biometrika 30 (1938) 81.
+Ref: Holm1979 = Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Stat. 6 (1979) 65.
 Ref: HR2026 = arXiv:2606.10324, the claims these functions are first used for.
 """
 
@@ -160,6 +161,30 @@ def strictly_decreasing(values: Values) -> bool:
     """
     array = np.asarray(values, dtype=np.float64)
     return bool(array.size >= 2 and np.all(np.diff(array) < 0))
+
+
+def holm(p_values: Values) -> Float[np.ndarray, " _"]:
+    r"""Return p-values adjusted so that the chance of any false rejection among all of them stays below the level.
+
+    $\tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})$ over the m values in increasing order
+
+    Valid under any dependence between the tests. NaN (no test) stays NaN and does not count.
+    Shapes: [tests] -> [tests]. Raises: ValueError for a value outside [0, 1].
+
+    Ref: Holm1979
+
+    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p_values, np.float64)
+    tested = np.flatnonzero(~np.isnan(values))
+    if ((values[tested] < 0) | (values[tested] > 1)).any():
+        raise ValueError(f"p_values: {values.tolist()} are no probabilities; allowed: 0 to 1")
+    order = tested[np.argsort(values[tested], kind="stable")]
+    adjusted = np.full(values.shape, np.nan)
+    remaining = np.arange(order.size, 0, -1)
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, remaining * values[order]))
+    return adjusted
 
 
 def decide(interval: Interval, bound: float, side: str, controls: Mapping[str, bool | np.bool_]) -> Status:

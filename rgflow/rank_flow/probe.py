@@ -1,7 +1,8 @@
-"""What is recorded of one run: ranks and kernel drift of the residual stream, and the loss against its optimum.
+"""What is recorded of one run: ranks and kernel drift of the residual stream, relevance, and the loss.
 
-Everything is measured on one held-out batch, the same at every record and for every layer. Rows with a weight stand
-for that many equal rows, which is exact and makes a token-wise stream (V + 1 distinct rows) cheap to measure.
+Everything is measured on held-out sequences, the same at every record and for every layer: ``probe_batch`` of them for
+positions, ``pooled_batch`` more for what needs one row per sequence. Rows with a weight stand for that many equal rows,
+which is exact and makes a token-wise stream (V + 1 distinct rows) cheap to measure.
 """
 
 from typing import Any
@@ -12,10 +13,11 @@ from jaxtyping import Array, Float
 
 from rgflow.probes.kernel import kernel_drift, relative_update
 from rgflow.probes.spectrum import RANK_MEASURES, numerical_rank, singular_values, weighted_rows
-from rgflow.rank_flow import dynamics
-from rgflow.rank_flow.dynamics import Static, TrainState
-from rgflow.rank_flow.theory import SHOWN_AS_MASK, SHOWN_AS_RANDOM, SHOWN_UNCHANGED, masked_posterior
-from rgflow.samplers.markov import MarkovChain
+from rgflow.protocol import Stream
+from rgflow.rank_flow import relevance
+from rgflow.rank_flow.dynamics import TrainState, apply_net, forward
+from rgflow.rank_flow.held_out import centred_logits, loss_records, optimal_posterior
+from rgflow.rank_flow.task import Batch, Static, arrange, draw_batch, encode
 from rgflow.types import Hypers, Key, Record
 
 LEVELS = ("position", "masked", "unmasked", "pooled")
@@ -28,34 +30,50 @@ DIMS = {
     "kernel_drift": ("level", "centring", "transition"),
     "frobenius_drift": ("level", "centring", "transition"),
     "relative_update": ("level", "transition"),
+    **{f"predictor_{name}": ("centring",) for name in RANK_MEASURES},
+    **relevance.DIMS,
 }
 
 
 def coords(static: Static) -> dict[str, Any]:
-    """Returns the labels of the record dimensions; layer 0 is the embedding, transition l leads from layer l."""
+    """Returns the labels of the record dimensions; layer 0 is the embedding, transition l leads from layer l.
+
+    Modes count from 1, slowest first; mode 0 would be the constant one.
+    """
     layers = list(range(static.depth + 1))
-    return {"level": LEVELS, "centring": CENTRINGS, "layer": layers, "transition": layers[:-1]}
+    modes = list(range(1, static.num_states))
+    return {"level": LEVELS, "centring": CENTRINGS, "layer": layers, "transition": layers[:-1], "mode": modes}
 
 
-def _table_rows(static: Static, params: Any, shown: Array, mask: Array) -> tuple[Array, Array, Array, Array]:
-    """Token-wise: the stream of every symbol, the counts per level, the pooled rows and the table's logits."""
+def _table_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, Array]:
+    """Token-wise: the stream of every symbol, its counts per level, and the table's logits."""
     symbols = jnp.arange(static.num_states + 1)
-    logits, stream = dynamics.forward(static.net(), params, dynamics.encode(static, symbols[:, None]))
-    one_hot = jax.nn.one_hot(shown, static.num_states + 1)
-    of_masked = jnp.sum(jnp.where(mask[..., None], one_hot, 0.0), axis=(0, 1))
+    logits, stream = apply_net(static.net(), params, encode(static, symbols[:, None]))
+    one_hot = jax.nn.one_hot(data.shown, static.num_states + 1)
+    of_masked = jnp.sum(jnp.where(data.mask[..., None], one_hot, 0.0), axis=(0, 1))
     of_all = jnp.sum(one_hot, axis=(0, 1))
-    weights = jnp.stack([of_all, of_masked, of_all - of_masked])
-    pooled = jnp.einsum("bs,lsd->lbd", jnp.mean(one_hot, axis=1), stream, precision=jax.lax.Precision.HIGHEST)
-    return stream, weights, pooled, logits
+    return stream, jnp.stack([of_all, of_masked, of_all - of_masked]), logits
 
 
-def _position_rows(static: Static, params: Any, shown: Array, mask: Array) -> tuple[Array, Array, Array, Array]:
-    """Any mixing: the stream of every position, the weights per level, the pooled rows and the logits."""
-    logits, stream = dynamics.forward(static.net(), params, dynamics.inputs(static, shown))
+def _position_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, Array]:
+    """Any mixing with a stream per position: the stream of every position, its weight per level, and the logits."""
+    logits, stream = forward(static, static.net(), params, data.shown)
     rows = stream.reshape(stream.shape[0], -1, stream.shape[-1])
-    masked = mask.reshape(-1).astype(rows.dtype)
-    weights = jnp.stack([jnp.ones_like(masked), masked, 1 - masked])
-    return rows, weights, jnp.mean(stream, axis=2), logits
+    masked = arrange(static, data.mask).reshape(-1).astype(rows.dtype)
+    return rows, jnp.stack([jnp.ones_like(masked), masked, 1 - masked]), logits
+
+
+def level_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, Array]:
+    """Returns (rows [L, N, D], weights [levels, N], logits) of every level but the pooled one.
+
+    A flat network has no stream per position: its rows are NaN, and so is everything read from them.
+    """
+    if static.mixing == "tokenwise":
+        return _table_rows(static, params, data)
+    if static.mixing != "flat":
+        return _position_rows(static, params, data)
+    logits, stream = forward(static, static.net(), params, data.shown)
+    return jnp.full_like(stream, jnp.nan), jnp.ones((len(LEVELS) - 1, stream.shape[1])), logits
 
 
 def measured_rows(
@@ -68,21 +86,49 @@ def measured_rows(
     """
     count = max(rows.shape[-2], pooled.shape[-2])
 
-    def fill(x: Array) -> Array:
-        return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, count - x.shape[-2]), (0, 0)])
-
     def all_levels(center: bool) -> Array:
         by_weight = jax.vmap(lambda w: weighted_rows(rows, w, center))(weights)
-        return jnp.concatenate([fill(by_weight), fill(weighted_rows(pooled, None, center))[None]])
+        return jnp.concatenate([_fill(by_weight, count), _fill(weighted_rows(pooled, None, center), count)[None]])
 
     return jnp.stack([all_levels(center=False), all_levels(center=True)], axis=1)
 
 
-def rank_records(measured: Float[Array, "levels 2 L N D"]) -> Record:
-    """Returns every rank measure for each level, centring and layer, from one batched singular-value call."""
-    values = singular_values(measured)
+def predictor_rows(static: Static, hypers: Hypers, data: Batch) -> Float[Array, "2 N V"]:
+    """Returns the logits of the architecture's exact optimum at the scored positions, uncentred and centred."""
+    weights = data.mask.reshape(-1)
+    if static.mixing == "tokenwise":
+        # One row per distinct symbol, as for the stream.
+        one_hot = jax.nn.one_hot(data.shown.reshape(-1), static.num_states + 1)
+        weights = jnp.sum(jnp.where(weights[:, None], one_hot, 0.0), axis=0)
+        symbols = jnp.arange(static.num_states + 1)[:, None]
+        data = Batch(symbols, symbols, jnp.ones_like(symbols, bool), symbols)
+    logits = centred_logits(optimal_posterior(static, hypers, data)).reshape(-1, static.num_states)
+    return jnp.stack([weighted_rows(logits, weights, center) for center in (False, True)])
+
+
+def _fill(x: Float[Array, "*batch n d"], rows: int, columns: int = 0) -> Float[Array, "*batch rows columns"]:
+    """Pads matrices with zero rows and columns, which add nothing but zeros to their singular values."""
+    missing = [(0, rows - x.shape[-2]), (0, max(columns - x.shape[-1], 0))]
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + missing)
+
+
+def spectra(
+    measured: Float[Array, "levels 2 L N D"], predictor: Float[Array, "2 M V"]
+) -> tuple[Float[Array, "levels 2 L k"], Float[Array, "2 k"]]:
+    """Returns the singular values of every matrix and of the exact predictor, from one batched call.
+
+    Two calls side by side could wait for each other's threads for ever.
+    """
+    shape = (max(measured.shape[-2], predictor.shape[-2]), max(measured.shape[-1], predictor.shape[-1]))
+    stack = _fill(measured.reshape(-1, *measured.shape[-2:]), *shape)
+    values = singular_values(jnp.concatenate([stack, _fill(predictor, *shape)]))
+    return values[: len(stack)].reshape(*measured.shape[:3], -1), values[len(stack) :]
+
+
+def rank_records(values: Float[Array, "levels 2 L k"], shape: tuple[int, int]) -> Record:
+    """Returns every rank measure for each level, centring and layer, from the singular values of [rows, width]."""
     ranks = {name: measure(values) for name, measure in RANK_MEASURES.items()}
-    return {**ranks, "numerical_rank": numerical_rank(values, (measured.shape[-2], measured.shape[-1]))}
+    return {**ranks, "numerical_rank": numerical_rank(values, shape)}
 
 
 def drift_records(measured: Float[Array, "levels 2 L N D"]) -> Record:
@@ -93,48 +139,22 @@ def drift_records(measured: Float[Array, "levels 2 L N D"]) -> Record:
     return {"kernel_drift": drift, "frobenius_drift": jnp.sqrt(2 * drift), "relative_update": updates}
 
 
-def exact_table_loss(static: Static, logits: Float[Array, "S V"], stationary: Float[Array, " V"]) -> Float[Array, ""]:
-    r"""Returns the expected loss of a token-wise network, $-\sum_{sv} J_{sv} \ln q_s(v)$, without sampling (nats)."""
-    own = jnp.diag(stationary)
-    random = jnp.broadcast_to(stationary / static.num_states, (static.num_states,) * 2)
-    visible = jnp.zeros_like(own) if static.mask_mode == "pure" else SHOWN_UNCHANGED * own + SHOWN_AS_RANDOM * random
-    hidden = stationary * (1.0 if static.mask_mode == "pure" else SHOWN_AS_MASK)
-    joint = jnp.concatenate([visible, hidden[None]])
-    return -jnp.sum(joint * jax.nn.log_softmax(logits))
-
-
-def bayes_sample_loss(static: Static, hypers: Hypers, tokens: Array, shown: Array, mask: Array) -> Float[Array, ""]:
-    """Returns the loss of the exact posterior on the scored positions of these very sequences (nats)."""
-    chain = MarkovChain(hypers["transition"], hypers["stationary"])
-    posterior = jax.vmap(lambda s, m: masked_posterior(chain, s, m, static.mask_mode, static.mask_prob))(shown, mask)
-    truth = jnp.take_along_axis(posterior, tokens[..., None], axis=-1)[..., 0]
-    return dynamics.masked_mean(-jnp.log(truth), mask)
-
-
-def loss_records(static: Static, hypers: Hypers, logits: Array, tokens: Array, shown: Array, mask: Array) -> Record:
-    """Returns ``loss`` and ``excess_loss`` over the exact optimum (nats), with the sampling noise taken out.
-
-    Token-wise the expected loss is summed exactly. Otherwise the excess is averaged over the held-out scored
-    positions as a paired difference to the exact posterior, which cancels most of the noise; mode ``pure``, where
-    the optimum has a closed form, adds it back to get the loss.
-    """
-    sampled = bayes_sample_loss(static, hypers, tokens, shown, mask)
-    optimum = hypers["bayes_loss"] if static.mask_mode == "pure" else sampled
-    if static.mixing == "tokenwise":
-        loss = exact_table_loss(static, logits, hypers["stationary"])
-        return {"loss": loss, "excess_loss": loss - optimum}
-    excess = dynamics.masked_mean(dynamics.cross_entropy(logits, tokens), mask) - sampled
-    return {"loss": optimum + excess, "excess_loss": excess}
-
-
 def probe(static: Static, key: Key, state: TrainState, hypers: Hypers) -> Record:
-    """Measures one run on its held-out batch."""
-    tokens, shown, mask = dynamics.draw_batch(static, key, hypers, static.probe_batch)
-    rows_of = _table_rows if static.mixing == "tokenwise" else _position_rows
-    rows, weights, pooled, logits = rows_of(static, state.params, shown, mask)
+    """Measures one run on its held-out sequences."""
+    params = state.params
+    data = draw_batch(static, key, hypers, static.probe_batch)
+    more = draw_batch(static, jax.random.fold_in(key, Stream.PROBE), hypers, static.pooled_batch)
+    rows, weights, logits = level_rows(static, params, data)
+    pooled, readable, targets, valid = relevance.pooled_and_readable(static, params, hypers, more)
     measured = measured_rows(rows, weights, pooled)
+    values, of_predictor = spectra(measured, predictor_rows(static, hypers, data))
+    # A stream without singular values has no readout either; and the regression waits for the decomposition.
+    readable = jnp.where(jnp.all(jnp.isfinite(values[0, 0])), readable, jnp.nan)
     return {
-        **rank_records(measured),
+        **rank_records(values, (measured.shape[-2], static.width)),
+        **{f"predictor_{name}": RANK_MEASURES[name](of_predictor) for name in RANK_MEASURES},
         **drift_records(measured),
-        **loss_records(static, hypers, logits, tokens, shown, mask),
+        **relevance.readout_records(static, readable, targets, valid),
+        **relevance.perturbation_records(static, hypers, params, data),
+        **loss_records(static, hypers, logits, data),
     }

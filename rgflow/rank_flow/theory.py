@@ -142,6 +142,36 @@ def masked_posterior(
     return _normalise(forward * own * backward)
 
 
+def window_posterior(
+    chain: MarkovChain,
+    tokens: Int[Array, " T"],
+    mask: Bool[Array, " T"],
+    window: int,
+    mask_mode: str = "pure",
+    mask_prob: float | Float[Array, ""] = 0.15,
+) -> Float[Array, "T V"]:
+    r"""Return the exact posterior of each true token given what shows within ``window`` positions on either side.
+
+    :func:`masked_posterior` of the 2 window + 1 positions around each one; a stationary chain needs no more than that,
+    and positions beyond the ends of the sequence show nothing. Arguments, rows that are not scored and errors as
+    there. The mean of $-\ln q_t(x_t)$ over scored positions is the window optimum $L^*(w)$.
+
+    Ref: HR2026 (the task); standard.
+    """
+    num_states = chain.stationary.shape[-1]
+    shown = jnp.where(mask, num_states, tokens) if mask_mode == "pure" else tokens
+    around = jnp.arange(len(tokens))[:, None] + jnp.arange(2 * window + 1)[None, :]
+    symbols = jnp.pad(shown, window, constant_values=num_states)[around]
+    own = (jnp.arange(2 * window + 1) == window)[None, :] & mask[:, None]
+    # A hidden neighbour shows nothing whether it is scored or beyond the end; only the own position's state matters.
+    hidden = symbols == num_states if mask_mode == "pure" else own
+
+    def middle(symbols: Int[Array, " W"], mask: Bool[Array, " W"]) -> Float[Array, " V"]:
+        return masked_posterior(chain, symbols, mask, mask_mode, mask_prob)[window]
+
+    return jax.vmap(middle)(symbols, hidden)
+
+
 def _messages(
     start: Float[Array, " V"], likelihood: Float[Array, "T V"], transition: Float[Array, "V V"]
 ) -> Float[Array, "T V"]:

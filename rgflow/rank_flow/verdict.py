@@ -7,25 +7,29 @@ r"""Claims of HR2026 on the effective rank of a residual stream: statistic, cont
 * S1-iii kernel drift is concentrated on one or two transitions. Statistic $C_2 - \max(2/L, C_2^{untrained})$ of the
   same run; supported above 0.
 
-Read at position level, uncentred, with the effective rank. A control that fails leaves a claim undecided, never
-supported. Intervals are 95 % expanded percentile bootstraps over runs.
+The main reading is position level, uncentred, with the effective rank (for a flat network, which has no stream per
+position, pooled); :mod:`rgflow.rank_flow.robustness` judges every other one, and the verdict on a claim is all of them.
+A control that fails leaves a claim undecided, never supported. Runs that learned nothing, or are not trained, say
+nothing about selectivity and are left out of S1-ii. Intervals are 95 % expanded percentile bootstraps over runs.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from rgflow.probes.kernel import drift_concentration
 from rgflow.probes.stats import Interval, Status, bootstrap_difference, bootstrap_interval, decide, kendall_tau
 from rgflow.protocol import Verdict
+from rgflow.rank_flow.select import claim_runs, where
 
 READING = {"level": "position", "centring": "uncentred"}
+Reading = Mapping[str, str]
 CONVERGED_NATS = 0.05
-"""Most a run's mean loss may exceed the optimum of its own architecture to count as trained."""
+"""Most a loss may exceed the optimum of its own architecture to count as trained, where that optimum is known."""
 
 LEARNED_FRACTION = 0.5
 """Least fraction of the attainable information, (H(pi) - loss) / (H(pi) - L*), for a reading as an RG of the data."""
@@ -37,7 +41,7 @@ LONG_RATIO = 0.9
 Control = dict[str, Any]
 
 
-def control(value: float, requirement: str, passed: bool) -> Control:
+def control(value: float | int, requirement: str, passed: bool) -> Control:
     """Returns one control as plain data."""
     return {"value": float(value), "requirement": requirement, "passed": bool(passed)}
 
@@ -71,14 +75,28 @@ def learned_fraction(at_end: xr.Dataset) -> xr.DataArray:
     return (entropy - at_end["loss"]) / (entropy - at_end["bayes_loss"])
 
 
+def excess(at_end: xr.Dataset) -> xr.DataArray:
+    """Returns each run's loss above the optimum of its architecture (nats), NaN where that is not known."""
+    return at_end["loss"] - at_end["architecture_loss"]
+
+
+def gate(at_end: xr.Dataset) -> Bool[np.ndarray, " runs"]:
+    """Tells which runs are trained and learned something; the others cannot speak about selectivity."""
+    untrained = abs(excess(at_end)) >= CONVERGED_NATS
+    return np.asarray((learned_fraction(at_end) >= LEARNED_FRACTION) & ~untrained)
+
+
 def training_controls(at_end: xr.Dataset) -> dict[str, Control]:
     """Returns the two controls every claim shares: training converged, and something was learned."""
-    excess = float((at_end["loss"] - at_end["architecture_loss"]).mean())
+    above = float(excess(at_end).mean())
     fraction = float(learned_fraction(at_end).mean())
     close = f"loss within {CONVERGED_NATS} nats of the architecture's optimum"
     enough = f"at least {LEARNED_FRACTION} of the attainable"
+    known = bool(at_end["architecture_loss"].notnull().all())
     return {
-        "converged": control(excess, close, abs(excess) < CONVERGED_NATS),
+        "converged": control(
+            above, close if known else f"{close} (not known)", abs(above) < CONVERGED_NATS or not known
+        ),
         "information_learned": control(fraction, enough, fraction >= LEARNED_FRACTION),
     }
 
@@ -91,9 +109,14 @@ def _status(interval: Interval, bound: float, side: str, controls: dict[str, Con
     return decide(interval, bound, side, passed)
 
 
-def log_ratio(at_step: xr.Dataset) -> Float[np.ndarray, " runs"]:
-    """Returns ln R of every run of a dataset at one step, in the reading of the verdicts."""
-    return np.log(np.asarray(collapse_ratio(at_step["effective_rank"].sel(READING))))
+def reading_of(runs: xr.Dataset) -> Reading:
+    """Returns the main reading of some runs of one mixing: position level, but pooled for a flat network."""
+    return {**READING, "level": "pooled"} if (runs["mixing"] == "flat").all() else READING
+
+
+def log_ratio(at_step: xr.Dataset, reading: Reading, measure: str = "effective_rank") -> Float[np.ndarray, " runs"]:
+    """Returns ln R of every run of a dataset at one step, in one reading."""
+    return np.log(np.asarray(collapse_ratio(at_step[measure].sel(reading))))
 
 
 def _verdict(claim: str, runs: xr.Dataset, statement: str, expected: str, rule: tuple, controls: dict) -> Verdict:
@@ -106,9 +129,9 @@ def _verdict(claim: str, runs: xr.Dataset, statement: str, expected: str, rule: 
 
 def rank_falls(runs: xr.Dataset) -> Verdict:
     """Judges S1-i on the runs of one mixing and one correlation length."""
-    at_end = final(runs)
-    trained, untrained = log_ratio(at_end), log_ratio(runs.isel(step=0))
-    ranks = np.asarray(at_end["effective_rank"].sel(READING))
+    at_end, reading = final(runs), reading_of(runs)
+    trained, untrained = log_ratio(at_end, reading), log_ratio(runs.isel(step=0), reading)
+    ranks = np.asarray(at_end["effective_rank"].sel(reading))
     trends = np.array([kendall_tau(values[np.isfinite(values)]) for values in ranks])
     falling = float(np.mean(trends[np.isfinite(trends)] < 0)) if np.isfinite(trends).any() else np.nan
     requirement = f"Kendall tau below 0 in at least {MONOTONE_FRACTION:.0%} of the runs"
@@ -125,9 +148,11 @@ def rank_falls(runs: xr.Dataset) -> Verdict:
     )  # fmt: skip
 
 
-def drift_shares(at_step: xr.Dataset) -> dict[int, Float[np.ndarray, " runs"]]:
+def drift_shares(
+    at_step: xr.Dataset, reading: Reading, measure: str = "kernel_drift"
+) -> dict[int, Float[np.ndarray, " runs"]]:
     """Returns C_1 and C_2 of every run of a dataset at one step, and under 0 the share 1/L of one transition."""
-    drift = at_step["kernel_drift"].sel(READING)
+    drift = at_step[measure].sel(reading)
     if drift.notnull().any():  # shallower stacks are padded with NaN; where every run is dead there is nothing else
         drift = drift.dropna("transition", how="all")
     uniform = np.full(drift.sizes["run"], 1 / drift.sizes["transition"])
@@ -136,7 +161,8 @@ def drift_shares(at_step: xr.Dataset) -> dict[int, Float[np.ndarray, " runs"]]:
 
 def drift_concentrates(runs: xr.Dataset) -> Verdict:
     """Judges S1-iii on the runs of one mixing and one correlation length."""
-    trained, untrained = drift_shares(final(runs)), drift_shares(runs.isel(step=0))
+    reading = reading_of(runs)
+    trained, untrained = drift_shares(final(runs), reading), drift_shares(runs.isel(step=0), reading)
     above = {top: trained[top] - np.maximum(top * trained[0], untrained[top]) for top in (1, 2)}
     first = bootstrap_interval(above[1])
     controls = {
@@ -151,22 +177,39 @@ def drift_concentrates(runs: xr.Dataset) -> Verdict:
     )  # fmt: skip
 
 
+def ratio_change(runs: xr.Dataset, reading: Reading, measure: str = "effective_rank") -> Float[np.ndarray, " runs"]:
+    """Returns ln R(trained) - ln R(untrained) of every run, in one reading."""
+    return log_ratio(final(runs), reading, measure) - log_ratio(runs.isel(step=0), reading, measure)
+
+
 def collapse_is_selective(short: xr.Dataset, long: xr.Dataset) -> Verdict:
-    """Judges S1-ii on the runs of one mixing at the shortest and the longest correlation length."""
-    both = xr.concat([short, long], "run")
-    trained = [log_ratio(final(runs)) for runs in (short, long)]
-    change = [x - log_ratio(runs.isel(step=0)) for x, runs in zip(trained, (short, long), strict=True)]
+    """Judges S1-ii on the runs of one mixing at the shortest and the longest correlation length.
+
+    Runs that fail :func:`gate` are left out, and how many is said.
+    """
+    pair = [runs.isel(run=gate(final(runs))) for runs in (short, long)]
+    reading = reading_of(short)
+    trained = [log_ratio(final(runs), reading) for runs in pair]
     at_long = bootstrap_interval(np.exp(trained[1]))
     alone = bootstrap_difference(trained[0], trained[1])
+    everyone = bootstrap_difference(ratio_change(short, reading), ratio_change(long, reading))
+    both = xr.concat([short, long], "run")
+    live = int((both["died_at"] < 0).sum())
+    left_out = live - sum(runs.sizes["run"] for runs in pair)
+    nobody = min(runs.sizes["run"] for runs in pair) == 0
+    trained_enough = f"runs left out, untrained or below {LEARNED_FRACTION} of the attainable; some must stay"
     controls = {
-        **training_controls(final(both)),
+        "left_out": control(left_out, trained_enough, not nobody),
+        "converged": control(float(excess(final(both)).mean()), "judged run by run (for information)", True),
         "no_collapse_at_long": control(at_long.mean, f"R(long) above {LONG_RATIO}", at_long.low > LONG_RATIO),
         "trained_alone": information(np.array([alone.mean]), "S without subtracting the untrained one"),
+        "without_gate": information(np.array([everyone.mean]), "S of all runs, those left out included"),
     }
+    interval = bootstrap_difference(ratio_change(pair[0], reading), ratio_change(pair[1], reading))
     return _verdict(
         "S1-ii", both, "The collapse is selective: present at short, absent at long correlation length.",
         f"S(trained) - S(untrained) below {SELECTIVITY_BOUND} and R(long) above {LONG_RATIO}",
-        (bootstrap_difference(change[0], change[1]), SELECTIVITY_BOUND, "below"), controls,
+        (interval, SELECTIVITY_BOUND, "below"), controls,
     )  # fmt: skip
 
 
@@ -179,19 +222,34 @@ def not_run(claim: str, statement: str, why: str) -> Verdict:
     return Verdict(claim, statement, "not_run", None, None, None, why, 0, 0, {})
 
 
+def by_mixing_and_length(runs: xr.Dataset) -> dict[str, dict[float, xr.Dataset]]:
+    """Splits runs by mixing, in order, and correlation length, increasing."""
+    found: dict[str, dict[float, xr.Dataset]] = {}
+    for mixing in dict.fromkeys(runs["mixing"].values.tolist()):
+        here = where(runs, {"mixing": mixing})
+        lengths = sorted(set(here["correlation_length"].values.tolist()))
+        found[mixing] = {x: where(here, {"correlation_length": x}) for x in lengths}
+    return found
+
+
 def verdict(dataset: xr.Dataset, config: Any) -> list[Verdict]:
-    """Judges S1-i and S1-iii for each mixing and correlation length, and S1-ii for each mixing."""
-    del config
+    """Judges S1-i and S1-iii for each mixing and correlation length, S1-ii for each mixing, and each in all readings."""
+    # Imported here because the readings are made of this module's parts.
+    from rgflow.rank_flow import robustness
+
+    cells = by_mixing_and_length(claim_runs(dataset, config))
     verdicts: list[Verdict] = []
-    for mixing in dict.fromkeys(dataset["mixing"].values.tolist()):
-        runs = dataset.isel(run=dataset["mixing"].values == mixing)
-        lengths = sorted(set(runs["correlation_length"].values.tolist()))
-        at = {length: runs.isel(run=runs["correlation_length"].values == length) for length in lengths}
-        per_length: list[Callable[[xr.Dataset], Verdict]] = [rank_falls, drift_concentrates]
+    per_length: list[Callable[[xr.Dataset], Verdict]] = [rank_falls, drift_concentrates]
+    for mixing, at in cells.items():
+        lengths = list(at)
         for judge in per_length:
             verdicts += [_named(judge(at[x]), f"{mixing}, length {x:g}") for x in lengths]
         if len(lengths) > 1:
             verdicts.append(_named(collapse_is_selective(at[lengths[0]], at[lengths[-1]]), mixing))
         else:
             verdicts.append(not_run(f"S1-ii [{mixing}]", "The collapse is selective.", "needs two correlation lengths"))
+    if not cells:
+        absent = "needs the runs of the study 'claims'"
+        verdicts = [not_run(claim, f"The claim {claim}.", absent) for claim in ("S1-i", "S1-ii", "S1-iii")]
+    verdicts += robustness.summaries(robustness.readings(cells))
     return sorted(verdicts, key=lambda v: v.claim.split(" ")[0])

@@ -94,6 +94,21 @@ def _lazy_uniform(num_states: int, eigenvalue: Scalar | None = None, correlation
     return _uniform(np.maximum(value * np.eye(num_states) + (1 - value) / num_states, 0))
 
 
+def _lazy_zipf(
+    num_states: int,
+    eigenvalue: Scalar | None = None,
+    correlation_length: float | None = None,
+    exponent: Scalar = 1.0,
+) -> Built:
+    exponent = number_within("exponent", exponent, 0, 20, "[]")
+    if correlation_length is not None:
+        eigenvalue = math.exp(-1 / correlation_length)
+    value = number_within("eigenvalue", eigenvalue, 0, 1, "[)")
+    weights = np.arange(1.0, num_states + 1) ** -exponent
+    stationary = weights / weights.sum()
+    return value * np.eye(num_states) + (1 - value) * stationary[None, :], stationary
+
+
 def _circulant(num_states: int, eigenvalues: Spectrum | None = None, correlation_length: float | None = None) -> Built:
     mode = np.arange(num_states)
     if correlation_length is not None:
@@ -165,6 +180,7 @@ def _uniform(transition: Float[np.ndarray, "V V"]) -> Built:
 FAMILIES: dict[str, tuple[Callable[..., Built], str]] = {
     "dirichlet_lazy": (_dirichlet_lazy, "alpha"),
     "lazy_uniform": (_lazy_uniform, "eigenvalue"),
+    "lazy_zipf": (_lazy_zipf, "eigenvalue"),
     "circulant": (_circulant, "eigenvalues"),
     "ring_walk": (_ring_walk, "hop"),
     "block": (_block, "persistence"),

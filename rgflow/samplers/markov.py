@@ -55,6 +55,8 @@ def make_chain(kind: str, num_states: int, **params: Any) -> MarkovChain:
       law, $P = \alpha I + (1-\alpha) R$ for $0 \le \alpha < 1$ and, for shorter memory than that of R,
       $P = (1+\alpha) R - \alpha 1\pi^T$ for $-1 \le \alpha < 0$; $\pi$ is that of R for every alpha.
     - ``lazy_uniform(eigenvalue | correlation_length)``: $P = \lambda I + (1-\lambda) 11^T/V$.
+    - ``lazy_zipf(eigenvalue | correlation_length, exponent=1.0)``: $P = \lambda I + (1-\lambda) 1\pi^T$ with
+      $\pi_k \propto (k+1)^{-s}$, s the exponent and $0 \le \lambda < 1$: a stationary distribution far from uniform.
     - ``circulant(eigenvalues | correlation_length)``: all $\lambda_k$, or $\lambda_k = \rho^{\min(k, V-k)}$.
     - ``ring_walk(hop | correlation_length)``: $\lambda_k = 1 - 2q + 2q\cos(2\pi k/V)$, q the chance of a hop
       to each side; short lengths are out of its reach.
@@ -98,6 +100,35 @@ def reversible_chain(chain: MarkovChain) -> MarkovChain:
     """
     reversal = chain.transition.T * chain.stationary[None, :] / chain.stationary[:, None]
     return MarkovChain((chain.transition + reversal) / 2, chain.stationary)
+
+
+def mode_functions(chain: MarkovChain) -> tuple[Float[np.ndarray, "modes V"], Float[np.ndarray, " modes"]]:
+    r"""Return the V - 1 decaying modes as real token functions, and the moduli of their eigenvalues.
+
+    Right eigenfunctions, $P \varphi_k = \lambda_k \varphi_k$, by descending $|\lambda_k|$ without the constant one; of a
+    complex pair the first row is the real part and the second the imaginary part, which span the same functions. Each
+    row has mean 0 and variance 1 under $\pi$; those of a reversible chain are orthonormal under it. Host, float64.
+
+    >>> functions, moduli = mode_functions(make_chain("block", 4, groups=2, persistence=0.5))
+    >>> moduli.round(6).tolist(), abs(functions[0]).round(6).tolist()
+    ([0.5, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0])
+
+    Ref: standard.
+    """
+    transition, stationary = np.asarray(chain.transition, np.float64), np.asarray(chain.stationary, np.float64)
+    root = np.sqrt(stationary)
+    symmetric = root[:, None] * transition / root[None, :]
+    if np.abs(symmetric - symmetric.T).max() < ROUNDING:
+        values, vectors = np.linalg.eigh((symmetric + symmetric.T) / 2)
+        vectors = vectors / root[:, None]
+    else:
+        values, vectors = np.linalg.eig(transition)
+    order = np.lexsort((-values.imag, -values.real, -np.round(np.abs(values), 12)))[1:]
+    # Of a pair the eigenvalue with positive imaginary part comes first: its partner adds nothing but the sign of it.
+    functions = np.where(values[order].imag[:, None] < 0, vectors.T[order].imag, vectors.T[order].real)
+    functions = functions - (functions @ stationary)[:, None]
+    spread = np.sqrt(functions**2 @ stationary)
+    return functions / spread[:, None], np.abs(values[order])
 
 
 def autocovariance(

@@ -17,6 +17,7 @@ from rgflow.samplers.markov import (
     autocovariance,
     iid_chain,
     make_chain,
+    mode_functions,
     reversible_chain,
     sample_chain,
     shuffle_time,
@@ -193,3 +194,39 @@ def test_iid_chain_has_the_same_marginals_and_no_memory():
     assert bigram_pvalue(tokens, chain.transition) > FALSE_ALARM
     assert unigram_pvalue(tokens.ravel(), chain.stationary) > FALSE_ALARM
     assert unigram_pvalue(tokens.ravel(), np.full(16, 1 / 16)) < FALSE_ALARM
+
+
+@pytest.mark.parametrize("kind", ["dirichlet_lazy", "lazy_uniform", "lazy_zipf", "circulant", "block"])
+def test_mode_functions_span_the_decaying_modes(kind):
+    params = {"groups": 4} if kind == "block" else {}
+    chain = make_chain(kind, 16, correlation_length=2.5, **params)
+    functions, moduli = mode_functions(chain)
+    stationary = chain.stationary
+    np.testing.assert_allclose(functions @ stationary, 0, atol=1e-10)
+    np.testing.assert_allclose(functions**2 @ stationary, 1, atol=1e-10)
+    # The transition matrix maps their span onto itself, and within it has the chain's other eigenvalues.
+    within = np.linalg.lstsq(functions.T, chain.transition @ functions.T, rcond=None)[0]
+    np.testing.assert_allclose(functions.T @ within, chain.transition @ functions.T, atol=1e-10)
+    np.testing.assert_allclose(np.sort(abs(np.linalg.eigvals(within)))[::-1], moduli, atol=1e-9)
+    np.testing.assert_allclose(moduli, abs(chain.eigenvalues[1:]), atol=1e-9)
+    if kind != "dirichlet_lazy":
+        np.testing.assert_allclose((functions * stationary) @ functions.T, np.eye(15), atol=1e-10)
+        np.testing.assert_allclose(chain.transition @ functions[0], moduli[0] * functions[0], atol=1e-10)
+
+
+def test_covariance_of_a_mode_decays_with_its_eigenvalue():
+    chain = make_chain("circulant", 12, correlation_length=3.0)
+    functions, moduli = mode_functions(chain)
+    lags = np.arange(6)
+    for mode in (0, 4, 10):
+        np.testing.assert_allclose(autocovariance(chain, functions[mode], lags), moduli[mode] ** lags, atol=1e-10)
+
+
+def test_zipf_chain_has_its_stationary_distribution_and_spectrum():
+    chain = make_chain("lazy_zipf", 8, correlation_length=2.0, exponent=1.0)
+    np.testing.assert_allclose(chain.stationary, 1 / np.arange(1, 9) / np.sum(1 / np.arange(1, 9)), atol=1e-12)
+    np.testing.assert_allclose(chain.eigenvalues, [1] + [np.exp(-0.5)] * 7, atol=1e-10)
+    flat = make_chain("lazy_zipf", 8, correlation_length=2.0, exponent=0)
+    np.testing.assert_allclose(
+        flat.transition, make_chain("lazy_uniform", 8, correlation_length=2.0).transition, atol=1e-12
+    )

@@ -21,6 +21,7 @@ from rgflow.rank_flow.theory import (
     masked_posterior,
     stationary_entropy,
     tokenwise_optimum,
+    window_posterior,
 )
 from rgflow.samplers.markov import MarkovChain, iid_chain, make_chain, sample_chain
 
@@ -158,6 +159,40 @@ def test_posterior_equals_enumeration(mask_mode):
 
 
 @pytest.mark.parametrize("mask_mode", MASK_MODES)
+@pytest.mark.parametrize("mask_mode", ["pure", "bert"])
+@pytest.mark.parametrize("window", [0, 1, 2])
+def test_window_posterior_equals_enumeration_of_the_window(mask_mode, window):
+    chain = make_chain("dirichlet_lazy", 3, alpha=0.4, seed=1)
+    rng = np.random.default_rng(5)
+    tokens = np.asarray(sample_chain(jax.random.key(3), chain, 1, 6))
+    mask, shown = corrupt(rng, tokens, mask_mode, 0.4, 3)
+    with jax.enable_x64(True):
+        found = window_posterior(chain, jnp.asarray(shown[0]), jnp.asarray(mask[0]), window, mask_mode, 0.4)
+    for t in range(6):
+        span = slice(max(t - window, 0), t + window + 1)
+        expected = brute_posterior(chain, shown[0, span], mask[0, span], mask_mode, 0.4)[min(t, window)]
+        np.testing.assert_allclose(found[t], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("mask_mode", ["pure", "bert"])
+def test_window_as_wide_as_the_sequence_sees_all_of_it(mask_mode):
+    chain = make_chain("dirichlet_lazy", 4, alpha=0.4, seed=2)
+    tokens = np.asarray(sample_chain(jax.random.key(4), chain, 1, 9))
+    mask, shown = corrupt(np.random.default_rng(6), tokens, mask_mode, 0.3, 4)
+    shown, mask = jnp.asarray(shown[0]), jnp.asarray(mask[0])
+    with jax.enable_x64(True):
+        found = window_posterior(chain, shown, mask, 8, mask_mode, 0.3)
+        np.testing.assert_allclose(found, masked_posterior(chain, shown, mask, mask_mode, 0.3), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_wider_windows_never_lose(name):
+    chain = table_chain(name)
+    losses = [bayes_masked_loss(chain, 64, MASK_PROB, window) for window in (0, 1, 2, 4, 8, 16, 63)]
+    assert (np.diff(losses) <= 1e-12).all()
+    assert losses[-1] == pytest.approx(bayes_masked_loss(chain, 64, MASK_PROB), abs=1e-12)
+
+
 def test_nothing_shown_leaves_the_stationary_distribution(mask_mode):
     chain = make_chain("dirichlet_lazy", 3, alpha=0.3)
     with jax.enable_x64(True):

@@ -12,8 +12,9 @@ from rgflow.rank_flow import experiment
 
 def train(steps, **values):
     config = rank_flow_config.get_config("smoke")
-    config.update({"depth": 2, "width": 32, "batch": 32, "probe_batch": 256, "length": 32, **values})
-    config.training[config.mixing].learning_rate = 3e-3
+    sizes = {"depth": 2, "width": 32, "batch": 32, "probe_batch": 256, "pooled_batch": 256, "length": 32}
+    # The rate falls to zero, so that what is left at the end is the optimum and not the noise of the steps.
+    config.update({**sizes, "steps": steps, "learning_rate": 3e-3, "cooldown": 1.0, **values})
     made = experiment.make(config)
     hypers = jax.tree.map(jnp.asarray, dict(made.hypers))
     key = keys.run_key(0, 1, 0)
@@ -21,9 +22,7 @@ def train(steps, **values):
     @jax.jit
     def run(state):
         def body(k, state):
-            # The rate falls to zero, so that what is left at the end is the optimum and not the noise of the steps.
-            rate = hypers["learning_rate"] * (1 - k / steps)
-            return made.step(keys.step_key(key, k), state, {**hypers, "learning_rate": rate})[0]
+            return made.step(keys.step_key(key, k), state, hypers)[0]
 
         return jax.lax.fori_loop(0, steps, body, state)
 

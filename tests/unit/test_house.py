@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-FILES = sorted(p for folder in ("rgflow", "launch", "configs") for p in (ROOT / folder).rglob("*.py"))
+FILES = sorted(p for folder in ("rgflow", "launch", "configs", "examples") for p in (ROOT / folder).rglob("*.py"))
 FOUNDATION = {"types", "protocol"}
 TOOLS = {"samplers", "exact", "nets", "probes"}
 ROOMS = {"rank_flow", "fixed_points", "variational_rg", "kernel_rg"}

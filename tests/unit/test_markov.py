@@ -20,6 +20,7 @@ from rgflow.samplers.markov import (
 FAMILIES = {
     "dirichlet_lazy": {"alpha": 0.4},
     "lazy_uniform": {"eigenvalue": 0.4},
+    "lazy_zipf": {"eigenvalue": 0.4, "exponent": 1.5},
     "circulant": {"eigenvalues": [1.0, 0.5, 0.2, 0.1, 0.2, 0.5]},
     "ring_walk": {"hop": 0.2},
     "block": {"groups": 3, "persistence": 0.4},
@@ -31,7 +32,7 @@ SAMPLE = jax.jit(sample_chain, static_argnums=(2, 3))
 @pytest.mark.parametrize(
     ("kind", "num_states", "params", "message"),
     [
-        ("markov", 4, {}, "kind = 'markov'.*dirichlet_lazy, lazy_uniform, circulant, ring_walk, block"),
+        ("markov", 4, {}, "kind = 'markov'.*dirichlet_lazy, lazy_uniform, lazy_zipf, circulant, ring_walk, block"),
         ("lazy_uniform", 1, {"eigenvalue": 0.1}, "num_states = 1: must be"),
         ("lazy_uniform", -4, {"eigenvalue": 0.1}, "num_states = -4: must be"),
         ("lazy_uniform", 4, {"alpha": 0.1}, "alpha = 0.1: .* only eigenvalue, correlation_length"),

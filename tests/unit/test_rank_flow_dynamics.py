@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from configs import rank_flow as rank_flow_config
-from rgflow.rank_flow import dynamics, experiment
+from rgflow.rank_flow import dynamics, experiment, task
 
 SIGMAS = 4
 
@@ -21,7 +21,7 @@ def setup(**values):
 
 def batch_and_params(static, made, hypers, key):
     params = jax.jit(made.init)(key, hypers).params
-    return jax.jit(lambda k: dynamics.draw_batch(static, k, hypers, static.batch))(key), params
+    return jax.jit(lambda k: task.draw_batch(static, k, hypers, static.batch))(key), params
 
 
 def assert_same_loss_and_gradient(fast, plain, params):
@@ -36,7 +36,7 @@ def test_table_shortcut_equals_plain_path(key, mask_mode):
     static, hypers, made = setup(mixing="tokenwise", mask_mode=mask_mode)
     data, params = batch_and_params(static, made, hypers, key)
     assert_same_loss_and_gradient(
-        lambda p: dynamics.table_loss(static, p, *data), lambda p: dynamics.plain_loss(static, p, *data), params
+        lambda p: dynamics.table_loss(static, p, data), lambda p: dynamics.plain_loss(static, p, data), params
     )
 
 
@@ -46,18 +46,16 @@ def test_scored_shortcut_equals_plain_path(key, mask_mode, window):
     static, hypers, made = setup(mixing="window", mask_mode=mask_mode, window=window)
     data, params = batch_and_params(static, made, hypers, key)
     assert_same_loss_and_gradient(
-        lambda p: dynamics.scored_loss(static, p, *data), lambda p: dynamics.plain_loss(static, p, *data), params
+        lambda p: dynamics.scored_loss(static, p, data), lambda p: dynamics.plain_loss(static, p, data), params
     )
 
 
 def test_batch_without_any_scored_position_has_zero_loss_and_gradient(key):
     for mixing, loss in (("tokenwise", dynamics.table_loss), ("window", dynamics.scored_loss)):
         static, hypers, made = setup(mixing=mixing)
-        (tokens, _, mask), params = batch_and_params(static, made, hypers, key)
-        of_params = jax.jit(
-            jax.value_and_grad(lambda p, f=loss, d=(static, tokens, mask): f(d[0], p, d[1], d[1], d[2] & False))
-        )
-        value, gradient = of_params(params)
+        data, params = batch_and_params(static, made, hypers, key)
+        data = data._replace(shown=data.tokens, mask=data.mask & False)
+        value, gradient = jax.jit(jax.value_and_grad(lambda p, f=loss, s=static, d=data: f(s, p, d)))(params)
         assert value == 0
         assert all(not np.any(g) for g in jax.tree.leaves(gradient))
 
@@ -66,7 +64,7 @@ def test_scored_capacity_overflows_as_rarely_as_it_says():
     for batch, length, mask_prob in ((32, 64, 0.15), (8, 16, 0.5), (1, 4, 0.9)):
         static = setup(mixing="window", window=1, batch=batch, length=length, mask_prob=mask_prob)[0]
         chance = stats.binom.sf(static.scored_capacity, batch * length, mask_prob)
-        assert chance <= dynamics.OVERFLOW_PROBABILITY
+        assert chance <= task.OVERFLOW_PROBABILITY
         assert static.scored_capacity <= batch * length
 
 
@@ -75,19 +73,19 @@ def test_window_symbols_by_hand():
     shown = jnp.array([[3, 1, 16, 0]])
     pad = static.num_states + 1
     expected = [[[pad, pad, 3, 1, 16], [pad, 3, 1, 16, 0], [3, 1, 16, 0, pad], [1, 16, 0, pad, pad]]]
-    assert dynamics.window_symbols(static, shown).tolist() == expected
+    assert task.window_symbols(static, shown).tolist() == expected
 
 
 def test_encoding_is_one_hot_per_symbol():
     static = setup(mixing="window", window=1)[0]
-    encoded = dynamics.encode(static, jnp.array([[0, 17, 5]]))
+    encoded = task.encode(static, jnp.array([[0, 17, 5]]))
     assert np.flatnonzero(encoded[0]).tolist() == [0, 18 + 17, 36 + 5]
     assert encoded.sum() == 3
 
 
 def test_mask_fractions_and_corruption_within_four_sigma(key):
     static, hypers, _ = setup(mask_mode="bert", length=64)
-    tokens, shown, mask = dynamics.draw_batch(static, key, hypers, 2000)
+    tokens, shown, mask, _ = task.draw_batch(static, key, hypers, 2000)
     n, m = mask.size, int(mask.sum())
 
     def close(count, total, p):
@@ -104,7 +102,7 @@ def test_mask_fractions_and_corruption_within_four_sigma(key):
 
 def test_pure_mask_hides_every_scored_token(key):
     static, hypers, _ = setup(mask_mode="pure")
-    tokens, shown, mask = dynamics.draw_batch(static, key, hypers, 64)
+    tokens, shown, mask, _ = task.draw_batch(static, key, hypers, 64)
     assert bool((shown == jnp.where(mask, static.num_states, tokens)).all())
 
 

@@ -6,28 +6,38 @@ import numpy as np
 import pytest
 
 from configs import rank_flow as rank_flow_config
-from rgflow.rank_flow import dynamics, experiment, probe, theory
+from rgflow.protocol import Stream
+from rgflow.rank_flow import dynamics, experiment, held_out, probe, task, theory
 
 
 def setup(key, **values):
     config = rank_flow_config.get_config("smoke")
-    config.update({"width": 16, "depth": 3, "probe_batch": 24, "length": 32, **values})
+    config.update({"width": 16, "depth": 3, "probe_batch": 24, "pooled_batch": 24, "length": 32, **values})
     made = experiment.make(config)
     hypers = jax.tree.map(jnp.asarray, dict(made.hypers))
     return made.static, hypers, made, made.init(key, hypers), config
 
 
+def explicit_stream(static, params, shown):
+    """The stream as float64 [layer, sequence, position, width], whatever the order of the network's own rows."""
+    stream = np.asarray(static.net().apply({"params": params}, task.inputs(static, shown))[1], np.float64)
+    if static.mixing == "flat":
+        return stream[:, :, None]
+    return np.swapaxes(stream, 1, 2) if static.mixing == "mixer" else stream
+
+
 @pytest.mark.parametrize("mask_mode", ["pure", "bert"])
 def test_weighted_table_measures_what_every_position_measures(key, mask_mode):
     static, hypers, _, state, _ = setup(key, mixing="tokenwise", mask_mode=mask_mode)
-    _, shown, mask = dynamics.draw_batch(static, key, hypers, static.probe_batch)
+    data = task.draw_batch(static, key, hypers, static.probe_batch)
+    pooled = jnp.mean(dynamics.forward(static, static.net(), state.params, data.shown)[1], axis=2)
 
     def measure(rows):
-        measured = probe.measured_rows(*rows(static, state.params, shown, mask)[:3])
-        return {**probe.rank_records(measured), **probe.drift_records(measured)}
+        measured = probe.measured_rows(*rows(static, state.params, data)[:2], pooled)
+        values = probe.singular_values(measured)
+        return {**probe.rank_records(values, measured.shape[-2:]), **probe.drift_records(measured)}
 
     fast, plain = (jax.jit(lambda rows=rows: measure(rows))() for rows in (probe._table_rows, probe._position_rows))
-    assert set(fast) == set(probe.DIMS)
     # The Frobenius drift is a square root: where the stream is constant, rounding noise of 1e-8 would read as 1e-4.
     for drift in (fast, plain):
         drift["frobenius_drift"] = drift["frobenius_drift"] ** 2
@@ -35,26 +45,29 @@ def test_weighted_table_measures_what_every_position_measures(key, mask_mode):
         np.testing.assert_allclose(fast[name], plain[name], rtol=2e-4, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("mixing", dynamics.MIXINGS)
+@pytest.mark.parametrize("mixing", task.MIXINGS)
 def test_ranks_equal_float64_numpy_on_the_explicit_matrix(key, mixing):
     static, hypers, made, state, _ = setup(key, mixing=mixing)
     record = jax.jit(made.probe)(key, state, hypers)
-    _, shown, mask = dynamics.draw_batch(static, key, hypers, static.probe_batch)
-    _, stream = static.net().apply({"params": state.params}, dynamics.inputs(static, shown))
-    flat = np.asarray(stream, np.float64).reshape(static.depth + 1, -1, static.width)
-    chosen = np.asarray(mask).reshape(-1)
-    levels = [flat, flat[:, chosen], flat[:, ~chosen], np.asarray(stream, np.float64).mean(axis=2)]
-    for level, rows in enumerate(levels):
+    data = task.draw_batch(static, key, hypers, static.probe_batch)
+    more = task.draw_batch(static, jax.random.fold_in(key, Stream.PROBE), hypers, static.pooled_batch)
+    streams = [explicit_stream(static, state.params, d.shown) for d in (data, more)]
+    if mixing == "flat":
+        assert np.isnan(record["effective_rank"][:3]).all()
+        levels = [None, None, None, streams[1][:, :, 0]]
+    else:
+        flat, chosen = streams[0].reshape(static.depth + 1, -1, static.width), np.asarray(data.mask).reshape(-1)
+        levels = [flat, flat[:, chosen], flat[:, ~chosen], streams[1].mean(axis=2)]
+    for level, rows in ((k, rows) for k, rows in enumerate(levels) if rows is not None):
         for centring, x in enumerate((rows, rows - rows.mean(axis=1, keepdims=True))):
             s = np.linalg.svd(x, compute_uv=False)
             p = s / np.maximum(s.sum(axis=1, keepdims=True), 1e-300)
             expected = np.exp(-np.sum(np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0), axis=1))
             measured = np.asarray(record["effective_rank"])[level, centring]
-            if np.isnan(measured).any():
-                # Only a constant stream may be undefined: token-wise, every scored position shows [MASK].
-                assert (mixing, probe.LEVELS[level], probe.CENTRINGS[centring]) == ("tokenwise", "masked", "centred")
-            else:
-                np.testing.assert_allclose(measured, expected, rtol=1e-4)
+            # Only a constant stream may be undefined, such as that of [MASK] alone: at layer 0, or everywhere token-wise.
+            constant = np.ptp(x, axis=1).max(axis=1) < 1e-5
+            assert (np.isnan(measured) == (constant & (centring == 1))).all()
+            np.testing.assert_allclose(measured[~np.isnan(measured)], expected[~np.isnan(measured)], rtol=1e-4)
 
 
 def test_constant_stream_has_no_centred_rank(key):
@@ -66,7 +79,7 @@ def test_constant_stream_has_no_centred_rank(key):
 
 
 def test_record_shapes_are_the_declared_ones(key):
-    for mixing in dynamics.MIXINGS:
+    for mixing in task.MIXINGS:
         _, hypers, made, state, _ = setup(key, mixing=mixing)
         sizes = {name: len(labels) for name, labels in made.coords.items()}
         for name, values in jax.eval_shape(made.probe, key, state, hypers).items():
@@ -83,9 +96,9 @@ def test_nan_weights_give_nan_ranks_never_one(key):
 @pytest.mark.parametrize("mask_mode", ["pure", "bert"])
 def test_exact_table_loss_is_the_mean_of_the_sampled_one(key, mask_mode):
     static, hypers, _, state, _ = setup(key, mixing="tokenwise", mask_mode=mask_mode)
-    logits, _ = static.net().apply({"params": state.params}, dynamics.encode(static, jnp.arange(17)[:, None]))
-    exact = probe.exact_table_loss(static, logits, hypers["stationary"])
-    sample = jax.jit(lambda k: dynamics.plain_loss(static, state.params, *dynamics.draw_batch(static, k, hypers, 64)))
+    logits, _ = static.net().apply({"params": state.params}, task.encode(static, jnp.arange(17)[:, None]))
+    exact = held_out.exact_table_loss(static, logits, hypers["stationary"])
+    sample = jax.jit(lambda k: dynamics.plain_loss(static, state.params, task.draw_batch(static, k, hypers, 64)))
     losses = [float(sample(jax.random.fold_in(key, k))) for k in range(40)]
     assert abs(np.mean(losses) - exact) < 4 * np.std(losses, ddof=1) / np.sqrt(len(losses))
 
@@ -94,16 +107,21 @@ def test_sampled_bayes_loss_agrees_with_the_closed_form(key):
     static, hypers, _, _, config = setup(key, mixing="window")
     chain = experiment.chain_of(config)
     exact = theory.bayes_masked_loss(chain, static.length, static.mask_prob)
-    sample = jax.jit(lambda k: probe.bayes_sample_loss(static, hypers, *dynamics.draw_batch(static, k, hypers, 64)))
+
+    @jax.jit
+    def sample(k):
+        data = task.draw_batch(static, k, hypers, 64)
+        truth = jnp.take_along_axis(held_out.bayes_posterior(static, hypers, data), data.targets[..., None], axis=-1)
+        return dynamics.masked_mean(-jnp.log(truth[..., 0]), data.mask)
+
     losses = [float(sample(jax.random.fold_in(key, k))) for k in range(40)]
     assert abs(np.mean(losses) - exact) < 4 * np.std(losses, ddof=1) / np.sqrt(len(losses))
 
 
 def test_a_network_that_knows_the_optimum_has_no_excess(key):
     static, hypers, _, _, _ = setup(key, mixing="window")
-    tokens, shown, mask = dynamics.draw_batch(static, key, hypers, 64)
-    chain = dynamics.MarkovChain(hypers["transition"], hypers["stationary"])
-    posterior = jax.jit(jax.vmap(lambda s, m: theory.masked_posterior(chain, s, m)))(shown, mask)
-    record = jax.jit(lambda q: probe.loss_records(static, hypers, jnp.log(q), tokens, shown, mask))(posterior + 1e-30)
+    data, chain = task.draw_batch(static, key, hypers, 64), task.chain_of(hypers)
+    posterior = jax.jit(jax.vmap(lambda s, m: theory.masked_posterior(chain, s, m)))(data.shown, data.mask)
+    record = jax.jit(lambda q: held_out.loss_records(static, hypers, jnp.log(q), data))(posterior + 1e-30)
     assert abs(record["excess_loss"]) < 1e-5
     assert abs(record["loss"] - hypers["bayes_loss"]) < 1e-5

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from rgflow.rank_flow import probe, verdict
+from configs import rank_flow as rank_flow_config
+from rgflow.probes.spectrum import RANK_MEASURES
+from rgflow.rank_flow import probe, robustness, verdict
 
 LAYERS, STEPS = 7, (0, 50, 100)
+CONFIG = rank_flow_config.get_config("default")
+CONFIG.training.window.update({"steps": 100, "learning_rate": 1e-3})
 
 
 def dataset(trained_ratio, untrained_ratio=0.9, runs=8, loss=1.0, drift=(0.5, 0.1, 0.02, 0.02, 0.02, 0.02), length=1.0):
@@ -17,30 +21,34 @@ def dataset(trained_ratio, untrained_ratio=0.9, runs=8, loss=1.0, drift=(0.5, 0.
     rank[:, 0] = 20 * (untrained_ratio * spread)[:, None, None, None] ** np.linspace(0, 1, LAYERS)
     rank[:, 1:] = 20 * (trained_ratio * spread)[:, None, None, None, None] ** np.linspace(0, 1, LAYERS)
     moved[:, 0], moved[:, 1:] = np.linspace(0.2, 0.1, LAYERS - 1), drift
+    moved[..., 0] *= spread[:, None, None, None]
     dims = ("run", "step", "level", "centring")
     one = np.ones(runs)
     return xr.Dataset(
         {
-            "effective_rank": ((*dims, "layer"), rank),
-            "kernel_drift": ((*dims, "transition"), moved),
+            **dict.fromkeys(RANK_MEASURES, ((*dims, "layer"), rank)),
+            **dict.fromkeys(robustness.DRIFT_MEASURES, ((*dims, "transition"), moved)),
             "loss": (("run", "step"), np.broadcast_to(loss, (runs, len(STEPS))).astype(float)),
             "stationary_entropy": ("run", 2.7 * one),
             "bayes_loss": ("run", 0.98 * one),
             "architecture_loss": ("run", 0.99 * one),
-            "steps": ("run", 100.0 * one),
             "died_at": ("run", np.full(runs, -1)),
         },
         {
+            "steps": ("run", 100 + 0 * one),
             "step": list(STEPS), "level": list(probe.LEVELS), "centring": list(probe.CENTRINGS),
             "layer": np.arange(LAYERS), "transition": np.arange(LAYERS - 1), "seed": ("run", np.arange(runs)),
             "mixing": ("run", ["window"] * runs), "correlation_length": ("run", length * one),
+            "control": ("run", ["none"] * runs), "chain.kind": ("run", ["dirichlet_lazy"] * runs),
+            "chain.groups": ("run", 0 * one), "cooldown": ("run", 0 * one), "learning_rate": ("run", 1e-3 * one),
+            **{name: ("run", CONFIG[name] * one) for name in ("depth", "width", "window")},
         },
     )  # fmt: skip
 
 
 def kill(data, run):
     dead = data.copy(deep=True)
-    for name in ("effective_rank", "kernel_drift", "loss"):
+    for name in (*RANK_MEASURES, *robustness.DRIFT_MEASURES, "loss"):
         dead[name][run, 1:] = np.nan
     dead["died_at"][run] = 70
     return dead
@@ -110,25 +118,28 @@ def test_dead_runs_are_counted_and_left_out():
 
 def test_sweep_of_dead_runs_decides_nothing():
     data = dataset(0.3, runs=2)
-    judged = verdict.verdict(kill(kill(data, 0), 1), None)
+    judged = verdict.verdict(kill(kill(data, 0), 1), CONFIG)
     assert {v.status for v in judged} == {"undecided", "not_run"}
     assert all(v.measured is None for v in judged)
 
 
 def test_verdicts_cover_every_mixing_and_length():
     both = xr.concat([dataset(0.3), dataset(0.97, length=7.0)], "run")
-    claims = {v.claim: v.status for v in verdict.verdict(both, None)}
+    claims = {v.claim: v.status for v in verdict.verdict(both, CONFIG)}
     assert claims == {
         "S1-i [window, length 1]": "supported",
         "S1-i [window, length 7]": "contradicted",
         "S1-ii [window]": "supported",
         "S1-iii [window, length 1]": "supported",
         "S1-iii [window, length 7]": "supported",
+        "S1-i [all readings]": "undecided",
+        "S1-ii [all readings]": "supported",
+        "S1-iii [all readings]": "supported",
     }
 
 
 def test_one_length_alone_does_not_run_the_selectivity_claim():
-    judged = {v.claim: v for v in verdict.verdict(dataset(0.3), None)}
+    judged = {v.claim: v for v in verdict.verdict(dataset(0.3), CONFIG)}
     assert judged["S1-ii [window]"].status == "not_run"
 
 
@@ -144,3 +155,54 @@ def test_stacks_of_unlike_depth_are_read_to_their_own_last_layer():
     shallow["effective_rank"][..., 4:] = np.nan
     ratio = verdict.collapse_ratio(shallow["effective_rank"].isel(step=2).sel(verdict.READING))
     np.testing.assert_allclose(ratio, shallow["effective_rank"].isel(step=2, layer=3, level=0, centring=0) / 20)
+
+
+def gated(data, learned):
+    """The same runs, those that are not in ``learned`` with the loss of one who sees nothing."""
+    changed = data.copy(deep=True)
+    changed["loss"][np.setdiff1d(np.arange(data.sizes["run"]), learned)] = 2.7
+    return changed
+
+
+def test_runs_that_learned_nothing_are_left_out_of_selectivity():
+    short, long = dataset(0.3), dataset(0.97, length=7.0)
+    # The runs that learned nothing would turn the verdict round.
+    short["effective_rank"][4:, 1:] = 20.0
+    judged = verdict.collapse_is_selective(gated(short, range(4)), long)
+    assert judged.status == "supported"
+    assert (judged.n_runs, judged.controls["left_out"]["value"]) == (4, 4)
+    assert judged.controls["without_gate"]["value"] > judged.measured + 0.3
+
+
+def test_selectivity_of_networks_that_learned_nothing_is_not_judged():
+    blind = [gated(dataset(ratio), []) for ratio in (0.3, 0.97)]
+    judged = verdict.collapse_is_selective(*blind)
+    assert (judged.status, judged.measured, judged.n_runs) == ("undecided", None, 0)
+    assert judged.controls["left_out"] == {
+        "value": 16.0, "passed": False,
+        "requirement": "runs left out, untrained or below 0.5 of the attainable; some must stay",
+    }  # fmt: skip
+
+
+def test_unknown_optimum_is_no_reason_to_call_a_run_untrained():
+    attention = dataset(0.3)
+    attention["architecture_loss"][:] = np.nan
+    assert verdict.rank_falls(attention).status == "supported"
+    assert verdict.gate(verdict.final(attention)).all()
+
+
+def test_claims_are_judged_on_their_own_study_alone():
+    others = dataset(1.5)
+    others = others.assign_coords({"control": ("run", ["iid"] * 8)})
+    judged = {v.claim: v for v in verdict.verdict(xr.concat([dataset(0.3), others], "run"), CONFIG)}
+    assert judged["S1-i [window, length 1]"].n_runs == 8
+    assert judged["S1-i [window, length 1]"].status == "supported"
+    alone = verdict.verdict(others, CONFIG)
+    assert {v.status for v in alone} == {"not_run"}
+
+
+def test_flat_networks_are_read_pooled():
+    flat = dataset(0.3).assign_coords({"mixing": ("run", ["flat"] * 8)})
+    assert verdict.reading_of(flat)["level"] == "pooled"
+    flat["effective_rank"][:, :, :3] = np.nan
+    assert verdict.rank_falls(flat).status == "supported"

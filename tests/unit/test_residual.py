@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgflow.nets.residual import ACTIVATIONS, NORMS, ResidualStack
+from rgflow.nets.activations import ACTIVATIONS
+from rgflow.nets.residual import NORMS, ResidualStack
 
 
 def make(key, unroll=1, **options):

@@ -1,0 +1,45 @@
+"""The two sub-layers that let positions of a sequence exchange information, each without moving the stream's axes."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rgflow.nets.activations import ACTIVATIONS
+
+
+class TokenMixing(nn.Module):
+    """An MLP along the positions, the same for every channel, of a stream laid out [T, B, D].
+
+    With positions in front, mixing tokens is one matrix product from the left and mixing channels one from the right:
+    neither needs the stream transposed.
+    """
+
+    hidden: int
+    activation: str
+
+    @nn.compact
+    def __call__(self, h: Float[Array, "T B D"]) -> Float[Array, "T B D"]:
+        r"""Returns $W_2\,\phi(W_1 h + b_1) + b_2$, the products over the positions."""
+        x = ACTIVATIONS[self.activation](self._from_the_left("in", self.hidden, h))
+        return self._from_the_left("out", h.shape[0], x)
+
+    def _from_the_left(self, name: str, outputs: int, x: Float[Array, "S B D"]) -> Float[Array, "outputs B D"]:
+        initial = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
+        kernel = self.param(f"{name}_kernel", initial, (outputs, x.shape[0]))
+        bias = self.param(f"{name}_bias", nn.initializers.zeros_init(), (outputs,))
+        # As one flat matrix, or the compiler transposes the stream in the backward pass.
+        mixed = kernel @ x.reshape(x.shape[0], -1)
+        return mixed.reshape(outputs, *x.shape[1:]) + bias[:, None, None]
+
+
+class Attention(nn.Module):
+    """Softmax attention with one head over the positions of a stream laid out [B, T, D], without any position code."""
+
+    @nn.compact
+    def __call__(self, h: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        r"""Returns $\mathrm{softmax}(q k^\top / \sqrt d)\, v\, W$: every position sees all others as an unordered bag."""
+        width = h.shape[-1]
+        q, k, v = (nn.Dense(width, name=name)(h) for name in ("query", "key", "value"))
+        scores = jnp.einsum("btd,bsd->bts", q, k) / jnp.sqrt(float(width))
+        seen = jnp.einsum("bts,bsd->btd", nn.softmax(scores), v)
+        return nn.Dense(width, name="out")(seen)

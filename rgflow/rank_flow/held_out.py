@@ -1,0 +1,86 @@
+"""Losses on held-out sequences beside the exact optimum of the very same sequences."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rgflow.rank_flow.dynamics import cross_entropy, masked_mean
+from rgflow.rank_flow.task import Batch, Static, arrange, chain_of
+from rgflow.rank_flow.theory import (
+    SHOWN_AS_MASK,
+    SHOWN_AS_RANDOM,
+    SHOWN_UNCHANGED,
+    masked_posterior,
+    window_posterior,
+)
+from rgflow.types import Hypers, Record
+
+
+def exact_table_loss(static: Static, logits: Float[Array, "S V"], stationary: Float[Array, " V"]) -> Float[Array, ""]:
+    r"""Returns the expected loss of a token-wise network, $-\sum_{sv} J_{sv} \ln q_s(v)$, without sampling (nats)."""
+    own = jnp.diag(stationary)
+    random = jnp.broadcast_to(stationary / static.num_states, (static.num_states,) * 2)
+    visible = jnp.zeros_like(own) if static.mask_mode == "pure" else SHOWN_UNCHANGED * own + SHOWN_AS_RANDOM * random
+    hidden = stationary * (1.0 if static.mask_mode == "pure" else SHOWN_AS_MASK)
+    if static.control == "random_labels":
+        visible = jnp.sum(visible, axis=1, keepdims=True) * stationary[None, :]
+    joint = jnp.concatenate([visible, hidden[None]])
+    return -jnp.sum(joint * jax.nn.log_softmax(logits))
+
+
+def bayes_posterior(static: Static, hypers: Hypers, data: Batch) -> Float[Array, "B T V"]:
+    """Returns the exact posterior of the targets given the whole sequence; NaN where time is shuffled.
+
+    Shuffled sequences are exchangeable and not Markov: their optimum has no closed form.
+    """
+    chain = chain_of(hypers)
+    if static.control == "random_labels":
+        return jnp.broadcast_to(chain.stationary, (*data.tokens.shape, static.num_states))
+    if static.control == "time_shuffled":
+        return jnp.full((*data.tokens.shape, static.num_states), jnp.nan)
+    return jax.vmap(lambda s, m: masked_posterior(chain, s, m, static.mask_mode, static.mask_prob))(
+        data.shown, data.mask
+    )
+
+
+def optimal_posterior(static: Static, hypers: Hypers, data: Batch) -> Float[Array, "B T V"]:
+    """Returns the exact posterior given what the architecture can see: one token, a window, or the whole sequence.
+
+    A token sees the same whether time is shuffled or not; for an attention without position code, which cannot reach
+    it, the posterior is that of the whole sequence in its order.
+    """
+    reach = {"tokenwise": 0, "window": static.window}.get(static.mixing)
+    if static.control == "random_labels" or reach is None or (static.control == "time_shuffled" and reach > 0):
+        return bayes_posterior(static, hypers, data)
+    chain = chain_of(hypers)
+    of_sequence = lambda s, m: window_posterior(chain, s, m, reach, static.mask_mode, static.mask_prob)  # noqa: E731
+    return jax.vmap(of_sequence)(data.shown, data.mask)
+
+
+def centred_logits(posterior: Float[Array, "*rows V"]) -> Float[Array, "*rows V"]:
+    r"""Returns $\ln q$ minus its mean over the states, which a softmax does not see; impossible states count as 1e-12."""
+    logits = jnp.log(jnp.maximum(posterior, 1e-12))
+    return logits - jnp.mean(logits, axis=-1, keepdims=True)
+
+
+def loss_records(static: Static, hypers: Hypers, logits: Array, data: Batch) -> Record:
+    """Returns ``loss`` and ``excess_loss`` over the exact optimum (nats), with the sampling noise taken out.
+
+    Token-wise the expected loss is summed exactly over the table ``logits`` [S, V]. Otherwise ``logits`` are those of
+    every position, in the order of ``arrange``: the excess is averaged over the held-out scored positions as a paired
+    difference to the exact posterior, which cancels most of the noise; mode ``pure``, where the optimum has a closed
+    form, adds it back to get the loss. Where time is shuffled the loss is the plain mean and the excess is NaN.
+    """
+    posterior = bayes_posterior(static, hypers, data)
+    truth = jnp.take_along_axis(posterior, data.targets[..., None], axis=-1)[..., 0]
+    sampled = masked_mean(-jnp.log(truth), data.mask)
+    closed_form = static.mask_mode == "pure" and static.control == "none"
+    optimum = hypers["bayes_loss"] if closed_form else sampled
+    if static.mixing == "tokenwise":
+        loss = exact_table_loss(static, logits, hypers["stationary"])
+        return {"loss": loss, "excess_loss": loss - optimum}
+    mask, targets = arrange(static, data.mask), arrange(static, data.targets)
+    plain = masked_mean(cross_entropy(logits, targets), mask)
+    if static.control == "time_shuffled":
+        return {"loss": plain, "excess_loss": jnp.full_like(plain, jnp.nan)}
+    return {"loss": optimum + plain - sampled, "excess_loss": plain - sampled}

@@ -1,0 +1,130 @@
+"""Which degrees of freedom of the data a layer keeps: modes of the chain, the exact posterior, perturbations.
+
+Mode k is the right eigenfunction phi_k of the transition matrix; under coarse-graining in time it decays as
+|lambda_k|^n, so it is the chain's own scale of relevance.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from rgflow.probes.linear import held_out_r2
+from rgflow.rank_flow.dynamics import apply_net, forward
+from rgflow.rank_flow.held_out import bayes_posterior, centred_logits
+from rgflow.rank_flow.task import Batch, Static, arrange, encode, inputs
+from rgflow.types import Hypers, Record
+
+PERTURBED_SEQUENCES = 8
+DIMS = {
+    "mode_r2": ("layer", "mode"),
+    "bayes_r2": ("layer",),
+    "perturbation": ("mode", "layer"),
+}
+
+
+def readable(data: Batch) -> Bool[Array, "B T"]:
+    """Returns the scored positions whose two neighbours exist and are shown: those with the context in full view."""
+    shown = jnp.pad(~data.mask, ((0, 0), (1, 1)))
+    return data.mask & shown[:, :-2] & shown[:, 2:]
+
+
+def readable_capacity(static: Static) -> int:
+    """Rows that hold the readable positions of one chunk of ``probe_batch`` sequences."""
+    probability = static.mask_prob * (1 - static.mask_prob) ** 2
+    return static.capacity(static.probe_batch * static.length, probability)
+
+
+def context_targets(static: Static, hypers: Hypers, data: Batch) -> Float[Array, "rows K"]:
+    """Returns what is read out at each position: the modes at the left and right neighbour, then the Bayes logits."""
+    functions = hypers["mode_functions"].T
+    neighbours = [functions[jnp.roll(data.tokens, shift, axis=1)] for shift in (1, -1)]
+    targets = jnp.concatenate([*neighbours, centred_logits(bayes_posterior(static, hypers, data))], axis=-1)
+    return (jnp.swapaxes(targets, 0, 1) if static.mixing == "mixer" else targets).reshape(-1, targets.shape[-1])
+
+
+def chunk_records(static: Static, params: Any, hypers: Hypers, data: Batch) -> tuple[Array, Array, Array, Array]:
+    """Returns (pooled [L, B, D], stream rows [L, C, D], targets [C, K], valid [C]) of one chunk of sequences."""
+    kept = arrange(static, readable(data)).reshape(-1)
+    index = jnp.nonzero(kept, size=readable_capacity(static), fill_value=0)[0]
+    valid = jnp.arange(index.size) < jnp.sum(kept)
+    targets = context_targets(static, hypers, data)[index]
+    if static.mixing == "tokenwise":
+        pooled, rows = table_records(static, params, data.shown, index)
+    else:
+        _, stream = forward(static, static.net(), params, data.shown)
+        if static.mixing == "flat":
+            return stream, jnp.zeros((stream.shape[0], index.size, static.width)), targets, valid & False
+        pooled = jnp.mean(stream, axis=1 if static.mixing == "mixer" else 2)
+        rows = stream.reshape(stream.shape[0], -1, static.width)[:, index]
+    return pooled, rows, targets, valid
+
+
+def table_records(
+    static: Static, params: Any, shown: Int[Array, "B T"], index: Int[Array, " C"]
+) -> tuple[Float[Array, "L B D"], Float[Array, "L C D"]]:
+    """Returns the pooled rows and the rows of some positions of a token-wise network, from its V + 1 distinct rows."""
+    symbols = jnp.arange(static.num_states + 1)
+    _, table = apply_net(static.net(), params, encode(static, symbols[:, None]))
+    shares = jnp.mean(jax.nn.one_hot(shown, static.num_states + 1), axis=1)
+    pooled = jnp.einsum("bs,lsd->lbd", shares, table, precision=jax.lax.Precision.HIGHEST)
+    return pooled, table[:, shown.reshape(-1)[index]]
+
+
+def pooled_and_readable(
+    static: Static, params: Any, hypers: Hypers, data: Batch
+) -> tuple[Float[Array, "L P D"], Float[Array, "L N D"], Float[Array, "N K"], Bool[Array, " N"]]:
+    """Returns :func:`chunk_records` of all sequences, one chunk of ``probe_batch`` after the other to save memory."""
+    chunks = jax.tree.map(lambda x: x.reshape(-1, static.probe_batch, static.length), data)
+    pooled, rows, targets, valid = jax.lax.map(lambda chunk: chunk_records(static, params, hypers, chunk), chunks)
+    join = lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, x.shape[-1])  # noqa: E731
+    return join(pooled), join(rows), targets.reshape(-1, targets.shape[-1]), valid.reshape(-1)
+
+
+def readout_records(
+    static: Static, rows: Float[Array, "L N D"], targets: Float[Array, "N K"], valid: Bool[Array, " N"]
+) -> Record:
+    """Returns per layer the held-out R^2 of each mode at the neighbours (mean of the two) and of the Bayes logits."""
+    layers, modes = rows.shape[0], static.num_states - 1
+    if static.mixing == "flat":
+        return {"mode_r2": jnp.full((layers, modes), jnp.nan), "bayes_r2": jnp.full((layers,), jnp.nan)}
+    seen = jnp.cumsum(valid)
+    early = 2 * seen <= seen[-1]
+    r2 = held_out_r2(rows, targets, valid & early, valid & ~early)
+    # One R^2 for all logits together: each weighs by its own variance.
+    spread = jnp.var(targets[:, 2 * modes :], axis=0, where=valid[:, None])
+    weights = spread / jnp.sum(spread)
+    mode_r2 = (r2[:, :modes] + r2[:, modes : 2 * modes]) / 2
+    return {"mode_r2": mode_r2, "bayes_r2": jnp.sum(r2[:, 2 * modes :] * weights[None], axis=-1)}
+
+
+def mode_directions(static: Static, hypers: Hypers, params: Any) -> Float[Array, "modes D"]:
+    r"""Returns the unit vectors along the embedded modes, $\sum_v \pi_v \varphi_k(v)\, e_v$.
+
+    $e_v$ is the embedding of state v at the two neighbours (window), at every position (flat), or of the token itself.
+    """
+    blocks = params["embedding"]["kernel"].reshape(-1, static.symbols, static.width)[:, : static.num_states]
+    if static.mixing == "window" and static.window > 0:
+        blocks = blocks[jnp.array([static.window - 1, static.window + 1])]
+    images = (hypers["mode_functions"] * hypers["stationary"][None]) @ jnp.sum(blocks, axis=0)
+    sizes = jnp.linalg.norm(images, axis=-1, keepdims=True)
+    return images / jnp.where(sizes > 0, sizes, 1.0)
+
+
+def perturbation_records(static: Static, hypers: Hypers, params: Any, data: Batch) -> Record:
+    r"""Returns $\ln \|\delta h_l\|_F / \|\delta h_0\|_F$ for a small shift of the embedding along each mode.
+
+    Exact linear response (a derivative, no finite step) over the rows of a few held-out sequences.
+    """
+    encoding = inputs(static, data.shown[:PERTURBED_SEQUENCES])
+    shape = (*encoding.shape[:-1], static.width)
+    stream_of = lambda shift: apply_net(static.net(), params, encoding, shift)[1]  # noqa: E731
+    _, push = jax.linearize(stream_of, jnp.zeros(shape))
+
+    def response(direction: Float[Array, " D"]) -> Float[Array, " L"]:
+        change = push(jnp.broadcast_to(direction, shape))
+        return jnp.sqrt(jnp.sum(change**2, axis=tuple(range(1, change.ndim))))
+
+    sizes = jax.lax.map(response, mode_directions(static, hypers, params))
+    return {"perturbation": jnp.log(sizes / sizes[:, :1])}

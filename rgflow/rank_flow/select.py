@@ -1,0 +1,75 @@
+"""Which runs of a dataset belong to which study: chosen by their coordinates, never by their order.
+
+``config`` is the config of the sweep, as an ``ml_collections.ConfigDict`` or as the plain dict that results.nc holds.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool
+
+PHASE_AXES = ("depth", "width", "window")
+SIZES = (*PHASE_AXES, "cooldown")
+
+
+def where(dataset: xr.Dataset, wanted: Mapping[str, Any]) -> xr.Dataset:
+    """Returns the runs whose coordinates have the wanted values."""
+    keep = np.ones(dataset.sizes["run"], bool)
+    for name, value in wanted.items():
+        keep &= dataset[name].values == value
+    return dataset.isel(run=keep)
+
+
+def _as_planned(dataset: xr.Dataset, config: Any, sizes: Any) -> Bool[np.ndarray, " runs"]:
+    """Tells which runs have these sizes and the steps and learning rate that the config plans for their mixing."""
+    mixing = dataset["mixing"].values
+    keep = np.ones(mixing.size, bool)
+    for name in SIZES:
+        # Only a window network has a window.
+        keep &= (dataset[name].values == sizes[name]) | ((name == "window") & (mixing != "window"))
+    for name in ("steps", "learning_rate"):
+        planned = np.array([config["training"][m][name] for m in mixing.tolist()])
+        keep &= dataset[name].values == planned
+    return keep
+
+
+def _of_the_chain(dataset: xr.Dataset, config: Any) -> Bool[np.ndarray, " runs"]:
+    """Tells which runs have the config's own family of chains."""
+    kind, groups = config["chain"]["kind"], config["chain"]["groups"]
+    same = dataset["chain.kind"].values == kind
+    return same & (dataset["chain.groups"].values == groups) if kind == "block" else same
+
+
+def claim_runs(dataset: xr.Dataset, config: Any) -> xr.Dataset:
+    """Returns the runs that the claims are judged on: the config's own sizes and chain, under no control."""
+    keep = _as_planned(dataset, config, config) & _of_the_chain(dataset, config)
+    return dataset.isel(run=keep & (dataset["control"].values == "none"))
+
+
+def control_runs(dataset: xr.Dataset, config: Any) -> dict[str, xr.Dataset]:
+    """Returns the runs of every control by its name, those of the claims first; other chains by their kind."""
+    planned = dataset.isel(run=_as_planned(dataset, config, config))
+    of_chain = planned.isel(run=_of_the_chain(planned, config))
+    found = {name: where(of_chain, {"control": name}) for name in dict.fromkeys(of_chain["control"].values.tolist())}
+    others = planned.isel(run=~_of_the_chain(planned, config) & (planned["chain.kind"].values != "block"))
+    found |= {kind: where(others, {"chain.kind": kind}) for kind in dict.fromkeys(others["chain.kind"].values.tolist())}
+    return {name: found[name] for name in sorted(found, key=lambda name: name != "none")}
+
+
+def block_runs(dataset: xr.Dataset, config: Any) -> xr.Dataset:
+    """Returns the runs over block chains, at the config's own sizes and under no control."""
+    planned = dataset.isel(run=_as_planned(dataset, config, config))
+    return where(planned, {"chain.kind": "block", "control": "none"})
+
+
+def phase_runs(dataset: xr.Dataset, config: Any, axis: str) -> xr.Dataset:
+    """Returns the runs of the phase diagram along one axis: all else is at the centre that ``phases`` names."""
+    centre = config["phases"]
+    fixed = {name: centre[name] for name in (*SIZES, "steps", "learning_rate") if name != axis}
+    mixing = dataset["mixing"].values
+    keep = _of_the_chain(dataset, config) & (dataset["control"].values == "none")
+    for name, value in fixed.items():
+        keep &= (dataset[name].values == value) | ((name == "window") & (mixing != "window"))
+    return dataset.isel(run=keep & ((mixing == "window") | (axis != "window")))
