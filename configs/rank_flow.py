@@ -61,7 +61,7 @@ def get_config(preset: str = "default") -> Config:
     config.cooldown = 0.0  # * share of the steps, at the end, over which the learning rate falls to 0
     config.batch = 32  # fresh sequences per step
     config.probe_batch = 64  # held-out sequences for positions: 4096 rows
-    config.pooled_batch = 512  # held-out sequences for one row per sequence and for linear readouts
+    config.pooled_batch = 512  # held-out sequences for the loss, for one row per sequence, for linear readouts
     config.records = 8  # log-spaced in training step, besides the untrained one
     config.training = ml_collections.ConfigDict()
     config.training.tokenwise = _training(seeds=8, steps=10_000, learning_rate=3e-4)
@@ -70,8 +70,8 @@ def get_config(preset: str = "default") -> Config:
     config.training.flat = _training(seeds=4, steps=3_000, learning_rate=1e-3)
     config.training.attention = _training(seeds=4, steps=3_000, learning_rate=1e-3)
 
-    config.phases = _training(seeds=4, steps=1_000, learning_rate=3e-3)  # and the centre of the phase diagrams:
-    config.phases.update({"cooldown": 0.3, "depth": 6, "width": 32, "window": 4})
+    config.phases = _training(seeds=4, steps=2_000, learning_rate=3e-3)  # and the centre of the phase diagrams:
+    config.phases.update({"cooldown": 0.5, "depth": 6, "width": 32, "window": 4})
 
     config.sweep = ml_collections.ConfigDict()
     config.sweep.study = ("claims",)  # claims | controls | blocks | phases
@@ -83,9 +83,9 @@ def get_config(preset: str = "default") -> Config:
     config.sweep.phases = ml_collections.ConfigDict()
     config.sweep.phases.mixing = ("window",)
     config.sweep.phases.correlation_length = (0.5, 1.062, 2.5, 7.090)
-    config.sweep.phases.depth = (2, 6, 12)  # one of the three at a time leaves the centre
+    config.sweep.phases.depth = (2, 6, 10)  # one of the three at a time leaves the centre
     config.sweep.phases.width = (16, 32, 64)
-    config.sweep.phases.window = (1, 4, 8)
+    config.sweep.phases.window = (1, 2, 4)
 
     if preset == "smoke":
         config.training = {name: _training(seeds=2, steps=20, learning_rate=1e-3) for name in config.training}
@@ -151,6 +151,5 @@ def get_sweep(config: Config) -> list[Point]:
     for study in (s for s in variants if s in studies):
         crossed = itertools.product(mixings, axes.correlation_length, variants[study])
         for mixing, length, values in crossed:
-            training = config.training[mixing] if mixing in config.training else None
-            points.append(_point(config, mixing, length, training, **values))
+            points.append(_point(config, mixing, length, config.training.get(mixing), **values))
     return points

@@ -1,6 +1,6 @@
 """Write the report of a workdir: python -m launch.report --workdir=DIR
 
-Merges the records into results.nc, judges the claims (verdicts.json), draws figures/ and writes report.html;
+Merges the records into results.nc, judges the claims (verdicts.json), draws figures/, writes tables/ and report.html;
 also for a sweep that is not finished, whose verdicts then rest on its finished runs. Exit codes: 0 done,
 2 bad usage.
 """
@@ -22,7 +22,7 @@ from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import grid, loop, records
 from rgflow.protocol import Experiment, Verdict
-from rgflow.report import figures, html, tables
+from rgflow.report import figures, html, room_tables, tables
 
 LOG_WIDTH = 120
 
@@ -76,7 +76,7 @@ def judge(
 
 
 def write_report(workdir: pathlib.Path) -> None:
-    """Writes results.nc, verdicts.json, figures/ and report.html of a workdir, and prints the verdicts.
+    """Writes results.nc, verdicts.json, figures/, tables/ and report.html of a workdir, and prints the verdicts.
 
     Raises UsageError when the folder holds no run or no record yet.
     """
@@ -98,6 +98,9 @@ def write_report(workdir: pathlib.Path) -> None:
     records.write_json(workdir / "verdicts.json", tables.verdicts_to_json(verdicts))
     for one in drawn:
         figures.save(one, workdir / "figures")
+    for name, rows in room_tables.tables_of(run["experiment"], dataset).items():
+        text = room_tables.csv_text(rows)
+        records.write_atomically(workdir / "tables" / f"{name}.csv", lambda p, text=text: p.write_text(text))
     records.write_atomically(workdir / "report.html", lambda p: p.write_text(page, encoding="utf-8"))
     show(verdicts, tables.unfinished(run, dataset), workdir / "report.html")
 

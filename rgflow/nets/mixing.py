@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, h: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        r"""Returns $\mathrm{softmax}(q k^\top / \sqrt d)\, v\, W$: every position sees all others as an unordered bag."""
+        r"""Returns $\mathrm{softmax}(q k^\top / \sqrt d)\, v\, W$: the others are an unordered bag to each position."""
         width = h.shape[-1]
         q, k, v = (nn.Dense(width, name=name)(h) for name in ("query", "key", "value"))
         scores = jnp.einsum("btd,bsd->bts", q, k) / jnp.sqrt(float(width))

@@ -1,4 +1,4 @@
-"""The residual stack of the rank-flow room: blocks of (mixing of positions, if any, and an MLP) on a residual stream."""
+"""The residual stack of the rank-flow room: blocks of a mixing of positions, if any, and an MLP."""
 
 from collections.abc import Callable
 

@@ -1,1 +1,17 @@
-"""Probes: what is measured on plain arrays - spectra, kernels and statistics over runs."""
+"""Probes: what is measured on plain arrays (spectra, kernels, statistics over runs), and `measure` for any network."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rgflow.probes.network import measure
+
+__all__ = ["measure"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads `measure` when it is first asked for: labelled arrays cost more start-up time than all other probes."""
+    if name != "measure":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from rgflow.probes.network import measure
+
+    return measure

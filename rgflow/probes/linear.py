@@ -22,7 +22,7 @@ def held_out_r2(
 ) -> Float[Array, "*layers k"]:
     r"""Return the explained variance of each target by ridge regression, fitted on one half and scored on the other.
 
-    $R^2_k = 1 - \sum_{i \in B} (y_{ik} - \hat y_{ik})^2 / \sum_{i \in B} (y_{ik} - \bar y_k)^2$, mean over (A, B) and (B, A)
+    $R^2_k = 1 - \sum_{i \in B} (y_{ik} - \hat y_{ik})^2 / \sum_{i \in B} (y_{ik} - \bar y_k)^2$, mean of A, B and B, A
 
     A target that is unrelated scores about $-d/n_A$, for what fitting noise costs on new rows; a representation that
     is constant scores 0 or a little less. Rows in neither half are ignored. NaN where the representation is not finite

@@ -102,7 +102,7 @@ LOSSES = {"tokenwise": table_loss, "window": scored_loss}
 
 
 def learning_rate(hypers: Hypers, step: Int[Array, ""]) -> Float[Array, ""]:
-    r"""Returns $\eta \min(1, (n - t) / (c n))$ for step t of n: constant, then linear to 0 over the share c at the end."""
+    r"""Returns $\eta \min(1, (n - t) / (c n))$ at step t of n: constant, then linear to 0 over the last share c."""
     remaining = (hypers["steps"] - step) / jnp.maximum(hypers["cooldown"] * hypers["steps"], 1e-6)
     return hypers["learning_rate"] * jnp.minimum(1.0, remaining)
 

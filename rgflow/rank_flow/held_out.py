@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rgflow.rank_flow.dynamics import cross_entropy, masked_mean
+from rgflow.rank_flow.dynamics import cross_entropy
 from rgflow.rank_flow.task import Batch, Static, arrange, chain_of
 from rgflow.rank_flow.theory import (
     SHOWN_AS_MASK,
@@ -58,29 +58,38 @@ def optimal_posterior(static: Static, hypers: Hypers, data: Batch) -> Float[Arra
 
 
 def centred_logits(posterior: Float[Array, "*rows V"]) -> Float[Array, "*rows V"]:
-    r"""Returns $\ln q$ minus its mean over the states, which a softmax does not see; impossible states count as 1e-12."""
+    r"""Returns $\ln q$ minus its mean over the states, which a softmax does not see; q is at least 1e-12."""
     logits = jnp.log(jnp.maximum(posterior, 1e-12))
     return logits - jnp.mean(logits, axis=-1, keepdims=True)
 
 
-def loss_records(static: Static, hypers: Hypers, logits: Array, data: Batch) -> Record:
-    """Returns ``loss`` and ``excess_loss`` over the exact optimum (nats), with the sampling noise taken out.
+def loss_sums(static: Static, hypers: Hypers, logits: Array, data: Batch) -> Float[Array, "3"]:
+    """Returns the sums over the scored positions of the network's loss and of the exact posterior's, and their number.
 
-    Token-wise the expected loss is summed exactly over the table ``logits`` [S, V]. Otherwise ``logits`` are those of
-    every position, in the order of ``arrange``: the excess is averaged over the held-out scored positions as a paired
-    difference to the exact posterior, which cancels most of the noise; mode ``pure``, where the optimum has a closed
-    form, adds it back to get the loss. Where time is shuffled the loss is the plain mean and the excess is NaN.
+    ``logits`` are those of every position, in the order of ``arrange``.
     """
+    mask, targets = arrange(static, data.mask), arrange(static, data.targets)
     posterior = bayes_posterior(static, hypers, data)
     truth = jnp.take_along_axis(posterior, data.targets[..., None], axis=-1)[..., 0]
-    sampled = masked_mean(-jnp.log(truth), data.mask)
+    own = jnp.sum(jnp.where(mask, cross_entropy(logits, targets), 0.0))
+    best = jnp.sum(jnp.where(data.mask, -jnp.log(truth), 0.0))
+    return jnp.stack([own, best, jnp.sum(data.mask)])
+
+
+def loss_records(static: Static, hypers: Hypers, sums: Float[Array, "3"], table: Array | None = None) -> Record:
+    """Returns ``loss`` and ``excess_loss`` over the exact optimum (nats), with the sampling noise taken out.
+
+    Token-wise the expected loss is summed exactly over the logits [S, V] of the ``table`` of symbols. Otherwise the
+    excess is averaged over held-out scored positions (``sums``) as a paired difference to the exact posterior, which
+    cancels most of the noise; mode ``pure``, where the optimum has a closed form, adds it back to get the loss. Where
+    time is shuffled the loss is the plain mean and the excess is NaN.
+    """
+    plain, sampled = sums[0] / jnp.maximum(sums[2], 1), sums[1] / jnp.maximum(sums[2], 1)
     closed_form = static.mask_mode == "pure" and static.control == "none"
     optimum = hypers["bayes_loss"] if closed_form else sampled
-    if static.mixing == "tokenwise":
-        loss = exact_table_loss(static, logits, hypers["stationary"])
+    if table is not None:
+        loss = exact_table_loss(static, table, hypers["stationary"])
         return {"loss": loss, "excess_loss": loss - optimum}
-    mask, targets = arrange(static, data.mask), arrange(static, data.targets)
-    plain = masked_mean(cross_entropy(logits, targets), mask)
     if static.control == "time_shuffled":
         return {"loss": plain, "excess_loss": jnp.full_like(plain, jnp.nan)}
     return {"loss": optimum + plain - sampled, "excess_loss": plain - sampled}

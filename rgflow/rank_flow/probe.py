@@ -1,8 +1,8 @@
 """What is recorded of one run: ranks and kernel drift of the residual stream, relevance, and the loss.
 
 Everything is measured on held-out sequences, the same at every record and for every layer: ``probe_batch`` of them for
-positions, ``pooled_batch`` more for what needs one row per sequence. Rows with a weight stand for that many equal rows,
-which is exact and makes a token-wise stream (V + 1 distinct rows) cheap to measure.
+positions, ``pooled_batch`` more for the loss and for what needs one row per sequence. Rows with a weight stand for
+that many equal rows, which is exact and makes a token-wise stream (V + 1 distinct rows) cheap to measure.
 """
 
 from typing import Any
@@ -45,7 +45,7 @@ def coords(static: Static) -> dict[str, Any]:
     return {"level": LEVELS, "centring": CENTRINGS, "layer": layers, "transition": layers[:-1], "mode": modes}
 
 
-def _table_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, Array]:
+def _table_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, Array | None]:
     """Token-wise: the stream of every symbol, its counts per level, and the table's logits."""
     symbols = jnp.arange(static.num_states + 1)
     logits, stream = apply_net(static.net(), params, encode(static, symbols[:, None]))
@@ -55,16 +55,16 @@ def _table_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array,
     return stream, jnp.stack([of_all, of_masked, of_all - of_masked]), logits
 
 
-def _position_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, Array]:
-    """Any mixing with a stream per position: the stream of every position, its weight per level, and the logits."""
-    logits, stream = forward(static, static.net(), params, data.shown)
+def _position_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, Array | None]:
+    """Any mixing with a stream per position: the stream of every position, its weight per level, and no table."""
+    _, stream = forward(static, static.net(), params, data.shown)
     rows = stream.reshape(stream.shape[0], -1, stream.shape[-1])
     masked = arrange(static, data.mask).reshape(-1).astype(rows.dtype)
-    return rows, jnp.stack([jnp.ones_like(masked), masked, 1 - masked]), logits
+    return rows, jnp.stack([jnp.ones_like(masked), masked, 1 - masked]), None
 
 
-def level_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, Array]:
-    """Returns (rows [L, N, D], weights [levels, N], logits) of every level but the pooled one.
+def level_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, Array | None]:
+    """Returns (rows [L, N, D], weights [levels, N], the table's logits if it is one) of every level but the pooled one.
 
     A flat network has no stream per position: its rows are NaN, and so is everything read from them.
     """
@@ -72,8 +72,8 @@ def level_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, 
         return _table_rows(static, params, data)
     if static.mixing != "flat":
         return _position_rows(static, params, data)
-    logits, stream = forward(static, static.net(), params, data.shown)
-    return jnp.full_like(stream, jnp.nan), jnp.ones((len(LEVELS) - 1, stream.shape[1])), logits
+    _, stream = forward(static, static.net(), params, data.shown)
+    return jnp.full_like(stream, jnp.nan), jnp.ones((len(LEVELS) - 1, stream.shape[1])), None
 
 
 def measured_rows(
@@ -144,8 +144,8 @@ def probe(static: Static, key: Key, state: TrainState, hypers: Hypers) -> Record
     params = state.params
     data = draw_batch(static, key, hypers, static.probe_batch)
     more = draw_batch(static, jax.random.fold_in(key, Stream.PROBE), hypers, static.pooled_batch)
-    rows, weights, logits = level_rows(static, params, data)
-    pooled, readable, targets, valid = relevance.pooled_and_readable(static, params, hypers, more)
+    rows, weights, table = level_rows(static, params, data)
+    pooled, readable, targets, valid, sums = relevance.pooled_and_readable(static, params, hypers, more)
     measured = measured_rows(rows, weights, pooled)
     values, of_predictor = spectra(measured, predictor_rows(static, hypers, data))
     # A stream without singular values has no readout either; and the regression waits for the decomposition.
@@ -156,5 +156,5 @@ def probe(static: Static, key: Key, state: TrainState, hypers: Hypers) -> Record
         **drift_records(measured),
         **relevance.readout_records(static, readable, targets, valid),
         **relevance.perturbation_records(static, hypers, params, data),
-        **loss_records(static, hypers, logits, data),
+        **loss_records(static, hypers, sums, table),
     }

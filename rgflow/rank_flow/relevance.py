@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rgflow.probes.linear import held_out_r2
 from rgflow.rank_flow.dynamics import apply_net, forward
-from rgflow.rank_flow.held_out import bayes_posterior, centred_logits
+from rgflow.rank_flow.held_out import bayes_posterior, centred_logits, loss_sums
 from rgflow.rank_flow.task import Batch, Static, arrange, encode, inputs
 from rgflow.types import Hypers, Record
 
@@ -44,42 +44,44 @@ def context_targets(static: Static, hypers: Hypers, data: Batch) -> Float[Array,
     return (jnp.swapaxes(targets, 0, 1) if static.mixing == "mixer" else targets).reshape(-1, targets.shape[-1])
 
 
-def chunk_records(static: Static, params: Any, hypers: Hypers, data: Batch) -> tuple[Array, Array, Array, Array]:
-    """Returns (pooled [L, B, D], stream rows [L, C, D], targets [C, K], valid [C]) of one chunk of sequences."""
+def chunk_records(static: Static, params: Any, hypers: Hypers, data: Batch) -> tuple[Array, Array, Array, Array, Array]:
+    """Returns (pooled [L, B, D], rows [L, C, D], targets [C, K], valid [C], loss sums) of one chunk of sequences."""
     kept = arrange(static, readable(data)).reshape(-1)
     index = jnp.nonzero(kept, size=readable_capacity(static), fill_value=0)[0]
     valid = jnp.arange(index.size) < jnp.sum(kept)
     targets = context_targets(static, hypers, data)[index]
     if static.mixing == "tokenwise":
-        pooled, rows = table_records(static, params, data.shown, index)
+        pooled, rows, logits = table_records(static, params, data.shown, index)
     else:
-        _, stream = forward(static, static.net(), params, data.shown)
-        if static.mixing == "flat":
-            return stream, jnp.zeros((stream.shape[0], index.size, static.width)), targets, valid & False
+        logits, stream = forward(static, static.net(), params, data.shown)
+    sums = loss_sums(static, hypers, logits, data)
+    if static.mixing == "flat":
+        return stream, jnp.zeros((stream.shape[0], index.size, static.width)), targets, valid & False, sums
+    if static.mixing != "tokenwise":
         pooled = jnp.mean(stream, axis=1 if static.mixing == "mixer" else 2)
         rows = stream.reshape(stream.shape[0], -1, static.width)[:, index]
-    return pooled, rows, targets, valid
+    return pooled, rows, targets, valid, sums
 
 
 def table_records(
     static: Static, params: Any, shown: Int[Array, "B T"], index: Int[Array, " C"]
-) -> tuple[Float[Array, "L B D"], Float[Array, "L C D"]]:
-    """Returns the pooled rows and the rows of some positions of a token-wise network, from its V + 1 distinct rows."""
+) -> tuple[Float[Array, "L B D"], Float[Array, "L C D"], Float[Array, "B T V"]]:
+    """Returns pooled rows, the rows of some positions and all logits of a token-wise net, from its V + 1 rows."""
     symbols = jnp.arange(static.num_states + 1)
-    _, table = apply_net(static.net(), params, encode(static, symbols[:, None]))
+    logits, table = apply_net(static.net(), params, encode(static, symbols[:, None]))
     shares = jnp.mean(jax.nn.one_hot(shown, static.num_states + 1), axis=1)
     pooled = jnp.einsum("bs,lsd->lbd", shares, table, precision=jax.lax.Precision.HIGHEST)
-    return pooled, table[:, shown.reshape(-1)[index]]
+    return pooled, table[:, shown.reshape(-1)[index]], logits[shown]
 
 
 def pooled_and_readable(
     static: Static, params: Any, hypers: Hypers, data: Batch
-) -> tuple[Float[Array, "L P D"], Float[Array, "L N D"], Float[Array, "N K"], Bool[Array, " N"]]:
+) -> tuple[Float[Array, "L P D"], Float[Array, "L N D"], Float[Array, "N K"], Bool[Array, " N"], Float[Array, "3"]]:
     """Returns :func:`chunk_records` of all sequences, one chunk of ``probe_batch`` after the other to save memory."""
     chunks = jax.tree.map(lambda x: x.reshape(-1, static.probe_batch, static.length), data)
-    pooled, rows, targets, valid = jax.lax.map(lambda chunk: chunk_records(static, params, hypers, chunk), chunks)
+    pooled, rows, targets, valid, sums = jax.lax.map(lambda chunk: chunk_records(static, params, hypers, chunk), chunks)
     join = lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, x.shape[-1])  # noqa: E731
-    return join(pooled), join(rows), targets.reshape(-1, targets.shape[-1]), valid.reshape(-1)
+    return join(pooled), join(rows), targets.reshape(-1, targets.shape[-1]), valid.reshape(-1), jnp.sum(sums, axis=0)
 
 
 def readout_records(

@@ -10,6 +10,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool
 
+from rgflow.rank_flow.task import CONTROLS
+
 PHASE_AXES = ("depth", "width", "window")
 SIZES = (*PHASE_AXES, "cooldown")
 
@@ -49,13 +51,14 @@ def claim_runs(dataset: xr.Dataset, config: Any) -> xr.Dataset:
 
 
 def control_runs(dataset: xr.Dataset, config: Any) -> dict[str, xr.Dataset]:
-    """Returns the runs of every control by its name, those of the claims first; other chains by their kind."""
+    """Returns the runs of every control by its name, those of the claims first, then other chains by their kind."""
     planned = dataset.isel(run=_as_planned(dataset, config, config))
     of_chain = planned.isel(run=_of_the_chain(planned, config))
     found = {name: where(of_chain, {"control": name}) for name in dict.fromkeys(of_chain["control"].values.tolist())}
     others = planned.isel(run=~_of_the_chain(planned, config) & (planned["chain.kind"].values != "block"))
     found |= {kind: where(others, {"chain.kind": kind}) for kind in dict.fromkeys(others["chain.kind"].values.tolist())}
-    return {name: found[name] for name in sorted(found, key=lambda name: name != "none")}
+    order = {name: place for place, name in enumerate(CONTROLS)}
+    return {name: found[name] for name in sorted(found, key=lambda name: (order.get(name, len(order)), name))}
 
 
 def block_runs(dataset: xr.Dataset, config: Any) -> xr.Dataset:

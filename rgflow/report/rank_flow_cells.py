@@ -5,18 +5,17 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rgflow.probes.stats import bootstrap_interval
-from rgflow.rank_flow.verdict import READING, collapse_ratio
-from rgflow.report.figures import INK, RESAMPLES
-from rgflow.report.tables import last_steps, number_text, planned_steps
+from rgflow.rank_flow.verdict import collapse_ratio, reading_of
+from rgflow.report.figures import INK, panels
+from rgflow.report.tables import last_steps, planned_steps
 
 MOST_PANELS = 3
 """Correlation lengths shown side by side, where each needs a panel of its own."""
 
-TRAINED: dict[str, Any] = {"linestyle": "-", "marker": "o"}
-UNTRAINED: dict[str, Any] = {"linestyle": (0, (4, 2)), "marker": "o", "markerfacecolor": "w"}
 RATIO_LABEL = "rank ratio $R = ER_L / ER_0$"
 STEP_LABEL = "training step (0 = untrained)"
 
@@ -35,6 +34,19 @@ class Cell:
     def name(self) -> str:
         """Returns how the cell is called in captions."""
         return f"{self.mixing}, length {self.length:g}"
+
+    def states(self, variable: str, **reading: str) -> dict[str, xr.DataArray]:
+        """Returns a variable of the untrained and of the latest network, read at one level and centring."""
+        return {"untrained": self.untrained[variable].sel(reading), "trained": self.latest[variable].sel(reading)}
+
+    @property
+    def reading(self) -> dict[str, str]:
+        """Returns the main reading of this mixing."""
+        return dict(reading_of(self.runs))
+
+    def floor(self, centring: str) -> float:
+        """Returns the mean effective rank of the exact optimal predictor's logits, NaN where it has none."""
+        return float(self.latest["predictor_effective_rank"].sel(centring=centring).mean())
 
     @property
     def count(self) -> int:
@@ -100,21 +112,39 @@ def about_lengths(cells: Cells) -> str:
 
 def ratio_of(records: xr.Dataset) -> np.ndarray:
     """Returns the rank ratio R of every run (and step, if there are several)."""
-    return collapse_ratio(records["effective_rank"].sel(READING)).values.astype(np.float64)
+    return collapse_ratio(records["effective_rank"].sel(reading_of(records))).values.astype(np.float64)
 
 
-def interval_text(values: np.ndarray) -> str:
-    """Returns the mean over runs with its interval."""
-    return number_text(*bootstrap_interval(np.asarray(values, np.float64), resamples=RESAMPLES)[:3])
+def floor_ratio(cell: Cell) -> float:
+    """Returns the exact optimal predictor's rank over the rank at the embedding: R of a stream that keeps no more."""
+    embedding = cell.latest["effective_rank"].sel(cell.reading).isel(layer=0)
+    return cell.floor(cell.reading["centring"]) / float(embedding.mean())
+
+
+FLOOR: dict[str, Any] = {"linestyle": ":", "linewidth": 1.4, "zorder": 1.6}
+"""How the rank of the exact optimal predictor is drawn: the floor of a network that keeps only what it needs."""
+
+ABOUT_FLOOR = (
+    "Dotted: the exact optimal predictor of what the architecture can see (effective rank of its logits at the scored "
+    "positions, same colour), the floor of a stream that keeps what it needs and nothing else. "
+)
+
+
+def floor_handle() -> Line2D:
+    """Returns the legend entry of the floor."""
+    return Line2D([], [], color=INK, label="exact predictor", **FLOOR)
+
+
+def mixing_panels(mixings: list[str], height: float, **options: Any) -> tuple[Figure, dict[str, Axes]]:
+    """Returns a figure with one panel per mixing, at most three side by side."""
+    columns = min(len(mixings), 3)
+    figure, axes = panels(-(-len(mixings) // columns), columns, height, **options)
+    for spare in axes.flat[len(mixings) :]:
+        spare.set_visible(False)
+    return figure, dict(zip(mixings, axes.flat, strict=False))
 
 
 def length_handles(lengths: list[float], colours: dict[float, Any]) -> list[Line2D]:
     """Returns the legend entries of the correlation lengths."""
     unit = " tokens" if len(lengths) <= MOST_PANELS else ""
     return [Line2D([], [], color=colours[x], label=f"length {x:g}{unit}") for x in lengths]
-
-
-def trained_handles() -> list[Line2D]:
-    """Returns the legend entries of trained and untrained."""
-    return [Line2D([], [], color=INK, label="trained", **TRAINED),
-            Line2D([], [], color=INK, label="untrained", **UNTRAINED)]  # fmt: skip

@@ -8,7 +8,10 @@ from matplotlib.lines import Line2D
 
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
+from rgflow.report.layer_figures import interval_text
 from rgflow.report.rank_flow_cells import (
+    ABOUT_FLOOR,
+    FLOOR,
     MOST_PANELS,
     RATIO_LABEL,
     STEP_LABEL,
@@ -16,9 +19,11 @@ from rgflow.report.rank_flow_cells import (
     Cells,
     about_lengths,
     ends,
-    interval_text,
+    floor_handle,
+    floor_ratio,
     length_handles,
     lengths_of,
+    mixing_panels,
     mixings_of,
     ratio_of,
     spread_lengths,
@@ -89,24 +94,25 @@ def loss(cells: Cells, about: str) -> Drawn:
 def rank_training(cells: Cells, about: str) -> Drawn:
     """Draws the rank ratio against training step, one panel per mixing."""
     mixings, lengths = mixings_of(cells), lengths_of(cells)
-    figure, axes = base.panels(1, len(mixings), 3.4, sharey=True)
+    figure, axes = mixing_panels(mixings, 3.4, sharey=True)
     colours, faint = base.ordered_colours(lengths), len(lengths) <= MOST_PANELS
-    for panel, mixing in zip(axes[0], mixings, strict=True):
+    for mixing, panel in axes.items():
         here = [c for c in cells.values() if c.mixing == mixing]
         for cell in (c for c in here if c.count):
             recorded = cell.runs.dropna("step", how="all", subset=["effective_rank"]).transpose("run", "step", ...)
             base.band_line(panel, recorded["step"].values, ratio_of(recorded), colours[cell.length], faint, marker="o")
+            panel.axhline(floor_ratio(cell), color=colours[cell.length], **FLOOR)
         panel.set(title=f"mixing: {mixing}", xlabel=STEP_LABEL)
         base.step_axis(panel, max((float(c.runs["steps"].max()) for c in here if c.count), default=1.0))
         panel.axhline(1.0, color=base.GREY, linewidth=0.8)
         if not any(c.count for c in here):
             base.say_empty(panel)
-    axes[0, 0].set_ylabel(RATIO_LABEL)
-    axes[0, 0].set_ylim(bottom=0)
-    base.legend(figure, length_handles(lengths, colours))
+    axes[mixings[0]].set_ylabel(RATIO_LABEL)
+    axes[mixings[0]].set_ylim(bottom=0)
+    base.legend(figure, [*length_handles(lengths, colours), floor_handle()])
     caption = (
         "Rank ratio of the last layer to the embedding against training step; 1 (grey) is no collapse "
-        f"and the leftmost point the untrained network. {about} Claim S1-i would be falsified by curves "
+        f"and the leftmost point the untrained network. {about} {ABOUT_FLOOR}Claim S1-i would be falsified by curves "
         "that do not go down; S1-ii by curves of all correlation lengths going down together."
     )
     facts = [f"{c.name}: R from {interval_text(ratio_of(c.untrained))} to {interval_text(ratio_of(c.latest))}"

@@ -105,8 +105,8 @@ def reversible_chain(chain: MarkovChain) -> MarkovChain:
 def mode_functions(chain: MarkovChain) -> tuple[Float[np.ndarray, "modes V"], Float[np.ndarray, " modes"]]:
     r"""Return the V - 1 decaying modes as real token functions, and the moduli of their eigenvalues.
 
-    Right eigenfunctions, $P \varphi_k = \lambda_k \varphi_k$, by descending $|\lambda_k|$ without the constant one; of a
-    complex pair the first row is the real part and the second the imaginary part, which span the same functions. Each
+    Right eigenfunctions, $P \varphi_k = \lambda_k \varphi_k$, by descending $|\lambda_k|$, without the constant one.
+    Of a complex pair the first row is the real and the second the imaginary part: they span the same functions. Each
     row has mean 0 and variance 1 under $\pi$; those of a reversible chain are orthonormal under it. Host, float64.
 
     >>> functions, moduli = mode_functions(make_chain("block", 4, groups=2, persistence=0.5))

@@ -64,7 +64,7 @@ def test_ranks_equal_float64_numpy_on_the_explicit_matrix(key, mixing):
             p = s / np.maximum(s.sum(axis=1, keepdims=True), 1e-300)
             expected = np.exp(-np.sum(np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0), axis=1))
             measured = np.asarray(record["effective_rank"])[level, centring]
-            # Only a constant stream may be undefined, such as that of [MASK] alone: at layer 0, or everywhere token-wise.
+            # Only a constant stream may be undefined: that of [MASK] alone, at layer 0 or everywhere token-wise.
             constant = np.ptp(x, axis=1).max(axis=1) < 1e-5
             assert (np.isnan(measured) == (constant & (centring == 1))).all()
             np.testing.assert_allclose(measured[~np.isnan(measured)], expected[~np.isnan(measured)], rtol=1e-4)
@@ -122,6 +122,7 @@ def test_a_network_that_knows_the_optimum_has_no_excess(key):
     static, hypers, _, _, _ = setup(key, mixing="window")
     data, chain = task.draw_batch(static, key, hypers, 64), task.chain_of(hypers)
     posterior = jax.jit(jax.vmap(lambda s, m: theory.masked_posterior(chain, s, m)))(data.shown, data.mask)
-    record = jax.jit(lambda q: held_out.loss_records(static, hypers, jnp.log(q), data))(posterior + 1e-30)
+    sums = jax.jit(lambda q: held_out.loss_sums(static, hypers, jnp.log(q), data))(posterior + 1e-30)
+    record = held_out.loss_records(static, hypers, sums)
     assert abs(record["excess_loss"]) < 1e-5
     assert abs(record["loss"] - hypers["bayes_loss"]) < 1e-5

@@ -40,7 +40,7 @@ def test_rows_belong_to_their_targets(key, mixing):
     """The embedding of a readable position is the one that its own symbols have, whatever the order of the rows."""
     static, hypers, _, params = setup(key, mixing=mixing, window=1)
     data = task.draw_batch(static, key, hypers, static.probe_batch)
-    _, rows, targets, valid = jax.jit(lambda: relevance.chunk_records(static, params, hypers, data))()
+    _, rows, targets, valid, _ = jax.jit(lambda: relevance.chunk_records(static, params, hypers, data))()
     where = np.argwhere(np.asarray(task.arrange(static, relevance.readable(data))))
     kernel, functions = np.asarray(params["embedding"]["kernel"]), np.asarray(hypers["mode_functions"])
     assert int(valid.sum()) == len(where)

@@ -115,7 +115,7 @@ def test_positions_outside_the_window_are_not_seen(key, mixing):
 
 
 def test_no_mixing_direction_transposes_the_stream(key):
-    # Sizes that no weight has: a transposed array with as many entries as the stream or its hidden layers is the stream.
+    # Sizes that no weight has: an array with as many entries as the stream or its hidden layers is the stream.
     static, hypers, made = setup(mixing="mixer", length=24, batch=5, width=16, depth=2)
     runs = 2
     stacked = jax.tree.map(lambda x: jnp.stack([x] * runs), hypers)

@@ -29,6 +29,7 @@ def dataset(trained_ratio, untrained_ratio=0.9, runs=8, loss=1.0, drift=(0.5, 0.
             **dict.fromkeys(RANK_MEASURES, ((*dims, "layer"), rank)),
             **dict.fromkeys(robustness.DRIFT_MEASURES, ((*dims, "transition"), moved)),
             "loss": (("run", "step"), np.broadcast_to(loss, (runs, len(STEPS))).astype(float)),
+            "excess_loss": (("run", "step"), np.broadcast_to(loss - 0.98, (runs, len(STEPS))).astype(float)),
             "stationary_entropy": ("run", 2.7 * one),
             "bayes_loss": ("run", 0.98 * one),
             "architecture_loss": ("run", 0.99 * one),
@@ -160,7 +161,8 @@ def test_stacks_of_unlike_depth_are_read_to_their_own_last_layer():
 def gated(data, learned):
     """The same runs, those that are not in ``learned`` with the loss of one who sees nothing."""
     changed = data.copy(deep=True)
-    changed["loss"][np.setdiff1d(np.arange(data.sizes["run"]), learned)] = 2.7
+    others = np.setdiff1d(np.arange(data.sizes["run"]), learned)
+    changed["loss"][others], changed["excess_loss"][others] = 2.7, 2.7 - 0.98
     return changed
 
 
@@ -182,6 +184,20 @@ def test_selectivity_of_networks_that_learned_nothing_is_not_judged():
         "value": 16.0, "passed": False,
         "requirement": "runs left out, untrained or below 0.5 of the attainable; some must stay",
     }  # fmt: skip
+
+
+def test_where_nothing_can_be_learned_no_fraction_is_read():
+    flat = dataset(0.3, loss=2.7)
+    flat["excess_loss"][:] = 1e-7
+    assert np.isnan(verdict.learned_fraction(verdict.final(flat))).all()
+    assert not verdict.gate(verdict.final(flat)).any()
+
+
+def test_mode_without_closed_form_is_judged_by_its_excess():
+    bert = dataset(0.3)
+    bert["bayes_loss"][:] = np.nan
+    bert["architecture_loss"][:] = np.nan
+    assert verdict.rank_falls(bert).status == "supported"
 
 
 def test_unknown_optimum_is_no_reason_to_call_a_run_untrained():

@@ -19,12 +19,16 @@ from launch import report as report_command
 from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import grid, records
+from rgflow.probes.spectrum import RANK_MEASURES
 from rgflow.protocol import Verdict
+from rgflow.rank_flow import robustness
 from rgflow.report import figures, html, rank_flow_figures, tables
 
 NAN = float("nan")
 LEVELS, CENTRINGS = ["position", "masked", "unmasked", "pooled"], ["uncentred", "centred"]
 STEPS = (0, 1, 10, 100)
+SIZES = {"depth": 4, "width": 8, "window": 0, "cooldown": 0.0}
+TRAINING = {"steps": 100, "learning_rate": 1e-3}
 
 
 def passed(value):
@@ -65,16 +69,24 @@ def results(mixings=("tokenwise", "window"), lengths=(1.0, 7.0), seeds=3, depth=
         late = np.array(STEPS) > last
         rank[k, late], drift[k, late], loss[k, late] = NAN, NAN, NAN
     per_run = {
-        "steps": float(STEPS[-1]),
         "bayes_loss": 1.2,
         "architecture_loss": 1.5,
         "stationary_entropy": 2.7,
     }
     return xr.Dataset(
         {
-            "effective_rank": (("run", "step", "level", "centring", "layer"), rank.astype(np.float32)),
-            "kernel_drift": (("run", "step", "level", "centring", "transition"), drift.astype(np.float32)),
+            **dict.fromkeys(RANK_MEASURES, (("run", "step", "level", "centring", "layer"), rank.astype(np.float32))),
+            **dict.fromkeys(
+                robustness.DRIFT_MEASURES,
+                (("run", "step", "level", "centring", "transition"), drift.astype(np.float32)),
+            ),
             "loss": (("run", "step"), loss.astype(np.float32)),
+            "excess_loss": (("run", "step"), (loss - 1.2).astype(np.float32)),
+            "predictor_effective_rank": (("run", "step", "centring"), 0 * rank[:, :, 0, :, 0] + 2.5),
+            "mode_r2": (("run", "step", "layer", "mode"), rank[:, :, 0, 0, :, None] / [20.0, 30.0, 40.0]),
+            "bayes_r2": (("run", "step", "layer"), rank[:, :, 0, 0] / 20),
+            "perturbation": (("run", "step", "mode", "layer"), -rank[:, :, 0, 0, None] * [[0.1], [0.2], [0.3]]),
+            "mode_modulus": (("run", "mode"), np.tile([0.5, 0.4, 0.1], (len(runs), 1))),
             "died_at": ("run", np.array([1 if k in dead else -1 for k in range(len(runs))], np.int32)),
             **{name: ("run", np.full(len(runs), value)) for name, value in per_run.items()},
         },
@@ -82,9 +94,13 @@ def results(mixings=("tokenwise", "window"), lengths=(1.0, 7.0), seeds=3, depth=
             "step": list(STEPS), "level": LEVELS, "centring": CENTRINGS,
             "layer": np.arange(depth + 1), "transition": np.arange(depth),
             "seed": ("run", [s for *_, s in runs]), "mixing": ("run", [m for m, *_ in runs]),
-            "correlation_length": ("run", [x for _, x, _ in runs]),
+            "correlation_length": ("run", [x for _, x, _ in runs]), "mode": [1, 2, 3],
+            "control": ("run", ["none"] * len(runs)), "chain.kind": ("run", ["dirichlet_lazy"] * len(runs)),
+            **{name: ("run", [value] * len(runs)) for name, value in {**SIZES, **TRAINING, "chain.groups": 0}.items()},
         },
-        {"config": json.dumps({"depth": depth, "sweep": {"mixing": mixings}, "note": '<b> & "quotes"'})},
+        {"config": json.dumps({**SIZES, "sweep": {"mixing": mixings}, "note": '<b> & "quotes"',
+                               "chain": {"kind": "dirichlet_lazy", "groups": 4}, "phases": {**SIZES, **TRAINING},
+                               "training": dict.fromkeys(mixings, TRAINING)})},
     )  # fmt: skip
 
 
@@ -230,7 +246,7 @@ def test_dead_runs_do_not_enter_a_mean():
     dataset["effective_rank"][0, 0] = 1e6  # what a run that died later had recorded before
     alive = figures.draw("rank_flow", dataset)[0]
     assert "Dead runs left out: 1." in alive.caption
-    highest = max(line.get_ydata().max() for axes in alive.figure.axes for line in axes.lines)
+    highest = max(np.max(line.get_ydata()) for axes in alive.figure.axes for line in axes.lines)
     assert highest < 100
 
 
@@ -245,7 +261,7 @@ def test_files_and_page_are_the_same_on_two_calls(tmp_path, monkeypatch):
             figures.save(d, tmp_path / folder)
     assert pages[0] == pages[1]
     files = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert len(files) == 6
+    assert len(files) == 2 * len(again)
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
@@ -325,12 +341,12 @@ def test_page_loads_nothing(page):
     assert not re.search(r"https?://|@import|url\((?!#)", page)
 
 
-def test_every_figure_has_alt_text_and_caption(page):
+def test_every_figure_has_alt_text_and_caption(page, drawn):
     parsed = Page(page)
     drawings = [a for tag, a in parsed.tags if tag == "svg"]
-    assert len(drawings) == 5
+    assert len(drawings) == len(drawn) >= 8
     assert all(a["role"] == "img" and len(a["aria-label"]) > 40 for a in drawings)
-    assert page.count("<figcaption>") == 5
+    assert page.count("<figcaption>") == len(drawn)
 
 
 def test_page_holds_verdicts_runs_config_and_command(page):
@@ -370,10 +386,11 @@ def make_workdir(folder, finished=("group_000",), started=("group_001",)):
     for group in groups:
         schedule = experiment_of(group.runs[0]).schedule
         for step in schedule if group.name in finished else schedule[:-1] if group.name in started else ():
-            sizes = {"level": 4, "centring": 2, "layer": config.depth + 1, "transition": config.depth}
+            sizes = {"level": 4, "centring": 2, "layer": config.depth + 1, "transition": config.depth, "mode": 15}
             record = {
                 name: rng.uniform(1, 2, (len(group.runs), *(sizes[d] for d in dims)))
-                for name, dims in {**experiment_of(group.runs[0]).dims, "loss": ()}.items()
+                for name, dims in {**experiment_of(group.runs[0]).dims, "loss": (), "excess_loss": ()}.items()
+                if name not in experiment_of(group.runs[0]).reference
             }
             record["died_at"] = np.full(len(group.runs), -1)
             records.write_record(records.record_path(folder, group.name, step), record)
@@ -391,7 +408,7 @@ def test_report_of_an_unfinished_sweep(tmp_path, capsys, monkeypatch):
     assert str(tmp_path / "report.html") in printed.replace("\n", "")
     claims = [v["claim"] for v in records.read_json(tmp_path / "verdicts.json")]
     assert claims
-    assert all("tokenwise" in claim for claim in claims)
+    assert all("tokenwise" in claim or "all readings" in claim for claim in claims)
     with xr.open_dataset(tmp_path / "results.nc", engine="h5netcdf") as dataset:
         assert dataset.sizes["run"] == 8
         assert json.loads(dataset.attrs["config"])["depth"] == rank_flow_config.get_config("smoke").depth
