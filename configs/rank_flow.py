@@ -62,7 +62,7 @@ def get_config(preset: str = "default") -> Config:
     config.batch = 32  # fresh sequences per step
     config.probe_batch = 64  # held-out sequences for positions: 4096 rows
     config.pooled_batch = 512  # held-out sequences for the loss, for one row per sequence, for linear readouts
-    config.records = 8  # log-spaced in training step, besides the untrained one
+    config.records = 8  # * log-spaced in training step, besides the untrained one
     config.training = ml_collections.ConfigDict()
     config.training.tokenwise = _training(seeds=8, steps=10_000, learning_rate=3e-4)
     config.training.window = _training(seeds=4, steps=3_000, learning_rate=1e-3)
@@ -71,7 +71,7 @@ def get_config(preset: str = "default") -> Config:
     config.training.attention = _training(seeds=4, steps=3_000, learning_rate=1e-3)
 
     config.phases = _training(seeds=4, steps=2_000, learning_rate=3e-3)  # and the centre of the phase diagrams:
-    config.phases.update({"cooldown": 0.5, "depth": 6, "width": 32, "window": 4})
+    config.phases.update({"cooldown": 0.5, "records": 5, "depth": 6, "width": 32, "window": 4})
 
     config.sweep = ml_collections.ConfigDict()
     config.sweep.study = ("claims",)  # claims | controls | blocks | phases
@@ -85,13 +85,13 @@ def get_config(preset: str = "default") -> Config:
     config.sweep.phases.correlation_length = (0.5, 1.062, 2.5, 7.090)
     config.sweep.phases.depth = (2, 6, 10)  # one of the three at a time leaves the centre
     config.sweep.phases.width = (16, 32, 64)
-    config.sweep.phases.window = (1, 2, 4)
+    config.sweep.phases.window = (1, 4)
 
     if preset == "smoke":
         config.training = {name: _training(seeds=2, steps=20, learning_rate=1e-3) for name in config.training}
         config.batch, config.probe_batch, config.pooled_batch, config.records = 8, 16, 32, 3
         config.depth, config.width = 3, 32
-        config.phases.update({"seeds": 2, "steps": 10, "depth": 2, "width": 8, "window": 1})
+        config.phases.update({"seeds": 2, "steps": 10, "records": 2, "depth": 2, "width": 8, "window": 1})
         config.sweep.phases.update({"depth": (2, 3), "width": (8,), "window": (1,), "correlation_length": (1.0, 7.0)})
         config.sweep.groups = (2,)
     if preset == "paper":
@@ -101,7 +101,9 @@ def get_config(preset: str = "default") -> Config:
         config.pooled_batch = 4096
         config.sweep.study, config.sweep.correlation_length = STUDIES, lengths
         config.sweep.mixing = ("tokenwise", "window", "mixer", "flat", "attention")
-        config.phases.update({"seeds": 32, "steps": 10_000, "learning_rate": 3e-4, "cooldown": 0.0, "width": 64})
+        config.phases.update(
+            {"seeds": 32, "steps": 10_000, "learning_rate": 3e-4, "cooldown": 0.0, "records": 8, "width": 64}
+        )
         config.sweep.phases.mixing, config.sweep.phases.correlation_length = ("tokenwise", "window"), lengths
         config.sweep.phases.depth = (2, 4, 6, 8, 12, 16)
         config.sweep.phases.width = (16, 32, 64, 128, 256)
@@ -119,19 +121,21 @@ def _point(config: Config, mixing: str, correlation_length: float, training: Con
     sizes["window"] = sizes["window"] if mixing == "window" else 0
     rates = {"steps": training.steps, "learning_rate": training.learning_rate}
     chain = {"chain.kind": kind, "chain.groups": groups if kind == "block" else 0}
-    base = {"control": "none", "cooldown": config.cooldown, **sizes, **rates, **chain}
-    return Point({"mixing": mixing, "correlation_length": correlation_length, **base, **values}, training.seeds)
+    rest = {name: values.pop(name, config[name]) for name in ("cooldown", "records")}
+    base = {"mixing": mixing, "correlation_length": correlation_length, "control": "none"}
+    return Point({**base, **sizes, **rates, **rest, **chain, **values}, training.seeds)
 
 
 def _phases(config: Config) -> list[Point]:
     """Returns a star: depth, width and window leave the centre one at a time, at every correlation length."""
     centre, axes = config.phases, config.sweep.phases
-    sizes = [{axis: value} for axis in PHASE_AXES for value in axes[axis]]
-    return [
-        _point(config, m, x, centre, cooldown=centre.cooldown, **{**{a: centre[a] for a in PHASE_AXES}, **size})
-        for m, size, x in itertools.product(common.words(axes.mixing), sizes, axes.correlation_length)
-        if m == "window" or "window" not in size
-    ]
+    at_centre = {name: centre[name] for name in (*PHASE_AXES, "cooldown", "records")}
+    points = []
+    for mixing, axis, length in itertools.product(common.words(axes.mixing), PHASE_AXES, axes.correlation_length):
+        if axis != "window" or mixing == "window":
+            sizes = [{**at_centre, axis: value} for value in axes[axis]]
+            points += [_point(config, mixing, length, centre, **size) for size in sizes]
+    return points
 
 
 def get_sweep(config: Config) -> list[Point]:

@@ -22,7 +22,7 @@ from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import grid, loop, records
 from rgflow.protocol import Experiment, Verdict
-from rgflow.report import figures, html, room_tables, tables
+from rgflow.report import figures, html, tables
 
 LOG_WIDTH = 120
 
@@ -98,9 +98,9 @@ def write_report(workdir: pathlib.Path) -> None:
     records.write_json(workdir / "verdicts.json", tables.verdicts_to_json(verdicts))
     for one in drawn:
         figures.save(one, workdir / "figures")
-    for name, rows in room_tables.tables_of(run["experiment"], dataset).items():
-        text = room_tables.csv_text(rows)
-        records.write_atomically(workdir / "tables" / f"{name}.csv", lambda p, text=text: p.write_text(text))
+    for one in (d for d in drawn if d.rows):
+        text = tables.csv_text(one.rows)
+        records.write_atomically(workdir / "tables" / f"{one.name}.csv", lambda p, text=text: p.write_text(text))
     records.write_atomically(workdir / "report.html", lambda p: p.write_text(page, encoding="utf-8"))
     show(verdicts, tables.unfinished(run, dataset), workdir / "report.html")
 

@@ -7,6 +7,9 @@ Ref: Kornblith2019 = Kornblith et al., "Similarity of neural network representat
 Ref: HR2026 = arXiv:2606.10324, drift and its concentration in depth.
 """
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
@@ -109,6 +112,7 @@ def frobenius_drift(
     return jnp.sqrt(2 * kernel_drift(h_LxNxD, center, weights))
 
 
+@partial(jax.jit, static_argnames="top")
 def drift_concentration(drift: Float[ArrayLike, "*batch transitions"], top: int) -> Float[Array, "*batch"]:
     r"""Return the share of the total drift that the `top` largest transitions carry.
 

@@ -7,22 +7,33 @@ and the kernel drifts at one or two transitions only (S1-iii).
 | quantity                                              | function                               |
 |-------------------------------------------------------|----------------------------------------|
 | chain with correlation length $-1/\ln|\lambda_2|$     | samplers.markov.make_chain             |
+| its modes: right eigenfunctions $\varphi_k$            | samplers.markov.mode_functions         |
 | Bayes loss $L^*$, window optimum $L^*(w)$             | theory.bayes_masked_loss               |
-| exact posterior of a masked token                     | theory.masked_posterior                |
+| exact posterior of a masked token, of all or a window | theory.masked_posterior, theory.window_posterior |
 | optimum of a token-wise network                       | theory.tokenwise_optimum               |
+| shapes, masking, controls, encodings                  | task.Static, task.draw_batch, task.inputs |
 | masked loss, its two exact shortcuts, one Adam step   | dynamics.plain_loss, table_loss, scored_loss, step |
+| held-out loss beside the exact posterior's            | held_out.loss_records                  |
 | effective rank, kernel drift by level and centring    | probe.rank_records, probe.drift_records |
+| rank of the exact optimal predictor (the floor)       | probe.predictor_rows                   |
+| held-out $R^2$ of modes and of the Bayes logits       | relevance.readout_records              |
+| linear response to a shift along a mode, its decay    | relevance.perturbation_records, decay.decay_rates |
+| runs of the claims, controls, block chains, phases    | select                                 |
 | claims, controls, decision rules                      | verdict.verdict                        |
+| the same in every reading, with one error rate        | robustness.readings                    |
 
-Notation: $\xi$ = correlation_length (tokens), V = num_states, T = length, p = mask_prob, L = depth, d = width.
+Notation: $\xi$ = correlation_length (tokens), V = num_states, T = length, p = mask_prob, L = depth, d = width,
+$R = \mathrm{ER}_L / \mathrm{ER}_0$ = rank ratio, S = selectivity.
 
 Reference keys: HR2026 = Haggi-Mani and Rish, arXiv:2606.10324 (its settings are known through the description of the
-same MLP baseline in arXiv:2607.15449).
+same MLP baseline in arXiv:2607.15449 = HR2026b, on attention beside that MLP).
 
-Not reproduced, because the source could not be read in full: the paper's own family of chains (ours is
-``dirichlet_lazy``), whether its network mixes positions (both readings are run: ``tokenwise`` and ``window``), the
-masking variant (``pure`` and ``bert``), centring of the stream, the place of the normalisation, the number of seeds,
-and the initialisation (ours: LeCun normal weights, zero biases).
+Not reproduced, because the sources could not be read in full: the paper's own family of chains (ours is
+``dirichlet_lazy``), whether its network mixes positions (five readings can be run: ``tokenwise``, ``window``,
+``mixer``, ``flat``, ``attention``), the masking variant (``pure`` and ``bert``), centring of the stream, the place of
+the normalisation, the number of seeds, the initialisation (ours: LeCun normal weights, zero biases); of HR2026b its
+definition of perturbation decay (ours is exact linear response to a shift of the embedding along a mode), its
+fixed-point shift and the contributions of single heads.
 """
 
 from rgflow.rank_flow.experiment import make

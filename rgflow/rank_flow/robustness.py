@@ -84,8 +84,10 @@ def p_value(samples: Sequence[np.ndarray], bound: float, alternative: str) -> fl
             return np.nan
         return float((distance > 0) == (alternative == "less"))
     if len(samples) == 1:
-        return float(stats.ttest_1samp(samples[0], bound, alternative=alternative).pvalue)
-    return float(stats.ttest_ind(samples[0] - bound, samples[1], equal_var=False, alternative=alternative).pvalue)
+        return float(np.asarray(stats.ttest_1samp(samples[0], bound, alternative=alternative))[1])
+    return float(
+        np.asarray(stats.ttest_ind(samples[0] - bound, samples[1], equal_var=False, alternative=alternative))[1]
+    )
 
 
 def t_interval(samples: Sequence[np.ndarray]) -> tuple[float, float]:

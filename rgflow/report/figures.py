@@ -5,9 +5,10 @@ Figures are made through matplotlib's object API; nothing touches pyplot or leav
 
 import contextlib
 import dataclasses
+import functools
 import io
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -60,12 +61,24 @@ WIDTH_INCHES = 9.0
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """A figure with its file name, what it shows in words, and a short text for those who cannot see it."""
+    """A figure with its file name, what it shows in words, and a short text for those who cannot see it.
+
+    ``rows`` are the numbers behind a figure that cannot print them, as a table.
+    """
 
     name: str
     figure: Figure
     caption: str
     alt: str
+    rows: Sequence[Mapping[str, Any]] = ()
+
+    @functools.cached_property
+    def svg(self) -> bytes:
+        """The figure as SVG with its text kept as text; equal figures give equal bytes."""
+        buffer = io.BytesIO()
+        with style():
+            self.figure.savefig(buffer, format="svg", metadata=NO_METADATA)
+        return buffer.getvalue()
 
 
 def style() -> contextlib.AbstractContextManager[None]:
@@ -94,18 +107,10 @@ def settle(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def svg_bytes(drawn: Drawn) -> bytes:
-    """Returns a figure as SVG with its text kept as text; equal figures give equal bytes."""
-    buffer = io.BytesIO()
-    with style():
-        drawn.figure.savefig(buffer, format="svg", metadata=NO_METADATA)
-    return buffer.getvalue()
-
-
 def save(drawn: Drawn, directory: pathlib.Path) -> None:
     """Writes ``NAME.svg`` and ``NAME.png`` (150 dpi) into a folder, which is made when absent."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / f"{drawn.name}.svg").write_bytes(svg_bytes(drawn))
+    (directory / f"{drawn.name}.svg").write_bytes(drawn.svg)
     with style():
         drawn.figure.savefig(directory / f"{drawn.name}.png", dpi=PNG_DPI, metadata={"Software": None})
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from rgflow.protocol import Verdict
 from rgflow.report import tables
-from rgflow.report.figures import Drawn, svg_bytes
+from rgflow.report.figures import Drawn
 
 TEMPLATE = "report.html.jinja"
 NARROW_POINTS = 500
@@ -115,7 +115,7 @@ def render(
     the config as JSON. An empty list of verdicts is shown as "no run is finished".
     """
     about = [text for text in paragraphs(experiment_doc) if text != title]
-    shown = [{"drawn": d, "svg": inline_svg(svg_bytes(d).decode(), d.name, d.alt)} for d in drawn]
+    shown = [{"drawn": d, "svg": inline_svg(d.svg.decode(), d.name, d.alt)} for d in drawn]
     return _environment().get_template(TEMPLATE).render(
         title=title,
         introduction=about[0] if about else "",

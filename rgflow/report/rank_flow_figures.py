@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from rgflow.probes.stats import Interval, bootstrap_difference, bootstrap_interval
 from rgflow.rank_flow import robustness
@@ -79,7 +80,7 @@ def effective_rank_depth(cells: Cells, about: str) -> Drawn:
             panel.axhline(cell.floor(cell.reading["centring"]), color=colours[cell.length], **FLOOR)
         panel.set(title=f"mixing: {mixing}", xlabel=DEPTH_LABEL)
         base.log_axis(panel, "y", (1, 1.5, 2, 3, 5, 7))
-        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         if not any(c.count for c in here):
             base.say_empty(panel)
     axes[mixings[0]].set_ylabel("effective rank")
@@ -115,7 +116,7 @@ def effective_rank_levels(cells: Cells, about: str) -> Drawn:
                 some_live = any(cells[mixing, x].count for x in lengths if (mixing, x) in cells)
                 base.say_empty(panel, "undefined:\nall rows are equal" if some_live else "no live run")
             base.log_axis(panel, "y")
-            panel.xaxis.get_major_locator().set_params(integer=True)
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         line[0].set_ylabel(f"{mixing}, {centring}\neffective rank")
     for panel, level in zip(axes[0], levels, strict=True):
         panel.set_title(f"level: {level}")

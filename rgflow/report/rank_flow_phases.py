@@ -34,7 +34,7 @@ from rgflow.report.rank_flow_cells import STEP_LABEL, Cell, cells_of, floor_rati
 from rgflow.report.sheets import sheet
 from rgflow.report.tables import last_steps, planned_steps
 
-AXIS_LABELS = {"depth": "depth (blocks)", "width": "width of the stream", "window": "window (positions per side)"}
+AXIS_LABELS = {"depth": "depth (blocks)", "width": "width of the stream", "window": "window (positions)"}
 LENGTH_LABEL = "correlation length (tokens)"
 SIDE_BY_SIDE = 5
 """Most columns of a map beside another; more of them would make the text in the squares too small."""

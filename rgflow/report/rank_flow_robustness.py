@@ -158,7 +158,8 @@ def robustness_figure(readings: Sequence[Reading]) -> Drawn | None:
         "statement about every reading."
     )
     facts = [f"{claim}: {counts_text(found)}, {_extremes(found)}" for claim, found in by_claim.items()]
-    return Drawn("robustness", figure, caption, f"Verdict of every reading. {'; '.join(facts)}.")
+    alt = f"Verdict of every reading. {'; '.join(facts)}."
+    return Drawn("robustness", figure, caption, alt, robustness_rows(readings))
 
 
 def robustness_rows(readings: Sequence[Reading]) -> list[dict[str, str | float]]:

@@ -1,6 +1,8 @@
 """Verdicts and runs as text: strict JSON, a table for the terminal, a table for a README."""
 
+import csv
 import dataclasses
+import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -104,6 +106,20 @@ def verdicts_to_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     return [{name: strict(getattr(verdict, name)) for name in names} for verdict in verdicts]
 
 
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns rows as CSV with a header line.
+
+    Example:
+        >>> csv_text([{"a": 1, "b": "x, y"}])
+        'a,b\\n1,"x, y"\\n'
+    """
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """Returns the verdicts as a table for the terminal, one row per claim."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -161,9 +177,11 @@ def planned_steps(dataset: xr.Dataset) -> np.ndarray:
 
 
 def run_summary(dataset: xr.Dataset) -> list[dict[str, Any]]:
-    """Returns one row per point of the sweep: values, numbers of runs, ended runs and dead runs, steps."""
+    """Returns one row per point of the sweep: values that differ, numbers of runs, ended and dead runs, steps."""
     died, last, planned = dataset["died_at"].values, last_steps(dataset), planned_steps(dataset)
-    names = [name for name, c in dataset.coords.items() if c.dims == ("run",) and name not in ("run", "seed")]
+    swept = [name for name, c in dataset.coords.items() if c.dims == ("run",) and name not in ("run", "seed")]
+    # A column of equal values says nothing that the config does not say.
+    names = [name for name in swept if len(set(dataset[name].values.tolist())) > 1] or swept
     points: dict[tuple[Any, ...], list[int]] = {}
     for k in range(dataset.sizes["run"]):
         points.setdefault(tuple(dataset[name].values[k].item() for name in names), []).append(k)

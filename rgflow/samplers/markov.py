@@ -123,9 +123,10 @@ def mode_functions(chain: MarkovChain) -> tuple[Float[np.ndarray, "modes V"], Fl
         vectors = vectors / root[:, None]
     else:
         values, vectors = np.linalg.eig(transition)
-    order = np.lexsort((-values.imag, -values.real, -np.round(np.abs(values), 12)))[1:]
+    order = np.lexsort((-np.imag(values), -np.real(values), -np.round(np.abs(values), 12)))[1:]
     # Of a pair the eigenvalue with positive imaginary part comes first: its partner adds nothing but the sign of it.
-    functions = np.where(values[order].imag[:, None] < 0, vectors.T[order].imag, vectors.T[order].real)
+    of_mode = vectors.T[order]
+    functions = np.where(np.imag(values[order])[:, None] < 0, np.imag(of_mode), np.real(of_mode))
     functions = functions - (functions @ stationary)[:, None]
     spread = np.sqrt(functions**2 @ stationary)
     return functions / spread[:, None], np.abs(values[order])

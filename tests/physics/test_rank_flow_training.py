@@ -44,3 +44,20 @@ def test_window_network_comes_within_a_few_hundredths_of_the_window_optimum():
     # The estimate of the loss has a standard error of about 0.005 nats at these sizes.
     assert -0.02 < excess < 0.05
     assert made.reference["architecture_loss"] < made.reference["stationary_entropy"] - 0.5
+
+
+@pytest.mark.parametrize("mixing", ["mixer", "flat", "attention"])
+def test_networks_that_see_the_sequence_learn_from_it(mixing):
+    sizes = {"length": 16, "probe_batch": 64, "pooled_batch": 256, "batch": 64, "correlation_length": 7.09}
+    made, record = train(600, mixing=mixing, **sizes)
+    learned = made.reference["stationary_entropy"] - float(record["loss"])
+    assert learned > 0.5, "most of it is the token's own group of neighbours, even as an unordered bag"
+    assert float(record["excess_loss"]) > -0.02
+    level = 3 if mixing == "flat" else 0
+    assert np.isfinite(record["effective_rank"][level, 0]).all()
+
+
+@pytest.mark.parametrize("control", ["random_labels", "iid"])
+def test_there_is_nothing_to_learn_under_these_controls(control):
+    made, record = train(600, mixing="window", window=1, control=control, correlation_length=7.09)
+    assert float(record["loss"]) == pytest.approx(made.reference["stationary_entropy"], abs=0.03)

@@ -50,5 +50,6 @@ def test_every_preset_makes_experiments_of_the_promised_size():
         lengths = sorted({p.values["correlation_length"] for p in points})
     assert sizes["default"]["tokenwise"] >= 8
     assert sizes["default"]["window"] >= 4
-    assert sizes["paper"] == {"tokenwise": 32, "window": 32}
+    assert set(sizes["paper"].values()) == {32}
+    assert {"tokenwise", "window"} <= set(sizes["paper"])
     assert (lengths[0], lengths[-1]) == (0.5, 15.0)

@@ -145,3 +145,23 @@ def test_dry_run_compiles_reports_and_writes_nothing(tmp_path):
     assert "MiB per device" in output
     assert "compiled in" in output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_study_and_mixing_runs_by_overrides_alone(tmp_path):
+    studies = "--config.sweep.study=claims,controls,blocks,phases"
+    mixings = "--config.sweep.mixing=tokenwise,window,mixer,flat,attention"
+    command = [sys.executable, "-m", "launch.sweep", "--config=configs/rank_flow.py:smoke", studies, mixings]
+    ended = subprocess.run([*command, f"--workdir={tmp_path / 'w'}"], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    with xr.open_dataset(tmp_path / "w" / "results.nc", engine="h5netcdf") as results:
+        assert set(results["mixing"].values) == {"tokenwise", "window", "mixer", "flat", "attention"}
+        assert set(results["control"].values) == {"none", "untrained", "random_labels", "time_shuffled", "iid"}
+        assert (results["died_at"] < 0).all()
+        untrained = results.isel(run=results["control"].values == "untrained")["effective_rank"]
+        last = untrained.dropna("step", how="all").isel(step=-1)
+        np.testing.assert_array_equal(last, untrained.isel(step=0))
+    drawn = {path.stem for path in (tmp_path / "w" / "figures").glob("*.svg")}
+    assert {"robustness", "mode_relevance", "perturbation_decay", "controls", "blocks", "phase_depth"} <= drawn
+    assert (tmp_path / "w" / "tables" / "robustness.csv").is_file()

@@ -161,7 +161,7 @@ def test_full_results_give_every_figure(drawn):
         assert one.figure.get_size_inches()[0] <= figures.WIDTH_INCHES
         assert "nan" not in f"{one.caption} {one.alt}".lower()
         assert "falsif" in one.caption
-        svg = figures.svg_bytes(one)
+        svg = one.svg
         assert xml.etree.ElementTree.fromstring(svg).tag.endswith("svg")
         assert b"<image" not in svg
 
@@ -304,4 +304,4 @@ def test_unfinished_runs_are_read_at_their_latest_record():
 def test_equal_results_give_equal_files(drawn):
     again = draw(phase_figures, PHASES, settled=True)
     for name, one in again.items():
-        assert figures.svg_bytes(one) == figures.svg_bytes(drawn[name]), name
+        assert one.svg == drawn[name].svg, name

@@ -227,7 +227,7 @@ def test_figures_cope_with(case):
 
 def test_svg_is_xml(drawn):
     for d in drawn:
-        assert xml.etree.ElementTree.fromstring(figures.svg_bytes(d)).tag == "{http://www.w3.org/2000/svg}svg"
+        assert xml.etree.ElementTree.fromstring(d.svg).tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_alt_text_holds_numbers_of_the_data(dataset, drawn):
