@@ -34,4 +34,4 @@ def words(values: tuple[str, ...]) -> tuple[str, ...]:
         >>> words(("window,mixer",))
         ('window', 'mixer')
     """
-    return tuple(word.strip() for value in values for word in value.split(","))
+    return tuple(word.strip() for value in values for word in value.split(",") if word.strip())

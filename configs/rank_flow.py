@@ -111,6 +111,15 @@ def get_config(preset: str = "default") -> Config:
     return config
 
 
+def _check_training(name: str, training: Config) -> None:
+    """Raises ValueError for numbers that make no training; the point alone would not say where they come from."""
+    for key in ("seeds", "steps"):
+        if training[key] < 1:
+            raise ValueError(f"{name}.{key} = {training[key]}: must be at least 1")
+    if not training.learning_rate > 0:
+        raise ValueError(f"{name}.learning_rate = {training.learning_rate}: must be positive")
+
+
 def _point(config: Config, mixing: str, correlation_length: float, training: Config, **values: Any) -> Point:
     """Returns a point with every swept key set, those that the mixing or the chain ignores to 0."""
     if mixing not in config.training:
@@ -141,6 +150,11 @@ def _phases(config: Config) -> list[Point]:
 def get_sweep(config: Config) -> list[Point]:
     """Returns the points of the chosen studies; each mixing brings its own steps, rate and number of seeds."""
     axes = config.sweep
+    for name, training in {
+        **{f"training.{m}": config.training[m] for m in config.training},
+        "phases": config.phases,
+    }.items():
+        _check_training(name, training)
     studies, mixings = common.words(axes.study), common.words(axes.mixing)
     for study in studies:
         if study not in STUDIES:

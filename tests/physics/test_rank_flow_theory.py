@@ -158,7 +158,6 @@ def test_posterior_equals_enumeration(mask_mode):
                 np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("mask_mode", MASK_MODES)
 @pytest.mark.parametrize("mask_mode", ["pure", "bert"])
 @pytest.mark.parametrize("window", [0, 1, 2])
 def test_window_posterior_equals_enumeration_of_the_window(mask_mode, window):
@@ -193,6 +192,7 @@ def test_wider_windows_never_lose(name):
     assert losses[-1] == pytest.approx(bayes_masked_loss(chain, 64, MASK_PROB), abs=1e-12)
 
 
+@pytest.mark.parametrize("mask_mode", MASK_MODES)
 def test_nothing_shown_leaves_the_stationary_distribution(mask_mode):
     chain = make_chain("dirichlet_lazy", 3, alpha=0.3)
     with jax.enable_x64(True):

@@ -69,7 +69,7 @@ def uninterrupted(tmp_path_factory):
 
 
 def test_workdir_holds_what_is_promised(uninterrupted):
-    assert {p.name for p in uninterrupted.iterdir()} == {*FILES, "chunks", "checkpoints", "figures"}
+    assert {p.name for p in uninterrupted.iterdir()} == {*FILES, "chunks", "checkpoints", "figures", "tables"}
     verdicts = json.loads((uninterrupted / "verdicts.json").read_text())
     assert {v["claim"].split()[0] for v in verdicts} == {"S1-i", "S1-ii", "S1-iii"}
     assert {v["status"] for v in verdicts} <= {"supported", "contradicted", "undecided", "not_run"}

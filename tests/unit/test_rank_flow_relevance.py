@@ -60,10 +60,12 @@ def test_modes_are_read_where_they_are_and_nowhere_else(key):
     # 54 inputs fit into 64 channels without loss: the neighbours can be read from the embedding exactly.
     values = {"width": 64, "probe_batch": 64, "pooled_batch": 256, "length": 64}
     for mixing, low, high in (("window", 0.99, 1.001), ("tokenwise", -0.02, 0.001), ("attention", -0.02, 0.001)):
-        static, hypers, made, params = setup(key, mixing=mixing, window=1, **values)
-        record = jax.jit(made.probe)(key, dynamics.TrainState(params, None), hypers)
-        assert ((record["mode_r2"][0] > low) & (record["mode_r2"][0] < high)).all(), mixing
-        assert record["mode_r2"].shape == (static.depth + 1, 15)
+        static, hypers, _, params = setup(key, mixing=mixing, window=1, **values)
+        more = task.draw_batch(static, key, hypers, static.pooled_batch)
+        read = jax.jit(lambda s=static, p=params, h=hypers, d=more: relevance.pooled_and_readable(s, p, h, d)[1:4])
+        r2 = jax.jit(lambda *rows, s=static: relevance.readout_records(s, *rows))(*read())["mode_r2"]
+        assert ((r2[0] > low) & (r2[0] < high)).all(), mixing
+        assert r2.shape == (static.depth + 1, 15)
 
 
 def test_bayes_logits_of_a_chain_without_memory_are_constant(key):
