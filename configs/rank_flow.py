@@ -140,10 +140,10 @@ def _phases(config: Config) -> list[Point]:
     centre, axes = config.phases, config.sweep.phases
     at_centre = {name: centre[name] for name in (*PHASE_AXES, "cooldown", "records")}
     points = []
-    for mixing, axis, length in itertools.product(common.words(axes.mixing), PHASE_AXES, axes.correlation_length):
+    for mixing, axis in itertools.product(common.words(axes.mixing), PHASE_AXES):
         if axis != "window" or mixing == "window":
-            sizes = [{**at_centre, axis: value} for value in axes[axis]]
-            points += [_point(config, mixing, length, centre, **size) for size in sizes]
+            crossed = itertools.product(axes.correlation_length, axes[axis])
+            points += [_point(config, mixing, x, centre, **{**at_centre, axis: value}) for x, value in crossed]
     return points
 
 
@@ -167,7 +167,7 @@ def get_sweep(config: Config) -> list[Point]:
     }
     points = _phases(config) if "phases" in studies else []
     for study in (s for s in variants if s in studies):
-        crossed = itertools.product(mixings, axes.correlation_length, variants[study])
-        for mixing, length, values in crossed:
-            points.append(_point(config, mixing, length, config.training.get(mixing), **values))
+        for values in variants[study]:
+            crossed = itertools.product(mixings, axes.correlation_length)
+            points += [_point(config, m, x, config.training.get(m), **values) for m, x in crossed]
     return points
