@@ -168,6 +168,7 @@ def get_sweep(config: Config) -> list[Point]:
     points = _phases(config) if "phases" in studies else []
     for study in (s for s in variants if s in studies):
         for values in variants[study]:
-            crossed = itertools.product(mixings, axes.correlation_length)
-            points += [_point(config, m, x, config.training.get(m), **values) for m, x in crossed]
+            for mixing in mixings:
+                training, lengths = config.training.get(mixing), axes.correlation_length
+                points += [_point(config, mixing, length, training, **values) for length in lengths]
     return points
