@@ -27,6 +27,33 @@ def _training(seeds: int, steps: int, learning_rate: float) -> ml_collections.Co
     return ml_collections.ConfigDict({"seeds": seeds, "steps": steps, "learning_rate": learning_rate})
 
 
+def _shrink(config: Config) -> None:
+    """Makes a config a test of the plumbing."""
+    config.training = {name: _training(seeds=2, steps=20, learning_rate=1e-3) for name in config.training}
+    config.batch, config.probe_batch, config.pooled_batch, config.records = 8, 16, 32, 3
+    config.depth, config.width = 3, 32
+    config.phases.update({"seeds": 2, "steps": 10, "records": 2, "depth": 2, "width": 8, "window": 1})
+    config.sweep.phases.update({"depth": (2, 3), "width": (8,), "window": (1,), "correlation_length": (1.0, 7.0)})
+    config.sweep.groups = (2,)
+
+
+def _enlarge(config: Config) -> None:
+    """Gives a config every study and the published sizes."""
+    for name in config.training:
+        config.training[name] = _training(seeds=32, steps=10_000, learning_rate=3e-4)
+    lengths = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
+    config.pooled_batch = 4096
+    config.sweep.study, config.sweep.correlation_length = STUDIES, lengths
+    config.sweep.mixing = ("tokenwise", "window", "mixer", "flat", "attention")
+    config.phases.update(
+        {"seeds": 32, "steps": 10_000, "learning_rate": 3e-4, "cooldown": 0.0, "records": 8, "width": 64}
+    )
+    config.sweep.phases.mixing, config.sweep.phases.correlation_length = ("tokenwise", "window"), lengths
+    config.sweep.phases.depth = (2, 4, 6, 8, 12, 16)
+    config.sweep.phases.width = (16, 32, 64, 128, 256)
+    config.sweep.phases.window = (0, 1, 2, 4, 8)
+
+
 def get_config(preset: str = "default") -> Config:
     """Returns the config of one preset: smoke, default or paper."""
     preset = common.check_preset(preset)
@@ -88,26 +115,9 @@ def get_config(preset: str = "default") -> Config:
     config.sweep.phases.window = (1, 4)
 
     if preset == "smoke":
-        config.training = {name: _training(seeds=2, steps=20, learning_rate=1e-3) for name in config.training}
-        config.batch, config.probe_batch, config.pooled_batch, config.records = 8, 16, 32, 3
-        config.depth, config.width = 3, 32
-        config.phases.update({"seeds": 2, "steps": 10, "records": 2, "depth": 2, "width": 8, "window": 1})
-        config.sweep.phases.update({"depth": (2, 3), "width": (8,), "window": (1,), "correlation_length": (1.0, 7.0)})
-        config.sweep.groups = (2,)
+        _shrink(config)
     if preset == "paper":
-        for name in config.training:
-            config.training[name] = _training(seeds=32, steps=10_000, learning_rate=3e-4)
-        lengths = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
-        config.pooled_batch = 4096
-        config.sweep.study, config.sweep.correlation_length = STUDIES, lengths
-        config.sweep.mixing = ("tokenwise", "window", "mixer", "flat", "attention")
-        config.phases.update(
-            {"seeds": 32, "steps": 10_000, "learning_rate": 3e-4, "cooldown": 0.0, "records": 8, "width": 64}
-        )
-        config.sweep.phases.mixing, config.sweep.phases.correlation_length = ("tokenwise", "window"), lengths
-        config.sweep.phases.depth = (2, 4, 6, 8, 12, 16)
-        config.sweep.phases.width = (16, 32, 64, 128, 256)
-        config.sweep.phases.window = (0, 1, 2, 4, 8)
+        _enlarge(config)
     return config
 
 

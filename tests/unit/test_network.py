@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -128,9 +129,11 @@ def test_few_rows_are_warned_of():
         measure(activations(4, 7), layers=["narrow", "wide"])
 
 
-@pytest.mark.filterwarnings("error")
 def test_ten_rows_per_column_are_enough():
-    measure(activations(4, 6))
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        measure(activations(4, 6))
+    assert not [w for w in given if issubclass(w.category, UserWarning)]
 
 
 def test_the_probes_are_imported_without_what_labels_need():
