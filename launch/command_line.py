@@ -12,10 +12,21 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 DONE, FAILED, BAD_USAGE, RESUMABLE = 0, 1, 2, 75
+FAILED_AMONG_OTHERS = 101
+"""A failure in one of several processes: above 75, which the others exit with, as srun returns the largest code."""
 
 
 class UsageError(Exception):
     """Bad usage or config; its text is the one line shown."""
+
+
+class Failed(Exception):
+    """Something outside the program's power; its text is the one line shown."""
+
+    def __init__(self, text: str, code: int = FAILED) -> None:
+        """``code`` is the exit code."""
+        super().__init__(text)
+        self.code = code
 
 
 def _leaf(config: ml_collections.ConfigDict, path: str) -> Any:
@@ -122,3 +133,6 @@ def run(main: Callable[[list[str]], int], usage: str | None, define: Callable[[f
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_USAGE)
+    except Failed as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.code)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from launch import command_line, environment
-from rgflow.engine import grid, loop
+from rgflow.engine import grid, prepare
 from rgflow.probes.spectrum import effective_rank, singular_values
 from rgflow.protocol import Experiment, Stream
 from rgflow.types import Hypers, Info, Key
@@ -98,7 +98,7 @@ def check_engine() -> Check:
     runs = tuple(grid.Run({}, seed) for seed in range(256))
     ends = []
     for run_batch in (1, 4):
-        prepared = loop.prepare(grid.Group("walk", runs, run_batch), lambda run: _walk(), root_seed=0)
+        prepared = prepare.prepare(grid.Group("walk", runs, run_batch), lambda run: _walk(), root_seed=0)
         carry = prepared.program.initialise(prepared.key, prepared.hypers)
         carry, _ = prepared.program.advance(0, 100, True, prepared.key, prepared.hypers, carry)
         ends.append(np.asarray(carry.state)[:256])

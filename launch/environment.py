@@ -1,4 +1,4 @@
-"""The process around a run: devices, thread pool, compilation cache, versions."""
+"""The process around a run: devices, memory, thread pool, compilation cache, versions."""
 
 import os
 import pathlib
@@ -46,6 +46,29 @@ def configure(runs: int, cpu_devices: int = 0) -> None:
         jax.config.update("jax_num_cpu_devices", devices)
     if not jax.config.values.get("jax_compilation_cache_dir"):
         jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
+
+
+def _number(path: str, label: str = "") -> int | None:
+    """Returns the first number of the line of a system file that starts with ``label``, or None."""
+    try:
+        lines = pathlib.Path(path).read_text().splitlines()
+        return next(int(re.findall(r"\d+", line)[0]) for line in lines if line.startswith(label))
+    except (OSError, StopIteration, IndexError):
+        return None
+
+
+def device_memory() -> int | None:
+    """Returns the bytes that one device may use, or None where the platform does not say.
+
+    Devices of a CPU share what is free in the machine, or in the container that this process runs in.
+    """
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        return (device.memory_stats() or {}).get("bytes_limit")
+    free = [1024 * kib] if (kib := _number("/proc/meminfo", "MemAvailable")) else []
+    limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
+    free += [limit - used] if limit and used else []
+    return min(free) // jax.local_device_count() if free else None
 
 
 def cache_directory() -> pathlib.Path:

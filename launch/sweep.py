@@ -5,12 +5,11 @@ again resumes; more seeds or points run only what is missing. Exit codes: 0 done
 and resumable, 1 anything else.
 """
 
+import dataclasses
 import functools
 import importlib.util
 import pathlib
-import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,15 +17,16 @@ from typing import Any
 import jax
 from absl import flags
 
-from launch import command_line, environment
+from launch import cluster, command_line, environment
 from launch import report as report_command
+from launch import workdir as folder
 from launch.command_line import UsageError
 from rgflow import registry
-from rgflow.engine import grid, loop, mesh, progress, records
+from rgflow.engine import grid, hosts, loop, mesh, progress, records
+from rgflow.engine.prepare import Prepared
+from rgflow.engine.prepare import prepare as prepare_group
 from rgflow.protocol import Experiment, Point
 from rgflow.types import Config
-
-OWN_FILES = {"config.json", "events.jsonl", "chunks", "checkpoints"}
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -47,6 +47,13 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean(
         "dry_run", False, "compile, print memory and time of compilation, and stop", flag_values=values
     )
+    cluster.define_flags(values)
+
+
+def say(text: str) -> None:
+    """Prints one line, once for all processes of the sweep."""
+    if hosts.is_first():
+        print(text, flush=True)
 
 
 def sweep_points(config: Config, config_file: str) -> list[Point]:
@@ -81,92 +88,71 @@ def check_engine(engine: Config) -> None:
             raise UsageError(f"config.engine.{name} = {engine[name]}: must be at least {value}")
 
 
-def check_workdir(workdir: pathlib.Path, resume: str, config: Config) -> dict[str, Any] | None:
-    """Returns run.json of a workdir to go on with, None for a fresh one; refuses every other folder. Writes nothing."""
-    run_file = workdir / "run.json"
-    parent = next(p for p in (workdir, *workdir.parents) if p.exists())
-    try:
-        tempfile.TemporaryFile(dir=parent).close()
-    except OSError as error:
-        raise UsageError(f"--workdir = {str(workdir)!r}: cannot write to {str(parent)!r} ({error.strerror})") from error
-    if not run_file.exists():
-        if resume == "must":
-            raise UsageError(f"--resume = 'must': {str(workdir)!r} holds no run")
-        foreign = {p.name for p in workdir.iterdir()} - OWN_FILES if workdir.exists() else set()
-        if any(not name.startswith(".") for name in foreign):
-            raise UsageError(
-                f"--workdir = {str(workdir)!r}: holds other files ({sorted(foreign)[0]}); give an empty or a new folder"
-            )
-        return None
-    if resume == "never":
-        raise UsageError(f"--resume = 'never': {str(workdir)!r} holds a run; give another --workdir")
-    run = records.read_json(run_file)
-    changed = grid.changed_fields(run["science"], grid.science_fields(config))
-    if changed:
-        raise UsageError(
-            f"--workdir = {str(workdir)!r}: of another config ({'; '.join(changed)}); give another --workdir"
-        )
-    return run
-
-
 def plan(
     run: dict[str, Any] | None,
     points: list[Point],
     experiment_of: Callable[[grid.Run], Experiment],
     run_batch: int,
+    workdir: pathlib.Path,
 ) -> list[grid.Group]:
-    """Returns the groups of the workdir and, after them, new groups for the runs that no group holds yet."""
+    """Returns the groups of the workdir and, after them, new groups for the runs that no group holds yet.
+
+    Groups keep the batch they were started with, unless the config now asks for one and they are not finished.
+    """
     groups = [grid.Group.from_json(data) for data in run["groups"]] if run else []
-    missing = grid.missing_runs(grid.expand(points), groups)
     batch_of = functools.partial(
         mesh.choose_run_batch, mesh.platform(), devices=jax.device_count(), requested=run_batch
     )
+    for k, group in enumerate(groups if run_batch else []):
+        wanted = batch_of(runs=len(group.runs))
+        schedule = experiment_of(group.runs[0]).schedule
+        if wanted != group.run_batch and loop.pending(group, workdir, schedule):
+            say(f"{group.name}: goes on with {wanted} runs at a time instead of {group.run_batch}")
+            groups[k] = dataclasses.replace(group, run_batch=wanted)
+    missing = grid.missing_runs(grid.expand(points), groups)
     return groups + grid.group_runs(missing, experiment_of, lambda runs: batch_of(runs=runs), len(groups))
 
 
-def describe(config: Config, groups: list[grid.Group], command: list[str]) -> dict[str, Any]:
-    """Returns the content of run.json."""
-    return {
-        "experiment": config.experiment,
-        "command": shlex.join(["python", "-m", "launch.sweep", *command[1:]]),
-        "digest": grid.config_digest(config),
-        "science": grid.science_fields(config),
-        "groups": [group.to_json() for group in groups],
-        "versions": environment.versions(),
-        "device": environment.device_text(),
-        "git_commit": environment.git_commit(),
-    }
+def check_memory(prepared: Prepared) -> None:
+    """Warns when a group is estimated to need more memory than a device has, and refuses when it needs twice that."""
+    need, have = prepared.program.memory_bytes, environment.device_memory()
+    if have is None or need <= have:
+        return
+    text = (
+        f"{prepared.group.name} needs about {need / 2**30:.1f} GiB on each device, which has {have / 2**30:.1f} GiB: "
+        f"engine.run_batch = {prepared.group.run_batch} runs at a time are too many, or the network is too large"
+    )
+    if need > 2 * have:
+        raise UsageError(text)
+    say(f"warning: {text}")
 
 
 def prepare(
-    workdir: pathlib.Path, groups: list[grid.Group], experiment_of: Callable[[grid.Run], Experiment], root_seed: int
-) -> list[loop.Prepared]:
+    workdir: pathlib.Path, groups: list[grid.Group], experiment_of: Callable[[grid.Run], Experiment], config: Config
+) -> list[Prepared]:
     """Compiles the groups that still have something to do, and says what each of them will cost."""
-    print(f"{sum(len(g.runs) for g in groups)} runs on {environment.device_text()}, workdir {workdir}", flush=True)
+    say(f"{sum(len(g.runs) for g in groups)} runs on {environment.device_text()}, workdir {workdir}")
     prepared = []
     for group in groups:
-        if loop.finished(group, workdir, experiment_of(group.runs[0]).schedule):
-            print(f"{group.name}: {len(group.runs)} runs are finished", flush=True)
+        if not loop.pending(group, workdir, experiment_of(group.runs[0]).schedule):
+            say(f"{group.name}: {len(group.runs)} runs are finished")
             continue
-        prepared.append(loop.prepare(group, experiment_of, root_seed))
-        print(prepared[-1].summary, flush=True)
+        prepared.append(prepare_group(group, experiment_of, config.root_seed))
+        say(prepared[-1].summary)
+        check_memory(prepared[-1])
     return prepared
 
 
-def run_groups(workdir: pathlib.Path, prepared: list[loop.Prepared], engine: Any, meta: dict[str, Any]) -> None:
+def run_groups(
+    workdir: pathlib.Path, prepared: list[Prepared], engine: Any, meta: dict[str, Any], stop: loop.StopRequest
+) -> None:
     """Runs the prepared groups one after the other; raises loop.Stopped when a signal asked to stop."""
-    log, stop = progress.EventLog(workdir / "events.jsonl"), loop.StopRequest()
-    log("started", groups=[p.group.name for p in prepared], device=environment.device_text())
-    with progress.Progress(sum(p.cost for p in prepared)).shown() as bar:
+    log = progress.EventLog(workdir / "events.jsonl" if hosts.is_first() else None)
+    log("started", groups=[p.group.name for p in prepared], device=environment.device_text(), processes=hosts.count())
+    with progress.Progress(sum(p.cost for p in prepared), quiet=not hosts.is_first()).shown() as bar:
         for p in prepared:
             loop.run_group(p, workdir, engine, meta, bar, log, stop)
     log("finished")
-
-
-def default_workdir(config: Config, config_file: str) -> pathlib.Path:
-    """Returns checkpoints/<room>-<preset>-<digest>."""
-    preset = config_file.partition(":")[2] or "default"
-    return pathlib.Path("checkpoints") / f"{config.experiment}-{preset}-{grid.config_digest(config)}"
 
 
 def main(argv: list[str]) -> int:
@@ -179,26 +165,56 @@ def main(argv: list[str]) -> int:
     points = sweep_points(config, config_file.partition(":")[0])
     check_engine(config.engine)
     experiment_of = make_experiments(config, points)
-    workdir = pathlib.Path(values.workdir or default_workdir(config, config_file)).absolute()
-    run = check_workdir(workdir, values.resume, config)
-
+    workdir = folder.named(values.workdir, config, config_file)
+    folder.check(workdir, values.resume, config)
     environment.configure(len(grid.expand(points)), config.engine.cpu_devices)
-    groups = plan(run, points, experiment_of, config.engine.run_batch)
-    prepared = prepare(workdir, groups, experiment_of, config.root_seed)
-    if values.dry_run:
-        return command_line.DONE
+    cluster.join(values)
+    with cluster.failing_together():
+        if values.dry_run:
+            run = folder.check(workdir, values.resume, config)
+            prepare(workdir, plan(run, points, experiment_of, config.engine.run_batch, workdir), experiment_of, config)
+            return command_line.DONE
+        try:
+            with folder.owned(workdir):
+                run = folder.check(workdir, values.resume, config)
+                groups = plan(run, points, experiment_of, config.engine.run_batch, workdir)
+                return execute(workdir, config, groups, experiment_of, argv)
+        except loop.OutOfMemory as error:
+            raise command_line.Failed(str(error)) from error
+        except OSError as error:
+            where = f", {error.filename}" if error.filename else ""
+            raise command_line.Failed(
+                f"the disk refused ({error.strerror or error}{where}); every record and checkpoint written before is "
+                "intact: make room, or make the folder writable, and start the same command again"
+            ) from error
 
+
+def execute(
+    workdir: pathlib.Path,
+    config: Config,
+    groups: list[grid.Group],
+    experiment_of: Callable[[grid.Run], Experiment],
+    argv: list[str],
+) -> int:
+    """Compiles, runs and reports the groups of a workdir that this sweep owns; returns the exit code."""
+    stop = loop.StopRequest()
+    prepared = prepare(workdir, groups, experiment_of, config)
     began = time.monotonic()
-    description = describe(config, groups, argv)
-    records.write_json(workdir / "config.json", config.to_dict())
-    records.write_json(workdir / "run.json", description)
+    description = folder.describe(config, groups, argv)
+    if hosts.is_first():
+        records.write_json(workdir / "config.json", config.to_dict())
+        records.write_json(workdir / "run.json", description)
+    meta = {name: description[name] for name in ("digest", "versions")}
     try:
-        run_groups(workdir, prepared, config.engine, {name: description[name] for name in ("digest", "versions")})
+        run_groups(workdir, prepared, config.engine, meta, stop)
     except loop.Stopped as stopped:
-        print(f"stopped by {stopped}; resume with:\n  {description['command']}", flush=True)
+        say(f"stopped by {stopped}; resume with:\n  {description['command']}")
         return command_line.RESUMABLE
-    report_command.write_report(workdir)
-    print(f"done in {progress.clock(time.monotonic() - began)} after compiling")
+    first = hosts.is_first()
+    cluster.leave()
+    if first:
+        report_command.write_report(workdir)
+        print(f"done in {progress.clock(time.monotonic() - began)} after compiling")
     return command_line.DONE
 
 

@@ -85,40 +85,52 @@ def _advance_batch(
     return jax.lax.cond(probe, take, skip, key, hypers, carry)
 
 
+def _by_batch(run_batch: int, function: Callable, *arrays: Any) -> Any:
+    """Maps ``function`` over batches of ``run_batch`` rows, one batch after the other on each device."""
+    split = lambda x: x.reshape((-1, run_batch, *x.shape[1:]))  # noqa: E731
+    merge = lambda x: x.reshape((-1, *x.shape[2:]))  # noqa: E731
+    out = jax.lax.map(lambda batch: function(*batch), jax.tree.map(split, arrays))
+    return jax.tree.map(merge, out)
+
+
+def functions(experiment: Experiment, run_batch: int, mesh: Mesh) -> tuple[Any, Any]:
+    """Returns the jitted, not yet compiled (initialise, advance) of runs that share shapes, sharded over ``mesh``.
+
+    ``initialise(key, hypers) -> Carry``; ``advance(start, stop, probe, key, hypers, carry) -> (Carry, Record)``.
+    """
+    runs, scalar = PartitionSpec(RUN_AXIS), PartitionSpec()
+
+    def initialise(key: Keys, hypers: Hypers) -> Carry:
+        return _by_batch(run_batch, jax.vmap(lambda k, h: _first_carry(experiment, k, h)), key, hypers)
+
+    def advance(start: Array, stop: Array, probe: Array, key: Keys, hypers: Hypers, carry: Carry) -> tuple:
+        step_batch = lambda k, h, c: _advance_batch(experiment, start, stop, probe, k, h, c)  # noqa: E731
+        return _by_batch(run_batch, step_batch, key, hypers, carry)
+
+    shard = lambda f, specs: jax.shard_map(f, mesh=mesh, in_specs=specs, out_specs=runs, check_vma=False)  # noqa: E731
+    sharded_advance = shard(advance, (scalar, scalar, scalar, runs, runs, runs))
+    return jax.jit(shard(initialise, (runs, runs))), jax.jit(sharded_advance, donate_argnums=5)
+
+
+def chunk_arguments(initialise: Any, key: Any, hypers: Any, mesh: Mesh) -> tuple[Any, ...]:
+    """Returns what ``advance`` is lowered for: (start, stop, probe, key, hypers, carry), the carry as shapes."""
+    step, flag = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), jnp.bool_)
+    sharded = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over_runs(mesh))  # noqa: E731
+    return step, step, flag, key, hypers, jax.tree.map(sharded, jax.eval_shape(initialise, key, hypers))
+
+
 class Program:
     """The two compiled functions of a group of runs that share shapes: ``initialise`` and ``advance``."""
 
     def __init__(self, experiment: Experiment, key: Any, hypers: Any, run_batch: int, mesh: Mesh) -> None:
         """Compiles for the shapes of ``key`` and ``hypers`` (leading axis: padded runs), sharded over ``mesh``."""
-        self._mesh, self._run_batch = mesh, run_batch
-        runs, scalar = PartitionSpec(RUN_AXIS), PartitionSpec()
-
-        def initialise(key: Keys, hypers: Hypers) -> Carry:
-            return self._by_batch(jax.vmap(lambda k, h: _first_carry(experiment, k, h)), key, hypers)
-
-        def advance(start: Array, stop: Array, probe: Array, key: Keys, hypers: Hypers, carry: Carry) -> tuple:
-            step_batch = lambda k, h, c: _advance_batch(experiment, start, stop, probe, k, h, c)  # noqa: E731
-            return self._by_batch(step_batch, key, hypers, carry)
-
-        shard = lambda f, specs: jax.shard_map(f, mesh=mesh, in_specs=specs, out_specs=runs, check_vma=False)  # noqa: E731
         began = time.monotonic()
-        self._initialise = jax.jit(shard(initialise, (runs, runs))).lower(key, hypers).compile()
-        sharding = over_runs(mesh)
-        self.carry_shapes = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-            jax.eval_shape(shard(initialise, (runs, runs)), key, hypers),
-        )
-        advance_all = jax.jit(shard(advance, (scalar, scalar, scalar, runs, runs, runs)), donate_argnums=5)
-        step, flag = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), jnp.bool_)
-        self._advance = advance_all.lower(step, step, flag, key, hypers, self.carry_shapes).compile()
+        initialise, advance = functions(experiment, run_batch, mesh)
+        self._initialise = initialise.lower(key, hypers).compile()
+        arguments = chunk_arguments(initialise, key, hypers, mesh)
+        self.carry_shapes = arguments[-1]
+        self._advance = advance.lower(*arguments).compile()
         self.compile_seconds = time.monotonic() - began
-
-    def _by_batch(self, function: Callable, *arrays: Any) -> Any:
-        """Maps ``function`` over batches of ``run_batch`` rows, one batch after the other on each device."""
-        split = lambda x: x.reshape((-1, self._run_batch, *x.shape[1:]))  # noqa: E731
-        merge = lambda x: x.reshape((-1, *x.shape[2:]))  # noqa: E731
-        out = jax.lax.map(lambda batch: function(*batch), jax.tree.map(split, arrays))
-        return jax.tree.map(merge, out)
 
     def initialise(self, key: Keys, hypers: Hypers) -> Carry:
         """Returns the carry of every run at step 0."""
@@ -136,7 +148,9 @@ class Program:
         stats = self._advance.memory_analysis()
         if stats is None:
             return 0
-        return stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes
+        # The donated carry is counted as argument and as output, but lies in the same place.
+        held = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
+        return held + stats.temp_size_in_bytes
 
     @property
     def cost(self) -> float:

@@ -1,34 +1,79 @@
 """Checkpoints of a group's carry through Orbax; the only file that imports it.
 
-Orbax finds truncated files but restores flipped bytes without a word, so a checksum per leaf travels with the state.
+Orbax finds truncated files but restores flipped bytes without a word, so a checksum per run travels with the state. It
+is computed on the devices, costs the host nothing, and holds on any number of devices and processes.
 """
 
 import pathlib
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
+from jaxtyping import Array, UInt32
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from rgflow.engine import hosts, mesh
+
 KEPT = 2
+LISTED = 16
+"""Most checkpoints that the processes of a sweep compare notes about; more than ``KEPT`` only after a crash."""
 
 
-def checksums(tree: Any) -> dict[str, int]:
-    """Returns the CRC-32 of every leaf, by path; typed keys are read through their data."""
+class SaveFailed(OSError):
+    """A checkpoint could not be written; the one before it is intact."""
 
-    def crc(leaf: jax.Array) -> int:
-        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return zlib.crc32(np.ascontiguousarray(jax.random.key_data(leaf) if is_key else leaf).tobytes())
 
-    return {jax.tree_util.keystr(path): crc(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(tree: Any) -> Any:
+    """Replaces typed keys by their data, which Orbax can restore into another number of rows."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)
+
+
+def _typed(tree: Any, abstract: Any) -> Any:
+    """Undoes ``_plain``; what kind of keys they were is read from ``abstract``."""
+    wrap = lambda x, like: jax.random.wrap_key_data(x, dtype=like.dtype) if _is_key(like) else x  # noqa: E731
+    return jax.tree.map(wrap, tree, abstract)
+
+
+def _words(leaf: jax.Array) -> UInt32[Array, "run word"]:
+    """Returns the bits of every row of a leaf as 32-bit words."""
+    if leaf.dtype == jnp.bool_:
+        leaf = leaf.astype(jnp.uint32)
+    width = {1: jnp.uint8, 2: jnp.uint16}.get(leaf.dtype.itemsize, jnp.uint32)
+    return jax.lax.bitcast_convert_type(leaf, width).reshape(leaf.shape[0], -1).astype(jnp.uint32)
+
+
+def checksum(tree: Any) -> UInt32[Array, " run"]:
+    r"""Returns one number per run, :math:`\sum_i w_i x_i \bmod 2^{32}` over all 32-bit words x of the run's leaves.
+
+    The weights w are odd, so that any change of a single word changes the sum; other damage goes unseen with a
+    probability of about 2^-32. Integer sums do not depend on the order of summation, hence not on the devices.
+    """
+    total: Any = 0
+    for number, leaf in enumerate(jax.tree.leaves(_plain(tree))):
+        words = _words(leaf)
+        place = jnp.arange(words.shape[1], dtype=jnp.uint32)
+        weight = (place * jnp.uint32(0x9E3779B1) + jnp.uint32(number * 0x85EBCA6B % 2**32)) | jnp.uint32(1)
+        total = total + jnp.sum(words * weight[None], axis=1, dtype=jnp.uint32)
+    return total
+
+
+_checksum = jax.jit(checksum)
+# A restored array is not donatable until a compiled program has copied it.
+_copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 class Checkpoints:
-    """The newest ``KEPT`` checkpoints of one group; saves run in the background."""
+    """The newest ``KEPT`` checkpoints of one group; saves run in the background, on all processes together."""
 
     def __init__(self, directory: pathlib.Path, warn: Callable[[str], None]) -> None:
         """Opens (or makes) ``directory``; ``warn`` is told about checkpoints that cannot be used."""
@@ -39,39 +84,71 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(self._directory, options=options)
 
+    @property
+    def newest(self) -> int:
+        """The step of the newest checkpoint, -1 for none."""
+        return max(self._steps(), default=-1)
+
+    def _steps(self) -> list[int]:
+        """The steps that have a checkpoint, oldest first, as the first process sees them."""
+        steps = sorted(self._manager.all_steps())[-LISTED:]
+        return [s for s in hosts.from_first([*steps, *[-1] * (LISTED - len(steps))]) if s >= 0]
+
     def save(self, step: int, carry: Any, meta: dict[str, Any]) -> None:
-        """Starts saving ``carry`` as it is at ``step``; the copy to the host is done on return."""
-        meta = {**meta, "checksums": checksums(carry)}
-        items = ocp.args.Composite(carry=ocp.args.StandardSave(carry), meta=ocp.args.JsonSave(meta))
-        if not self._manager.save(step, args=items, force=True):
-            raise RuntimeError(f"checkpoint of step {step} in {self._directory} was refused")
+        """Starts saving ``carry`` as it is at ``step``; the copy to the host is done on return.
 
-    def restore(self, abstract_of: Callable[[dict], Any], before: int | None = None) -> tuple[int, Any] | None:
-        """Returns (step, carry) of the newest usable checkpoint earlier than ``before``, or None.
-
-        ``abstract_of(meta)`` gives the shapes and shardings to restore into. Unusable checkpoints, and those not
-        earlier than ``before``, are deleted, so that the steps after them can be saved again.
+        Raises SaveFailed when this checkpoint cannot be begun, or when the one before it failed in the background.
         """
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            if before is None or step < before:
-                try:
-                    return step, self._read(step, abstract_of)
-                except Exception as error:  # Orbax raises half a dozen kinds, bare Exception among them
-                    reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-                    self._warn(f"checkpoint {self._directory.name}/{step} is unusable, falling back: {reason}")
+        state = ocp.args.StandardSave({"carry": _plain(carry), "checksum": _checksum(carry)})
+        items = ocp.args.Composite(state=state, meta=ocp.args.JsonSave(meta))
+        try:
+            if not self._manager.save(step, args=items, force=True):
+                raise RuntimeError("refused by Orbax")
+        except Exception as error:  # Orbax raises half a dozen kinds, bare Exception among them
+            raise SaveFailed(f"{self._directory.name}, step {step}: {_reason(error)}") from error
+
+    def restore(self, abstract: Any, before: int, after: int = -1) -> tuple[int, Any] | None:
+        """Returns (step, carry) of the newest usable checkpoint with after < step < before, or None.
+
+        ``abstract`` has the shapes and shardings to restore into; it may have fewer or more rows than were saved (rows
+        that were not saved come out as zeros). Unusable checkpoints are deleted, so that they can be saved again.
+        """
+        for step in sorted((s for s in self._steps() if after < s < before), reverse=True):
+            carry, trouble = None, ""
+            try:
+                carry = self._read(step, abstract)
+            except Exception as error:  # as above
+                trouble = _reason(error)
+            if hosts.gather([not trouble]).all():
+                return step, carry
+            trouble = trouble or "damaged where another process reads it"
+            self._warn(f"checkpoint {self._directory.name}/{step} is unusable, falling back: {trouble}")
             self._manager.delete(step)
         return None
 
-    def _read(self, step: int, abstract_of: Callable[[dict], Any]) -> Any:
-        read_meta = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        meta = self._manager.restore(step, args=read_meta)["meta"]
-        items = ocp.args.Composite(carry=ocp.args.StandardRestore(abstract_of(meta)))
-        carry = self._manager.restore(step, args=items)["carry"]
-        if checksums(carry) != meta["checksums"]:
-            raise ValueError("the stored numbers do not match their checksums")
-        return carry
+    def delete(self, first: int, last: int) -> None:
+        """Deletes the checkpoints of the steps from ``first`` to ``last``."""
+        for step in (s for s in self._steps() if first <= s <= last):
+            self._manager.delete(step)
+
+    def _read(self, step: int, abstract: Any) -> Any:
+        # Through the handler and not the manager, whose barriers would leave the others waiting when one process fails.
+        first = jax.tree.leaves(abstract)[0]
+        place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=first.sharding)  # noqa: E731
+        plain = jax.tree.map(place, jax.eval_shape(_plain, abstract))
+        tree = {"carry": plain, "checksum": place(jax.ShapeDtypeStruct(first.shape[:1], jnp.uint32))}
+        arguments = ocp.args.StandardRestore(tree, strict=False)
+        found = ocp.StandardCheckpointHandler().restore(self._directory / str(step) / "state", args=arguments)
+        wrong = int((mesh.local_rows(_checksum(found["carry"]))[1] != mesh.local_rows(found["checksum"])[1]).sum())
+        if wrong:
+            raise ValueError(f"the stored numbers of {wrong} runs do not match their checksums")
+        return _typed(_copy(found["carry"]), abstract)
 
     def close(self) -> None:
-        """Waits for the last save and closes; a save that failed in the background is raised here."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits for the last save and closes; raises SaveFailed when a save failed in the background."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:  # as above
+            raise SaveFailed(f"{self._directory.name}, newest checkpoint: {_reason(error)}") from error
+        finally:
+            self._manager.close()

@@ -1,26 +1,27 @@
 """The host loop: compiled chunks, records, checkpoints, signals. Knows no physics."""
 
-import dataclasses
 import pathlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from rgflow.engine import health, keys, mesh, records
-from rgflow.engine.batch import Carry, Program
+from rgflow.engine import health, hosts, mesh, records
 from rgflow.engine.checkpoint import Checkpoints
-from rgflow.engine.grid import Group, Run
+from rgflow.engine.grid import Group
+from rgflow.engine.prepare import Prepared, chunks, stretches
 from rgflow.engine.progress import EventLog, Progress
-from rgflow.protocol import Experiment
 
 
 class Stopped(Exception):
     """The sweep was asked to stop; everything computed is on disk."""
+
+
+class OutOfMemory(Exception):
+    """A device could not hold a group; the text says what to change."""
 
 
 class StopRequest:
@@ -36,109 +37,107 @@ class StopRequest:
         signal.signal(number, self._previous[signal.Signals(number)])
 
 
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A group with its compiled program and its per-run inputs on the devices."""
-
-    group: Group
-    experiments: tuple[Experiment, ...]
-    program: Program
-    key: Any
-    hypers: Any
-    rows: int
-    mesh: Mesh
-
-    @property
-    def schedule(self) -> tuple[int, ...]:
-        """The steps at which this group records."""
-        return self.experiments[0].schedule
-
-    @property
-    def cost(self) -> float:
-        """The group's whole estimated cost, in the arbitrary unit of ``Program.cost``."""
-        return self.program.cost * max(self.schedule[-1], 1) * self.rows
-
-    @property
-    def summary(self) -> str:
-        """One line for the terminal."""
-        size = f"{self.program.memory_bytes / 2**20:.0f} MiB per device"
-        batch = f"{self.group.run_batch} at a time on each of {self.mesh.size} devices"
-        steps = f"{self.schedule[-1]} steps, {len(self.schedule)} records"
-        compiled = f"compiled in {self.program.compile_seconds:.1f} s"
-        return f"{self.group.name}: {len(self.group.runs)} runs ({batch}), {steps}, {size}, {compiled}"
-
-
-def prepare(
-    group: Group,
-    experiment_of: Callable[[Run], Experiment],
-    root_seed: int,
-    devices: Sequence[Any] | None = None,
-) -> Prepared:
-    """Places a group's keys and hypers on the devices (default: all of them) and compiles its program."""
-    experiments = tuple(experiment_of(run) for run in group.runs)
-    run_mesh = mesh.run_mesh(len(group.runs), group.run_batch, devices)
-    rows = mesh.padded_runs(len(group.runs), group.run_batch, run_mesh)
-    clones = mesh.pad_rows(np.arange(len(group.runs)), rows)
-    stacked = jax.tree.map(lambda *xs: np.stack([np.asarray(x) for x in xs]), *(dict(e.hypers) for e in experiments))
-    identities = np.array([run.identity for run in group.runs], np.uint32)[clones]
-    key = jax.vmap(lambda point, seed: keys.run_key(root_seed, point, seed))(identities[:, 0], identities[:, 1])
-    key, hypers = jax.device_put((key, jax.tree.map(lambda x: x[clones], stacked)), mesh.over_runs(run_mesh))
-    program = Program(experiments[0], key, hypers, group.run_batch, run_mesh)
-    return Prepared(group, experiments, program, key, hypers, rows, run_mesh)
-
-
-def chunks(schedule: Sequence[int], position: int | None, chunk_steps: int) -> Iterator[tuple[int, int, bool]]:
-    """Yields (start, stop, probe) from ``position`` to the end; None is a fresh start, which records step 0 first.
-
-    Example:
-        >>> list(chunks((0, 3, 5), None, 2))
-        [(0, 0, True), (0, 2, False), (2, 3, True), (3, 5, True)]
-    """
-    if position is None:
-        yield 0, 0, True
-        position = 0
-    for mark in (s for s in schedule if s > position):
-        while position < mark:
-            stop = min(position + chunk_steps, mark)
-            yield position, stop, stop == mark
-            position = stop
-
-
-def _fit_rows(prepared: Prepared, carry: Carry) -> Carry:
-    """Trims or pads restored rows to the present mesh; the jitted copy makes the arrays donatable again."""
-    real = len(prepared.group.runs)
-    index = mesh.pad_rows(np.arange(real), prepared.rows)
-    place = jax.jit(lambda tree: jax.tree.map(lambda x: x[index], tree), out_shardings=mesh.over_runs(prepared.mesh))
-    return place(carry)
-
-
-def _abstract(prepared: Prepared, meta: dict) -> Any:
-    """Shapes and shardings to restore into: the saved number of rows, on the present devices where they divide it."""
-    sharding = mesh.over_runs(prepared.mesh)
-    if meta["rows"] % prepared.mesh.size:
-        sharding = jax.sharding.SingleDeviceSharding(prepared.mesh.devices[0])
-    resize = lambda x: jax.ShapeDtypeStruct((meta["rows"], *x.shape[1:]), x.dtype, sharding=sharding)  # noqa: E731
-    return jax.tree.map(resize, prepared.program.carry_shapes)
-
-
-def _resume(prepared: Prepared, workdir: pathlib.Path, store: Checkpoints) -> tuple[int | None, Carry]:
-    """Returns (position, carry) to go on from: the newest checkpoint older than the first missing record."""
-    missing = records.first_missing(workdir, prepared.group.name, prepared.schedule)
-    found = store.restore(lambda meta: _abstract(prepared, meta), before=missing)
-    if found is None:
-        return None, prepared.program.initialise(prepared.key, prepared.hypers)
-    return found[0], _fit_rows(prepared, found[1])
-
-
-def _host_record(prepared: Prepared, carry: Carry, record: Any) -> dict[str, np.ndarray]:
-    real = slice(len(prepared.group.runs))
-    host = {name: np.asarray(x)[real] for name, x in jax.device_get(record).items()}
-    return {**host, records.DIED_AT: np.asarray(jax.device_get(carry.died_at))[real]}
+def pending(group: Group, workdir: pathlib.Path, schedule: Sequence[int]) -> list[int]:
+    """Returns the scheduled steps that have no sound record, the same list in every process."""
+    flags = [0] * len(schedule)
+    if hosts.is_first():
+        absent = set(records.missing(workdir, group, schedule))
+        flags = [int(step in absent) for step in schedule]
+    return [step for step, flag in zip(schedule, hosts.from_first(flags), strict=True) if flag]
 
 
 def finished(group: Group, workdir: pathlib.Path, schedule: Sequence[int]) -> bool:
-    """Tells whether every scheduled record of the group is on disk and undamaged."""
-    return records.first_missing(workdir, group.name, schedule) is None
+    """Tells whether every scheduled record of the group is on disk and undamaged; asks no other process."""
+    return not records.missing(workdir, group, schedule)
+
+
+def _local_runs(prepared: Prepared, array: jax.Array) -> tuple[int, np.ndarray]:
+    """Returns (first run, values) of the real runs on this process's devices; the clones are left out."""
+    first, rows = mesh.local_rows(array)
+    return first, rows[: max(len(prepared.group.runs) - first, 0)]
+
+
+class _GroupLoop:
+    """One group on its way from what is on disk to its last record."""
+
+    def __init__(
+        self, prepared: Prepared, workdir: pathlib.Path, engine: Any, meta: dict[str, Any], log: EventLog
+    ) -> None:
+        self.prepared, self.workdir, self.engine, self.log = prepared, workdir, engine, log
+        self.meta = {**meta, "rows": prepared.rows}
+        self.name = prepared.group.name
+        self.store = Checkpoints(workdir / "checkpoints" / self.name, self._warn)
+        self.newest = self.store.newest
+        self.saved = time.monotonic()
+        self.position: int | None = None
+        self.carry: Any = None
+
+    def _warn(self, text: str) -> None:
+        if hosts.is_first():
+            print(text, flush=True)
+            self.log("warning", text=text)
+
+    def _start(self, first: int, last: int) -> None:
+        """Brings the carry as near as it gets before ``first``: the newest checkpoint, where it stands, or step 0."""
+        # Records are missing behind these checkpoints, so they will be passed (and saved) again.
+        self.store.delete(first, last)
+        here = -1 if self.position is None else self.position
+        found = self.store.restore(self.prepared.program.carry_shapes, before=first, after=here)
+        self.newest = self.store.newest
+        if found is not None:
+            self.position, self.carry = found
+            self.log("resumed", group=self.name, step=self.position)
+        elif self.carry is None:
+            self.carry = self.prepared.program.initialise(self.prepared.key, self.prepared.hypers)
+
+    def _record(self, step: int, record: Any) -> None:
+        first, died_at = _local_runs(self.prepared, self.carry.died_at)
+        local = {name: _local_runs(self.prepared, x)[1] for name, x in record.items()}
+        if len(died_at):
+            runs = len(self.prepared.group.runs)
+            host = {**local, records.DIED_AT: died_at}
+            records.write_record(self.workdir, self.name, step, host, first, runs)
+
+    def _save(self, step: int) -> None:
+        began = time.monotonic()
+        self.store.save(step, self.carry, {**self.meta, "step": step})
+        self.newest, self.saved = step, time.monotonic()
+        self.log("checkpoint", group=self.name, step=step, seconds=round(self.saved - began, 4))
+
+    def _due(self, step: int) -> bool:
+        # A gap in the records is filled without checkpoints: Orbax keeps the newest ones, which lie after the gap.
+        if step <= self.newest:
+            return False
+        waited = time.monotonic() - self.saved
+        return waited >= self.engine.checkpoint_seconds or step == self.prepared.schedule[-1]
+
+    def run(self, stop: StopRequest) -> Iterator[tuple[int, int, int]]:
+        """Runs what is missing; yields (start, stop, dead runs) after every chunk. Raises Stopped after saving.
+
+        A record reaches the disk before the checkpoint of the same step: a checkpoint never stands for a lost record.
+        """
+        schedule, program = self.prepared.schedule, self.prepared.program
+        for first, last in stretches(schedule, pending(self.prepared.group, self.workdir, schedule)):
+            self._start(first, last)
+            until = [s for s in schedule if s <= last]
+            for start, end, probe in chunks(until, self.position, self.engine.chunk_steps):
+                self.carry, record = program.advance(
+                    start, end, probe, self.prepared.key, self.prepared.hypers, self.carry
+                )
+                self.position = end
+                if probe and end >= first:
+                    self._record(end, record)
+                dead = int((_local_runs(self.prepared, self.carry.died_at)[1] != health.NEVER).sum())
+                # What one process decides all must do; the exchange also says that all have written their records.
+                asked, due, dead_runs = hosts.gather([bool(stop.name), self._due(end), dead]).T
+                if due[0] or (asked.any() and end > self.newest):
+                    self._save(end)
+                if probe:
+                    self.log("record", group=self.name, step=end, dead=int(dead_runs.sum()))
+                yield start, end, int(dead_runs.sum())
+                if asked.any():
+                    self.log("stopped", group=self.name, step=end, signal=stop.name)
+                    raise Stopped(stop.name or "a signal to another process")
 
 
 def run_group(
@@ -150,39 +149,39 @@ def run_group(
     log: EventLog,
     stop: StopRequest,
 ) -> None:
-    """Runs one group to its end, or raises :class:`Stopped` after saving when ``stop`` was requested.
+    """Runs one group to its end.
 
-    A record reaches the disk before the checkpoint of the same step: a checkpoint never stands for a lost record.
+    Raises Stopped after saving when ``stop`` was requested, OSError (SaveFailed among them) when the disk refuses,
+    OutOfMemory, and PeerLost when another process of the sweep is gone.
     """
-    name, schedule, program = prepared.group.name, prepared.schedule, prepared.program
-
-    def warn(text: str) -> None:
-        print(text, flush=True)
-        log("warning", text=text)
-
-    store = Checkpoints(workdir / "checkpoints" / name, warn)
+    name, last = prepared.group.name, prepared.schedule[-1]
+    work = _GroupLoop(prepared, workdir, engine, meta, log)
+    per_step, shown = prepared.cost / max(last, 1), 0
     try:
-        position, carry = _resume(prepared, workdir, store)
-        per_step = prepared.cost / max(schedule[-1], 1)
-        if position is not None:
-            log("resumed", group=name, step=position)
-        progress.advance(per_step * (position or 0), f"{name} step {position or 0}/{schedule[-1]}")
-        saved = time.monotonic()
-        for start, end, probe in chunks(schedule, position, engine.chunk_steps):
-            carry, record = program.advance(start, end, probe, prepared.key, prepared.hypers, carry)
-            if probe:
-                host = _host_record(prepared, carry, record)
-                records.write_record(records.record_path(workdir, name, end), host)
-                log("record", group=name, step=end, dead=int((host[records.DIED_AT] != health.NEVER).sum()))
-            due = time.monotonic() - saved >= engine.checkpoint_seconds
-            if due or stop.name or end == schedule[-1]:
-                store.save(end, carry, {**meta, "rows": prepared.rows, "step": end})
-                saved = time.monotonic()
-            dead = int((np.asarray(carry.died_at)[: len(prepared.group.runs)] != health.NEVER).sum())
-            text = f"{name} step {end}/{schedule[-1]}" + (f", {dead} dead" if dead else "")
-            progress.advance(per_step * (end - start), text)
-            if stop.name:
-                log("stopped", group=name, step=end, signal=stop.name)
-                raise Stopped(stop.name)
-    finally:
-        store.close()
+        for start, step, dead in work.run(stop):
+            progress.skip(per_step * (start - shown))
+            text = f"{name} step {step}/{last}" + (f", {dead} dead" if dead else "")
+            progress.advance(per_step * (step - start), text)
+            shown = step
+        progress.skip(per_step * (last - shown))
+    except hosts.PeerLost:
+        raise  # not closed: closing waits for the others, and one of them is gone
+    except jax.errors.JaxRuntimeError as error:
+        work.store.close()
+        if "RESOURCE_EXHAUSTED" not in str(error) and "ut of memory" not in str(error):
+            raise
+        raise OutOfMemory(_advice(prepared)) from error
+    except BaseException:
+        work.store.close()
+        raise
+    else:
+        work.store.close()
+
+
+def _advice(prepared: Prepared) -> str:
+    batch = prepared.group.run_batch
+    size = f"{prepared.program.memory_bytes / 2**30:.1f} GiB per device were estimated"
+    text = f"{prepared.group.name} ran out of memory with {batch} runs at a time on each device ({size})"
+    if batch > 1:
+        return f"{text}; give --config.engine.run_batch={batch // 2} and the same command again"
+    return f"{text}; engine.run_batch is as small as can be: use more devices, fewer seeds, or a smaller network"

@@ -33,11 +33,19 @@ def choose_run_batch(platform: str, runs: int, devices: int, requested: int = 0)
 
 
 def run_mesh(runs: int, run_batch: int, devices: Sequence[Any] | None = None) -> Mesh:
-    """Returns a mesh over as many of the devices (default: all) as there are batches of runs to fill them."""
-    devices = jax.devices() if devices is None else devices
-    useful = min(len(devices), -(-runs // run_batch))
+    """Returns a mesh over as many of the devices (default: all) as there are batches of runs to fill them.
+
+    Every process takes part with the same number of devices, and its devices follow one another, so that the rows it
+    holds are one stretch of the run axis.
+    """
+    by_process: dict[int, list[Any]] = {}
+    # Ids are no order on pods, and those of later processes start far above the number of devices.
+    for device in sorted(jax.devices() if devices is None else devices, key=lambda d: (d.process_index, d.id)):
+        by_process.setdefault(device.process_index, []).append(device)
+    useful = -(-runs // (run_batch * len(by_process)))
+    chosen = [device for members in by_process.values() for device in members[:useful]]
     # Mesh and not jax.make_mesh: its axes are automatic, so library code needs no sharding annotations.
-    return Mesh(np.array(devices[:useful]), (RUN_AXIS,))
+    return Mesh(np.array(chosen), (RUN_AXIS,))
 
 
 def padded_runs(runs: int, run_batch: int, mesh: Mesh) -> int:
@@ -55,3 +63,14 @@ def pad_rows(array: np.ndarray, rows: int) -> np.ndarray:
     """Pads the leading axis to ``rows`` with clones of the first row; the clones' results are dropped."""
     missing = rows - array.shape[0]
     return np.concatenate([array, np.repeat(array[:1], missing, axis=0)]) if missing > 0 else array[:rows]
+
+
+def spread(array: np.ndarray, mesh: Mesh) -> jax.Array:
+    """Places a host array, equal in every process, on the devices of the mesh; each process fills its own rows."""
+    return jax.make_array_from_callback(array.shape, over_runs(mesh), lambda index: array[index])
+
+
+def local_rows(array: jax.Array) -> tuple[int, np.ndarray]:
+    """Returns (first row, rows) of what this process's devices hold of an array sharded over the run axis."""
+    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+    return shards[0].index[0].start or 0, np.concatenate([np.asarray(shard.data) for shard in shards])

@@ -16,12 +16,14 @@ LINE_SECONDS = 5.0
 class EventLog:
     """events.jsonl: one JSON object per line, appended and flushed; nothing is read back from it."""
 
-    def __init__(self, path: pathlib.Path) -> None:
-        """Appends to ``path``, whose folder exists."""
+    def __init__(self, path: pathlib.Path | None) -> None:
+        """Appends to ``path``, whose folder exists; None logs nothing (one process of a sweep writes the log)."""
         self._path = path
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Appends one event with the wall-clock time."""
+        if self._path is None:
+            return
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         with open(self._path, "a") as file:
             file.write(json.dumps({"time": stamp, "event": event, **fields}) + "\n")
@@ -42,9 +44,9 @@ def clock(seconds: float) -> str:
 class Progress:
     """Counts work in units of estimated cost, so that the time left is right across groups of unlike cost."""
 
-    def __init__(self, total: float, done: float = 0.0) -> None:
-        """``total`` and ``done`` are in the same arbitrary unit of cost."""
-        self._total, self._done, self._resumed = total, done, done
+    def __init__(self, total: float, quiet: bool = False) -> None:
+        """``total`` is in an arbitrary unit of cost; ``quiet`` shows nothing."""
+        self._total, self._done, self._skipped, self._quiet = total, 0.0, 0.0, quiet
         self._began = self._printed = time.monotonic()
         self._bar: rich_progress.Progress | None = None
         self._task: Any = None
@@ -52,7 +54,7 @@ class Progress:
     @contextlib.contextmanager
     def shown(self) -> Iterator["Progress"]:
         """Shows the bar for the duration of the block where standard output is a terminal."""
-        if not sys.stdout.isatty():
+        if self._quiet or not sys.stdout.isatty():
             yield self
             return
         columns = (
@@ -65,15 +67,20 @@ class Progress:
             yield self
         self._bar = None
 
+    def skip(self, cost: float) -> None:
+        """Adds work that was found finished, which says nothing about the speed of the rest."""
+        self._done += cost
+        self._skipped += cost
+
     def advance(self, cost: float, text: str) -> None:
         """Adds finished work and shows ``text`` with the time left."""
         self._done += cost
         now = time.monotonic()
-        rate = (self._done - self._resumed) / max(now - self._began, 1e-9)
+        rate = (self._done - self._skipped) / max(now - self._began, 1e-9)
         left = clock((self._total - self._done) / rate) if rate > 0 else "?"
         line = f"{text}  {clock(now - self._began)} elapsed, {left} left"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, description=line)
-        elif now - self._printed >= LINE_SECONDS:
+        elif not self._quiet and now - self._printed >= LINE_SECONDS:
             self._printed = now
             print(f"[{self._done / self._total:4.0%}] {line}", flush=True)

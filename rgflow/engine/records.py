@@ -1,4 +1,7 @@
-"""Files of a workdir: one record file per recorded step and group, merged into one labelled results.nc."""
+"""Files of a workdir: one record file per recorded step and group, merged into one labelled results.nc.
+
+Where several processes share a sweep, each writes the rows (runs) that it holds to a file of its own.
+"""
 
 import json
 import os
@@ -20,11 +23,23 @@ DIED_AT = "died_at"
 def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None:
     """Writes through a temporary name in the same folder, then renames: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    write(temporary)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    # A sweep and a report of the same workdir may write the same file at the same time.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove_leftovers(workdir: pathlib.Path) -> None:
+    """Removes temporary files that a killed process left behind; the caller holds the workdir's lock."""
+    for folder in (workdir, workdir / "chunks"):
+        for path in folder.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: pathlib.Path, data: Any) -> None:
@@ -38,12 +53,18 @@ def read_json(path: pathlib.Path) -> Any:
 
 
 def record_path(workdir: pathlib.Path, group: str, step: int) -> pathlib.Path:
-    """Returns where the record of ``group`` at ``step`` lies."""
+    """Returns where the record of ``group`` at ``step`` lies when one process wrote all its runs."""
     return workdir / "chunks" / f"{group}-{step:09d}.npz"
 
 
-def write_record(path: pathlib.Path, record: Mapping[str, np.ndarray]) -> None:
-    """Writes one record (arrays with leading axis run) as an uncompressed npz, atomically."""
+def write_record(
+    workdir: pathlib.Path, group: str, step: int, record: Mapping[str, np.ndarray], first: int, runs: int
+) -> None:
+    """Writes rows of one record (arrays with leading axis run; ``first`` of ``runs``) as an npz, atomically."""
+    path = record_path(workdir, group, step)
+    stop = first + len(next(iter(record.values())))
+    if (first, stop) != (0, runs):
+        path = path.with_name(f"{path.stem}.{first}-{stop}.npz")
 
     def write(temporary: pathlib.Path) -> None:
         with open(temporary, "wb") as file:
@@ -52,8 +73,8 @@ def write_record(path: pathlib.Path, record: Mapping[str, np.ndarray]) -> None:
     write_atomically(path, write)
 
 
-def read_record(path: pathlib.Path) -> dict[str, np.ndarray] | None:
-    """Returns the arrays of a record file, or None when it is absent or damaged (npz members carry checksums)."""
+def _read(path: pathlib.Path) -> dict[str, np.ndarray] | None:
+    """Returns the arrays of a file, or None when it is absent or damaged (npz members carry checksums)."""
     try:
         with np.load(path) as file:
             return {name: file[name] for name in file.files}
@@ -61,9 +82,27 @@ def read_record(path: pathlib.Path) -> dict[str, np.ndarray] | None:
         return None
 
 
-def first_missing(workdir: pathlib.Path, group: str, schedule: Sequence[int]) -> int | None:
-    """Returns the first scheduled step whose record is absent or damaged, or None when all are there."""
-    return next((s for s in schedule if read_record(record_path(workdir, group, s)) is None), None)
+def _join(workdir: pathlib.Path, group: str, step: int, runs: int) -> dict[str, np.ndarray] | None:
+    """Returns a record put together from the files of several processes, or None when rows are missing."""
+    path = record_path(workdir, group, step)
+    held, whole = np.zeros(runs, bool), {}
+    for part in sorted(path.parent.glob(f"{path.stem}.*-*.npz")):
+        rows = slice(*map(int, part.suffixes[-2][1:].split("-")))
+        for name, values in (_read(part) or {}).items():
+            whole.setdefault(name, np.zeros((runs, *values.shape[1:]), values.dtype))[rows] = values
+            held[rows] = True
+    return whole if held.all() else None
+
+
+def read_record(workdir: pathlib.Path, group: str, step: int, runs: int) -> dict[str, np.ndarray] | None:
+    """Returns the arrays of a record, [run, ...], or None when some of it is absent or damaged."""
+    whole = _read(record_path(workdir, group, step))
+    return _join(workdir, group, step, runs) if whole is None else whole
+
+
+def missing(workdir: pathlib.Path, group: Group, schedule: Sequence[int]) -> list[int]:
+    """Returns the scheduled steps whose record is absent or damaged."""
+    return [s for s in schedule if read_record(workdir, group.name, s, len(group.runs)) is None]
 
 
 def _group_dataset(
@@ -71,7 +110,8 @@ def _group_dataset(
 ) -> xr.Dataset | None:
     """Stacks a group's records into a dataset with dims (run, step, ...); None when there is no record yet."""
     schedule, dims = experiments[0].schedule, experiments[0].dims
-    found = [(s, r) for s in schedule if (r := read_record(record_path(workdir, group.name, s))) is not None]
+    runs = len(group.runs)
+    found = [(s, r) for s in schedule if (r := read_record(workdir, group.name, s, runs)) is not None]
     if not found:
         return None
     steps, records = [s for s, _ in found], [r for _, r in found]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import toy
 
-from rgflow.engine import batch, grid, health, keys, loop
+from rgflow.engine import batch, grid, health, keys, prepare
 
 COLLECTIVES = re.compile(r"all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|collective-broadcast")
 
@@ -16,7 +16,7 @@ def prepared(run_batch=2, devices=None, scales=(0.5, 1.0, 2.0), seeds=3, **value
     config = toy.config(**values)
     experiment_of = grid.experiments(toy.make, config)
     runs = tuple(grid.expand(toy.points(scales, seeds)))
-    return loop.prepare(grid.Group("group_000", runs, run_batch), experiment_of, 0, devices)
+    return prepare.prepare(grid.Group("group_000", runs, run_batch), experiment_of, 0, devices)
 
 
 def finish(p, stops=(12,)):
@@ -95,8 +95,8 @@ def test_dead_run_is_frozen_and_leaves_its_neighbours_alone():
     healthy_config, sick_config = toy.config(), toy.config(fatal_step=5)
     runs = tuple(grid.Run({"scale": 1.0}, seed) for seed in range(4))
     group = grid.Group("group_000", runs, 4)
-    healthy = finish(loop.prepare(group, lambda run: toy.make(healthy_config), 0))
-    sick = finish(loop.prepare(group, lambda run: toy.make(sick_config if run.seed == 2 else healthy_config), 0))
+    healthy = finish(prepare.prepare(group, lambda run: toy.make(healthy_config), 0))
+    sick = finish(prepare.prepare(group, lambda run: toy.make(sick_config if run.seed == 2 else healthy_config), 0))
     assert sick[0].died_at.tolist() == [health.NEVER, health.NEVER, 5, health.NEVER]
     assert sick[0].state.steps.tolist() == [12, 12, 5, 12]
     assert all(np.isnan(values[2]).all() for values in sick[1].values())

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from rgflow.engine import grid, loop, progress
+from rgflow.engine import grid, loop, prepare, progress
 from rgflow.protocol import Experiment, Point, Stream, Verdict
 
 TRACES = {"step": 0}
@@ -15,15 +15,17 @@ TRACES = {"step": 0}
 
 @flax.struct.dataclass
 class ToyState:
-    """A random matrix walk and the number of steps it took."""
+    """A random matrix walk, a number that grows (or not), and the number of steps taken."""
 
     matrix: jax.Array
+    size: jax.Array
     steps: jax.Array
 
 
 def config(**values) -> ml_collections.ConfigDict:
     base = {
-        "experiment": "toy", "root_seed": 0, "size": 6, "steps": 12, "scale": 1.0, "fatal_step": -1,
+        "experiment": "toy", "root_seed": 0, "size": 6, "steps": 12, "scale": 1.0,
+        "fatal_step": -1, "growth": 1.0, "width": 0,
         "engine": {"run_batch": 0, "chunk_steps": 5, "checkpoint_seconds": 0.0, "cpu_devices": 0},
     }  # fmt: skip
     return ml_collections.ConfigDict({**base, **values})
@@ -33,15 +35,19 @@ def make(config: ml_collections.ConfigDict) -> Experiment:
     size = config.size
 
     def init(key, hypers):
-        return ToyState(jax.random.normal(key, (3 * size, size)) * hypers["scale"], jnp.zeros((), jnp.int32))
+        matrix = jax.random.normal(key, (3 * size, size)) * hypers["scale"]
+        return ToyState(matrix, jnp.ones(()), jnp.zeros((), jnp.int32))
 
     def step(key, state, hypers):
         TRACES["step"] += 1
         noise = jax.random.normal(jax.random.fold_in(key, Stream.NOISE), state.matrix.shape)
         matrix = jnp.tanh(state.matrix @ jnp.eye(size) + 0.1 * hypers["scale"] * noise)
+        if config.width:  # needs memory and does nothing
+            large = jax.random.normal(key, (config.width, config.width))
+            matrix = matrix + 0 * jnp.sort(large @ large, axis=0)[0, 0]
         loss = jnp.mean(matrix**2) / jnp.where(state.steps == hypers["fatal_step"], 0.0, 1.0)
         matrix = jnp.where(state.steps == hypers["fatal_step"], jnp.nan, matrix)
-        return ToyState(matrix, state.steps + 1), {"train_loss": loss}
+        return ToyState(matrix, state.size * hypers["growth"], state.steps + 1), {"train_loss": loss}
 
     def probe(key, state, hypers):
         held_out = jax.random.normal(jax.random.fold_in(key, Stream.DATA), (size,))
@@ -50,11 +56,16 @@ def make(config: ml_collections.ConfigDict) -> Experiment:
 
     def verdict(dataset, config):
         value = float(dataset["projection"].isel(step=-1).mean())
-        return [Verdict("toy", "a claim", "undecided", value, None, None, "nothing", dataset.sizes["run"], 0, {})]
+        dead = int((dataset["died_at"] >= 0).sum())
+        return [Verdict("toy", "a claim", "undecided", value, None, None, "nothing", dataset.sizes["run"], dead, {})]
 
     return Experiment(
         static=("toy", size),
-        hypers={"scale": np.float32(config.scale), "fatal_step": np.int32(config.fatal_step)},
+        hypers={
+            "scale": np.float32(config.scale),
+            "fatal_step": np.int32(config.fatal_step),
+            "growth": np.float32(config.growth),
+        },
         init=init,
         step=step,
         probe=probe,
@@ -80,7 +91,7 @@ def sweep(workdir, config, points, run_batch=2, stop=None, groups=None, devices=
     log = progress.EventLog(workdir / "events.jsonl")
     for group in groups:
         if not loop.finished(group, workdir, experiment_of(group.runs[0]).schedule):
-            prepared = loop.prepare(group, experiment_of, config.root_seed, devices)
+            prepared = prepare.prepare(group, experiment_of, config.root_seed, devices)
             bar = progress.Progress(prepared.cost)
             loop.run_group(prepared, workdir, config.engine, {"digest": "toy"}, bar, log, stop or NeverStop())
     return groups

@@ -25,7 +25,7 @@ def refuse(module, arguments, monkeypatch, capsys):
 
 @pytest.fixture(autouse=True)
 def nothing_compiles(monkeypatch):
-    monkeypatch.setattr(sweep.loop, "prepare", lambda *_: pytest.fail("a program was compiled"))
+    monkeypatch.setattr(sweep, "prepare_group", lambda *_: pytest.fail("a program was compiled"))
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,22 @@ def test_bad_value_is_refused_before_anything_compiles(override, words, monkeypa
         ([CONFIG, "stray"], ["stray"]),
         ([CONFIG, "--workdir=/proc/none/run"], ["--workdir", "/proc", "cannot write"]),
         ([CONFIG, "--workdir=README.md/run"], ["--workdir", "README.md", "cannot write"]),
+        (
+            ["--config=configs/rank_flow.py:smoke", "--workdir=gs://bucket/run"],
+            ["--workdir", "gs://bucket/run", "mounted"],
+        ),
+        (
+            ["--config=configs/rank_flow.py:smoke", "--num_processes=2"],
+            ["--coordinator", "missing", "go together"],
+        ),
+        (
+            ["--config=configs/rank_flow.py:smoke", "--coordinator=host", "--num_processes=2", "--process_id=0"],
+            ["--coordinator", "'host'", "HOST:PORT"],
+        ),
+        (
+            ["--config=configs/rank_flow.py:smoke", "--coordinator=a:1", "--num_processes=2", "--process_id=2"],
+            ["--process_id", "2", "from 0 to 1"],
+        ),
     ],
 )
 def test_bad_usage_is_one_line(arguments, words, monkeypatch, capsys):

