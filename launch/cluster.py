@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ def detect(variables: dict[str, str], files: pathlib.Path = pathlib.Path("/dev")
     """
     if all(name in variables for name in SLURM) and int(variables["SLURM_NTASKS"]) > 1:
         return "slurm"
-    platforms = variables.get("JAX_PLATFORMS", "tpu")
+    platforms = variables.get("JAX_PLATFORMS") or "tpu"
     tpu = any(files.glob("accel[0-9]*")) or any(files.glob("vfio/[0-9]*"))
     if "tpu" in platforms and util.find_spec("libtpu") is not None and tpu:
         return "tpu"
@@ -77,11 +78,11 @@ def join(values: flags.FlagValues) -> None:
     try:
         jax.distributed.initialize(**(arguments or {}))
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:160]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         # A cluster's scheduler may have lost a machine at the start: worth another try.
         code = command_line.FAILED if arguments else command_line.RESUMABLE
         raise command_line.Failed(f"the processes of the sweep did not find each other: {reason}", code) from error
-    one_task_per_node = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "").split("(")[0] == "1"
+    one_task_per_node = re.fullmatch(r"1(\(x\d+\))?", os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")) is not None
     free = arguments is None and "JAX_LOCAL_DEVICE_IDS" not in os.environ
     if kind == "slurm" and one_task_per_node and free:
         # jax gives every Slurm task one GPU, by its place on the node; a task that has the node to itself takes all.

@@ -1,6 +1,7 @@
 """Flags, exit codes and one-line errors, shared by the commands."""
 
 import difflib
+import logging
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -120,9 +121,21 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
     return values
 
 
+def quiet_background_saves() -> None:
+    """Leaves one line of a failed save, our own error, of the hundreds that Orbax, asyncio and tensorstore print."""
+    absl_logging.set_verbosity(absl_logging.FATAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = hook
+
+
 def run(main: Callable[[list[str]], int], usage: str | None, define: Callable[[flags.FlagValues], None]) -> NoReturn:
     """Runs a command: --help, one-line usage errors with exit code 2, quiet library logs."""
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    quiet_background_saves()
     if {"--help", "-h", "-help"} & set(sys.argv[1:]):
         values = flags.FlagValues()
         define(values)

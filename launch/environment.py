@@ -57,6 +57,17 @@ def _number(path: str, label: str = "") -> int | None:
         return None
 
 
+def cgroups() -> list[pathlib.Path]:
+    """Returns the control groups that limit this process (version 2), from its own to the outermost."""
+    root = pathlib.Path("/sys/fs/cgroup")
+    try:
+        names = [line[3:] for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines() if line[:3] == "0::"]
+    except OSError:
+        names = []
+    own = root / names[0].lstrip("/") if names else root
+    return [own, *(p for p in own.parents if p.is_relative_to(root))]
+
+
 def device_memory() -> int | None:
     """Returns the bytes that one device may use, or None where the platform does not say.
 
@@ -66,8 +77,9 @@ def device_memory() -> int | None:
     if device.platform != "cpu":
         return (device.memory_stats() or {}).get("bytes_limit")
     free = [1024 * kib] if (kib := _number("/proc/meminfo", "MemAvailable")) else []
-    limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
-    free += [limit - used] if limit and used else []
+    for folder in cgroups():
+        limit, used = _number(f"{folder}/memory.max"), _number(f"{folder}/memory.current")
+        free += [limit - used] if limit and used else []
     return min(free) // jax.local_device_count() if free else None
 
 

@@ -48,7 +48,7 @@ def check(workdir: pathlib.Path, resume: str, config: Config) -> dict[str, Any] 
     if changed:
         raise UsageError(
             f"--workdir = {str(workdir)!r}: of another config ({'; '.join(changed)}); "
-            f"a new run needs its own folder, such as --workdir={workdir.name}-{grid.config_digest(config)}"
+            f"a new run needs its own folder, such as --workdir={workdir}-{grid.config_digest(config)}"
         )
     return run
 

@@ -69,7 +69,7 @@ _copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
 
 
 def _reason(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:320]
 
 
 class Checkpoints:
@@ -144,11 +144,16 @@ class Checkpoints:
             raise ValueError(f"the stored numbers of {wrong} runs do not match their checksums")
         return _typed(_copy(found["carry"]), abstract)
 
-    def close(self) -> None:
-        """Waits for the last save and closes; raises SaveFailed when a save failed in the background."""
+    def wait(self) -> None:
+        """Waits for the last save; raises SaveFailed when it failed."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:  # as above
             raise SaveFailed(f"{self._directory.name}, newest checkpoint: {_reason(error)}") from error
+
+    def close(self) -> None:
+        """Waits for the last save and closes; raises SaveFailed when the save failed."""
+        try:
+            self.wait()
         finally:
             self._manager.close()

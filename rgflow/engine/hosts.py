@@ -35,7 +35,7 @@ def gather(values: Sequence[int]) -> np.ndarray:
     try:
         return np.asarray(multihost_utils.process_allgather(local)).reshape(count(), len(local))
     except jax.errors.JaxRuntimeError as error:
-        raise PeerLost(str(error).splitlines()[0][:120]) from error
+        raise PeerLost((str(error).strip() or "no reason given").splitlines()[0][:120]) from error
 
 
 def from_first(values: Sequence[int]) -> list[int]:

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from typing import Any
 
 BEAT_SECONDS = 5.0
+LENGTH = 512
+"""Of the file, always: a heartbeat must not fail on a full disk, nor ever be read half written."""
 SILENT_BEATS = 3
 """An owner on another host whose heartbeat stands still for this many beats is taken for dead."""
 
@@ -27,9 +29,9 @@ class Locked(Exception):
 
 def _owner(descriptor: int) -> dict[str, Any] | None:
     try:
-        owner = json.loads(os.pread(descriptor, 4096, 0))
-        return owner if {"host", "process", "started", "beat"} <= set(owner) else None
-    except (ValueError, TypeError):
+        owner = json.loads(os.pread(descriptor, LENGTH, 0))
+        return owner if isinstance(owner, dict) and {"host", "process", "started", "beat"} <= set(owner) else None
+    except (ValueError, RecursionError):
         return None
 
 
@@ -40,19 +42,26 @@ def _write(descriptor: int, beat: int) -> None:
         "started": time.strftime("%Y-%m-%d %H:%M:%S"),
         "beat": beat,
     }
-    # Always the same length: a heartbeat must not fail on a full disk, nor ever be read half written.
-    os.pwrite(descriptor, json.dumps(owner).ljust(512).encode(), 0)
+    os.pwrite(descriptor, json.dumps(owner).ljust(LENGTH).encode(), 0)
 
 
-def _beats(descriptor: int, owner: dict[str, Any]) -> bool:
-    """Tells whether the owner's heartbeat moves within ``SILENT_BEATS``."""
+def _is_at(descriptor: int, path: pathlib.Path) -> bool:
+    """Tells whether the open file is (still) the one at ``path``: a lock on a removed file is a lock on nothing."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _beats(descriptor: int, path: pathlib.Path, owner: dict[str, Any]) -> bool:
+    """Tells whether the owner's heartbeat moves within ``SILENT_BEATS``; False, too, once it removes the file."""
     end = time.monotonic() + SILENT_BEATS * BEAT_SECONDS
     while time.monotonic() < end:
         time.sleep(BEAT_SECONDS / 5)
         now = _owner(descriptor)
-        if now is None:
+        if now is None or not _is_at(descriptor, path):
             return False
-        if now["beat"] != owner["beat"] or now["process"] != owner["process"]:
+        if now != owner:
             return True
     return False
 
@@ -75,13 +84,51 @@ def _open(path: pathlib.Path) -> tuple[int, bool]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             kernel = _take(descriptor)
-            # The owner before us may have removed the file between our open and our lock: then this lock is on nothing.
-            if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
+            # The owner before us may have removed the file between our open and our lock.
+            if _is_at(descriptor, path):
                 return descriptor, kernel
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _acquire(path: pathlib.Path, tell: Any) -> int:
+    """Returns the descriptor of the lock file at ``path``, which names this process now."""
+    while True:
+        descriptor, kernel = _open(path)
+        try:
+            owner = _owner(descriptor)
+            name = f"process {owner['process']} on {owner['host']}" if owner else ""
+            # A free kernel lock proves death on this host only.
+            unsure = owner is not None and (owner["host"] != socket.gethostname() or not kernel)
+            if owner is not None and unsure and _beats(descriptor, path, owner):
+                raise Locked(f"{name} since {owner['started']}")
+            # An owner that let go while we waited for its heartbeat took the file with it.
+            if _is_at(descriptor, path):
+                if name:
+                    tell(f"recovered the lock of {name}, which ended without releasing it")
+                _write(descriptor, 0)
+                if not kernel:
+                    _settle(descriptor)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_ours(descriptor: int) -> bool:
+    owner = _owner(descriptor)
+    return owner is None or (owner["host"], owner["process"]) == (socket.gethostname(), os.getpid())
+
+
+def _settle(descriptor: int) -> None:
+    """Raises Locked when another process wrote its name after us: of two that start together, the last one stays."""
+    time.sleep(BEAT_SECONDS / 5)
+    owner = _owner(descriptor)
+    if owner is not None and not _is_ours(descriptor):
+        raise Locked(f"process {owner['process']} on {owner['host']} since {owner['started']}")
 
 
 @contextlib.contextmanager
@@ -91,17 +138,9 @@ def held(path: pathlib.Path, tell: Any = print) -> Iterator[None]:
     Raises Locked, naming the owner, when another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, kernel = _open(path)
+    descriptor = _acquire(path, tell)
     done = threading.Event()
     try:
-        owner = _owner(descriptor)
-        if owner is not None:
-            name = f"process {owner['process']} on {owner['host']}"
-            # A free kernel lock proves death on this host only.
-            if (owner["host"] != socket.gethostname() or not kernel) and _beats(descriptor, owner):
-                raise Locked(f"{name} since {owner['started']}")
-            tell(f"recovered the lock of {name}, which ended without releasing it")
-        _write(descriptor, 0)
         beating = threading.Thread(target=_keep_beating, args=(descriptor, done), daemon=True)
         beating.start()
         try:
@@ -110,7 +149,8 @@ def held(path: pathlib.Path, tell: Any = print) -> Iterator[None]:
             done.set()
             beating.join()
             with contextlib.suppress(OSError):
-                path.unlink()
+                if _is_ours(descriptor):  # not after we stood still for so long that another host took us for dead
+                    path.unlink()
     finally:
         os.close(descriptor)
 
@@ -120,4 +160,5 @@ def _keep_beating(descriptor: int, done: threading.Event) -> None:
     while not done.wait(BEAT_SECONDS):
         beat += 1
         with contextlib.suppress(OSError):
-            _write(descriptor, beat)
+            if _is_ours(descriptor):
+                _write(descriptor, beat)

@@ -1,5 +1,6 @@
 """The host loop: compiled chunks, records, checkpoints, signals. Knows no physics."""
 
+import contextlib
 import pathlib
 import signal
 import time
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 
 from rgflow.engine import health, hosts, mesh, records
-from rgflow.engine.checkpoint import Checkpoints
+from rgflow.engine.checkpoint import Checkpoints, SaveFailed
 from rgflow.engine.grid import Group
 from rgflow.engine.prepare import Prepared, chunks, stretches
 from rgflow.engine.progress import EventLog, Progress
@@ -66,11 +67,14 @@ class _GroupLoop:
         self.prepared, self.workdir, self.engine, self.log = prepared, workdir, engine, log
         self.meta = {**meta, "rows": prepared.rows}
         self.name = prepared.group.name
-        self.store = Checkpoints(workdir / "checkpoints" / self.name, self._warn)
+        self.store = self._open()
         self.newest = self.store.newest
         self.saved = time.monotonic()
         self.position: int | None = None
         self.carry: Any = None
+
+    def _open(self) -> Checkpoints:
+        return Checkpoints(self.workdir / "checkpoints" / self.name, self._warn)
 
     def _warn(self, text: str) -> None:
         if hosts.is_first():
@@ -99,8 +103,18 @@ class _GroupLoop:
             records.write_record(self.workdir, self.name, step, host, first, runs)
 
     def _save(self, step: int) -> None:
-        began = time.monotonic()
-        self.store.save(step, self.carry, {**self.meta, "step": step})
+        began, meta = time.monotonic(), {**self.meta, "step": step}
+        try:
+            self.store.save(step, self.carry, meta)
+        except SaveFailed as error:
+            if hosts.count() > 1:  # the others may have saved
+                raise
+            self._warn(f"a checkpoint could not be saved, trying again: {error}")
+            with contextlib.suppress(SaveFailed):
+                self.store.close()
+            self.store = self._open()
+            self.store.save(step, self.carry, meta)
+            self.store.wait()
         self.newest, self.saved = step, time.monotonic()
         self.log("checkpoint", group=self.name, step=step, seconds=round(self.saved - began, 4))
 
@@ -110,6 +124,12 @@ class _GroupLoop:
             return False
         waited = time.monotonic() - self.saved
         return waited >= self.engine.checkpoint_seconds or step == self.prepared.schedule[-1]
+
+    def close(self) -> None:
+        """Waits for the last save; raises SaveFailed when it failed."""
+        began = time.monotonic()
+        self.store.close()
+        self.log("closed", group=self.name, seconds=round(time.monotonic() - began, 4))
 
     def run(self, stop: StopRequest) -> Iterator[tuple[int, int, int]]:
         """Runs what is missing; yields (start, stop, dead runs) after every chunk. Raises Stopped after saving.
@@ -167,15 +187,15 @@ def run_group(
     except hosts.PeerLost:
         raise  # not closed: closing waits for the others, and one of them is gone
     except jax.errors.JaxRuntimeError as error:
-        work.store.close()
+        work.close()
         if "RESOURCE_EXHAUSTED" not in str(error) and "ut of memory" not in str(error):
             raise
         raise OutOfMemory(_advice(prepared)) from error
     except BaseException:
-        work.store.close()
+        work.close()
         raise
     else:
-        work.store.close()
+        work.close()
 
 
 def _advice(prepared: Prepared) -> str:

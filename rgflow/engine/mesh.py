@@ -42,7 +42,7 @@ def run_mesh(runs: int, run_batch: int, devices: Sequence[Any] | None = None) ->
     # Ids are no order on pods, and those of later processes start far above the number of devices.
     for device in sorted(jax.devices() if devices is None else devices, key=lambda d: (d.process_index, d.id)):
         by_process.setdefault(device.process_index, []).append(device)
-    useful = -(-runs // (run_batch * len(by_process)))
+    useful = min(-(-runs // (run_batch * len(by_process))), *map(len, by_process.values()))
     chosen = [device for members in by_process.values() for device in members[:useful]]
     # Mesh and not jax.make_mesh: its axes are automatic, so library code needs no sharding annotations.
     return Mesh(np.array(chosen), (RUN_AXIS,))

@@ -6,7 +6,6 @@ Where several processes share a sweep, each writes the rows (runs) that it holds
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -39,7 +38,10 @@ def remove_leftovers(workdir: pathlib.Path) -> None:
     """Removes temporary files that a killed process left behind; the caller holds the workdir's lock."""
     for folder in (workdir, workdir / "chunks"):
         for path in folder.glob(".*.tmp"):
-            path.unlink(missing_ok=True)
+            process = path.suffixes[-2][1:] if len(path.suffixes) > 1 else ""
+            # A report may be written beside the sweep; its process is alive.
+            if not (process.isdigit() and pathlib.Path("/proc", process).exists()):
+                path.unlink(missing_ok=True)
 
 
 def write_json(path: pathlib.Path, data: Any) -> None:
@@ -77,8 +79,12 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray] | None:
     """Returns the arrays of a file, or None when it is absent or damaged (npz members carry checksums)."""
     try:
         with np.load(path) as file:
+            # numpy reads as far as an array's header says, which may be short of the end, where the checksum is looked
+            # at. The last member, died_at, is the first to be lost with a part of the table of contents.
+            if DIED_AT not in file.files or file.zip.testzip() is not None:
+                return None
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except Exception:  # damage to an archive's own fields surfaces as any error: RuntimeError, NotImplementedError, ...
         return None
 
 

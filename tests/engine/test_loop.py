@@ -143,6 +143,29 @@ def test_groups_of_unlike_shape_share_one_dataset(tmp_path):
     assert (dataset["died_at"] == -1).all()
 
 
+def test_failed_save_is_tried_again_once(tmp_path, capsys, uninterrupted, monkeypatch):
+    config, save, calls = toy.config(), loop.Checkpoints.save, []
+
+    def fail_at(*bad):
+        def fail(store, step, *rest):
+            calls.append(step)
+            if len(calls) in bad:
+                raise loop.SaveFailed(f"call {len(calls)}")
+            save(store, step, *rest)
+
+        monkeypatch.setattr(loop.Checkpoints, "save", fail)
+
+    fail_at(2)
+    groups = toy.sweep(tmp_path / "once", config, toy.points())
+    assert calls[:3] == [0, 1, 1]
+    assert "could not be saved, trying again: call 2" in capsys.readouterr().out
+    assert_same_bits(results(tmp_path / "once", groups, config), uninterrupted)
+    calls.clear()
+    fail_at(2, 3)
+    with pytest.raises(OSError, match="call 3"):
+        toy.sweep(tmp_path / "twice", config, toy.points())
+
+
 def test_no_record_at_all_is_said(tmp_path):
     config = toy.config()
     group = grid.Group("group_000", tuple(grid.expand(toy.points())), 1)

@@ -1,0 +1,104 @@
+"""The real command on the toy experiment, in processes of its own, and comparisons of what they leave behind."""
+
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+import xarray as xr
+
+HERE = pathlib.Path(__file__).parent
+SHARED = ("JAX_NUM_CPU_DEVICES", "PJRT_NPROC", "NPROC")
+
+
+def start(workdir, *flags, devices=2, limit_file=None, limit_memory=None, without_override=False, **variables):
+    """Starts a toy sweep; ``limit_file`` and ``limit_memory`` are in bytes (of one file, of the address space)."""
+    environment = {k: v for k, v in os.environ.items() if k not in SHARED} | variables
+    if devices:
+        environment["JAX_NUM_CPU_DEVICES"] = str(devices)
+
+    def prepare_child():
+        if limit_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_file, limit_file))
+        if limit_memory is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit_memory, limit_memory))
+        if without_override and os.getuid() == 0:
+            drop_override()
+
+    config = f"--config={HERE / 'toy_config.py'}"
+    command = [sys.executable, str(HERE / "toy_sweep.py"), config, f"--workdir={workdir}", *flags]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, preexec_fn=prepare_child
+    )
+
+
+def drop_override():
+    """Takes root's right to write where permissions forbid it from the child (PR_CAPBSET_DROP, CAP_DAC_OVERRIDE)."""
+    import ctypes
+
+    assert ctypes.CDLL(None, use_errno=True).prctl(24, 1, 0, 0, 0) == 0
+
+
+def finish(process, code=0, seconds=120):
+    """Waits for the end of a process, checks its exit code and returns what it printed."""
+    output = process.communicate(timeout=seconds)[0]
+    assert process.returncode == code, output
+    return output
+
+
+def sweep(workdir, *flags, code=0, **how):
+    """Runs a toy sweep to its end and returns what it printed."""
+    return finish(start(workdir, *flags, **how), code)
+
+
+def wait_for(condition, *processes, seconds=60):
+    """Waits until a condition holds, while the processes are running."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        for process in processes:
+            assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def events(workdir, name):
+    """Returns the events of one name, oldest first; an unfinished last line is left out."""
+    path = pathlib.Path(workdir) / "events.jsonl"
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [event for event in map(json.loads, lines) if event["event"] == name]
+
+
+def results(workdir):
+    """Returns results.nc, loaded."""
+    with xr.open_dataset(pathlib.Path(workdir) / "results.nc") as dataset:
+        return dataset.load()
+
+
+def assert_same_bits(workdir, reference):
+    """Compares two workdirs' results bit for bit, and their verdicts."""
+    a, b = results(workdir), results(reference)
+    assert set(a.variables) == set(b.variables)
+    for name in a.variables:
+        assert a[name].dims == b[name].dims
+        assert a[name].values.dtype == b[name].values.dtype
+        assert a[name].values.tobytes() == b[name].values.tobytes(), name
+    verdicts = [(pathlib.Path(folder) / "verdicts.json").read_text() for folder in (workdir, reference)]
+    assert verdicts[0] == verdicts[1]
+
+
+def assert_close(workdir, reference, rtol=2e-5):
+    """Compares two workdirs' results up to float rounding, run by run whatever their order."""
+    a, b = (ordered(results(folder)) for folder in (workdir, reference))
+    assert set(a.variables) == set(b.variables)
+    for name in a.variables:
+        np.testing.assert_allclose(a[name], b[name], rtol=rtol, atol=1e-5, err_msg=name)
+
+
+def ordered(dataset):
+    """Sorts the runs of a toy sweep by scale and seed."""
+    return dataset.isel(run=np.lexsort((dataset["seed"].values, dataset["scale"].values)))

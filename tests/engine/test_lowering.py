@@ -1,0 +1,93 @@
+"""The chunk program of every room lowers for accelerators that this machine does not have, without collectives."""
+
+import importlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+from rgflow import registry
+from rgflow.engine import batch, grid, mesh, prepare
+from rgflow.protocol import Experiment
+
+PLATFORMS = ("cuda", "tpu")
+COLLECTIVE = re.compile(r"stablehlo\.(all_\w+|reduce_scatter|collective_\w+|send|recv)")
+LINEAR_ALGEBRA = {
+    "cusolver_gesvd_ffi", "cusolver_gesvdj_ffi", "cusolver_syevd_ffi", "cusolver_geqrf_ffi", "cusolver_orgqr_ffi",
+    "cusolver_potrf_ffi", "cusolver_getrf_ffi", "cu_lu_pivots_to_permutation", "cu_threefry2x32_ffi",
+    "Eigh", "Qr", "ProductOfElementaryHouseholderReflectors", "LuDecomposition",
+}  # fmt: skip
+"""Custom calls that CUDA's or the TPU's own runtime knows; a host callback would show up as another name."""
+OVERRIDES = {
+    "rank_flow": (
+        {"sweep.mixing": ("tokenwise", "window", "mixer", "flat", "attention")},
+        {"sweep.mixing": ("tokenwise",), "sweep.study": ("controls",)},
+    )
+}
+"""What makes a room's smoke preset hold each of its programs."""
+
+
+def programs(room):
+    """Returns one (experiment, run) of every program of a room."""
+    module = importlib.import_module(f"configs.{room}")
+    by_static = {}
+    for overrides in OVERRIDES.get(room, ({},)):
+        config = module.get_config("smoke")
+        config.update_from_flattened_dict(overrides)
+        experiment_of = grid.experiments(registry.make, config)
+        for run in grid.expand(module.get_sweep(config)):
+            by_static.setdefault(experiment_of(run).static, (experiment_of(run), run))
+    assert by_static
+    return list(by_static.values())
+
+
+def exported(experiment: Experiment, run: grid.Run, devices=2) -> str:
+    """Returns the text of the chunk program of two runs on two devices, lowered for both platforms."""
+    group = grid.Group("group_000", (run, grid.Run(run.values, run.seed + 1)), 1)
+    run_mesh = mesh.run_mesh(2, 1, jax.devices()[:devices])
+    key, hypers, _ = prepare.stacked_inputs(group, [experiment, experiment], 0, run_mesh)
+    initialise, advance = batch.functions(experiment, 1, run_mesh)
+    arguments = batch.chunk_arguments(initialise, key, hypers, run_mesh)
+    return jax.export.export(advance, platforms=PLATFORMS)(*arguments).mlir_module()
+
+
+def check(text):
+    assert "stablehlo.while" in text
+    assert not COLLECTIVE.search(text)
+    assert set(re.findall(r"custom_call @([\w$]+)", text)) - {"Sharding", "SPMDFullToShardShape"} <= LINEAR_ALGEBRA
+
+
+def test_toy_program_lowers_with_its_singular_values():
+    text = exported(toy.make(toy.config()), grid.Run({}, 0))
+    check(text)
+    assert {"cusolver_gesvdj_ffi", "Eigh"} <= set(re.findall(r"custom_call @([\w$]+)", text))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("room", sorted(registry.EXPERIMENTS))
+def test_every_program_of_a_room_lowers(room):
+    for experiment, run in programs(room):
+        check(exported(experiment, run))
+
+
+def with_step(extra):
+    experiment = toy.make(toy.config())
+
+    def step(key, state, hypers):
+        state, info = experiment.step(key, state, hypers)
+        return state, {"train_loss": info["train_loss"] + extra(state.matrix)}
+
+    return Experiment(**{**experiment.__dict__, "step": step})
+
+
+def test_a_step_that_needs_the_host_or_another_run_is_noticed():
+    on_host = lambda x: jax.pure_callback(lambda x: np.float32(x.sum()), jax.ShapeDtypeStruct((), "float32"), x)  # noqa: E731
+    eigenvalues = lambda x: jnp.abs(jnp.linalg.eigvals(x[:6])).sum()  # noqa: E731
+    for extra in (on_host, eigenvalues):
+        with pytest.raises((NotImplementedError, ValueError)):
+            exported(with_step(extra), grid.Run({}, 0))
+    with pytest.raises(AssertionError):
+        check(exported(with_step(lambda x: jax.lax.psum(x.sum(), mesh.RUN_AXIS)), grid.Run({}, 0)))
