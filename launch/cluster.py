@@ -35,15 +35,16 @@ def by_hand(values: flags.FlagValues) -> dict | None:
     for name, value in given.items():
         if value is None:
             raise UsageError(f"--{name} is missing: --coordinator, --num_processes and --process_id go together")
-    host, colon, port = given["coordinator"].rpartition(":")
+    coordinator, count, process = values.coordinator, values.num_processes, values.process_id
+    host, colon, port = coordinator.rpartition(":")
     if not (host and colon and port.isdigit()):
-        raise UsageError(f"--coordinator = {given['coordinator']!r}: must be HOST:PORT")
-    if given["num_processes"] < 1:
-        raise UsageError(f"--num_processes = {given['num_processes']}: must be at least 1")
-    if not 0 <= given["process_id"] < given["num_processes"]:
-        raise UsageError(f"--process_id = {given['process_id']}: must be from 0 to {given['num_processes'] - 1}")
-    arguments = {"coordinator_address": given.pop("coordinator"), **given}
-    return {**arguments, "cluster_detection_method": "deactivate"}
+        raise UsageError(f"--coordinator = {coordinator!r}: must be HOST:PORT")
+    if count < 1:
+        raise UsageError(f"--num_processes = {count}: must be at least 1")
+    if not 0 <= process < count:
+        raise UsageError(f"--process_id = {process}: must be from 0 to {count - 1}")
+    found = {"coordinator_address": coordinator, "num_processes": count, "process_id": process}
+    return {**found, "cluster_detection_method": "deactivate"}
 
 
 def detect(variables: dict[str, str], files: pathlib.Path = pathlib.Path("/dev")) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from etils import epath
 from jaxtyping import Array, UInt32
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -137,8 +138,8 @@ class Checkpoints:
         place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=first.sharding)  # noqa: E731
         plain = jax.tree.map(place, jax.eval_shape(_plain, abstract))
         tree = {"carry": plain, "checksum": place(jax.ShapeDtypeStruct(first.shape[:1], jnp.uint32))}
-        arguments = ocp.args.StandardRestore(tree, strict=False)
-        found = ocp.StandardCheckpointHandler().restore(self._directory / str(step) / "state", args=arguments)
+        arguments, folder = ocp.args.StandardRestore(tree, strict=False), epath.Path(self._directory)
+        found = ocp.StandardCheckpointHandler().restore(folder / str(step) / "state", args=arguments)
         wrong = int((mesh.local_rows(_checksum(found["carry"]))[1] != mesh.local_rows(found["checksum"])[1]).sum())
         if wrong:
             raise ValueError(f"the stored numbers of {wrong} runs do not match their checksums")
