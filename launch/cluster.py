@@ -105,7 +105,7 @@ def failing_together() -> Iterator[None]:
         yield
     except hosts.PeerLost as lost:
         print(f"another process of the sweep is gone ({lost}); start all of them again to go on", file=sys.stderr)
-        _end(command_line.RESUMABLE)
+        command_line.end_now(command_line.RESUMABLE)
     except UsageError:
         raise  # every process finds the same fault
     except Exception as error:
@@ -115,10 +115,5 @@ def failing_together() -> Iterator[None]:
             print(f"error: {error}", file=sys.stderr)
         else:
             traceback.print_exc()
-        _end(command_line.FAILED_AMONG_OTHERS)
+        command_line.end_now(command_line.FAILED_AMONG_OTHERS)
 
-
-def _end(code: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -121,6 +122,13 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
     return values
 
 
+def end_now(code: int) -> NoReturn:
+    """Ends the process without waiting for threads (of a failed save, say) or for other processes of the sweep."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def quiet_background_saves() -> None:
     """Leaves one line of a failed save, our own error, of the hundreds that Orbax, asyncio and tensorstore print."""
     absl_logging.set_verbosity(absl_logging.FATAL)
@@ -148,4 +156,4 @@ def run(main: Callable[[list[str]], int], usage: str | None, define: Callable[[f
         sys.exit(BAD_USAGE)
     except Failed as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.code)
+        end_now(error.code)

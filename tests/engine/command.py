@@ -12,6 +12,8 @@ import numpy as np
 import xarray as xr
 
 HERE = pathlib.Path(__file__).parent
+STARTED: list[subprocess.Popen] = []
+"""Processes of the running test; what still runs at its end is killed."""
 SHARED = ("JAX_NUM_CPU_DEVICES", "PJRT_NPROC", "NPROC")
 
 
@@ -32,9 +34,12 @@ def start(workdir, *flags, devices=2, limit_file=None, limit_memory=None, withou
     config = f"--config={HERE / 'toy_config.py'}"
     command = [sys.executable, str(HERE / "toy_sweep.py"), config, f"--workdir={workdir}", *flags]
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, preexec_fn=prepare_child
+    STARTED.append(
+        subprocess.Popen(
+            command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, preexec_fn=prepare_child
+        )
     )
+    return STARTED[-1]
 
 
 def drop_override():

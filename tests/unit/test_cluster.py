@@ -86,7 +86,7 @@ def ended(monkeypatch):
         codes.append(code)
         raise Ended
 
-    monkeypatch.setattr(cluster, "_end", end)
+    monkeypatch.setattr(command_line, "end_now", end)
     return codes
 
 
@@ -321,7 +321,7 @@ def test_end_is_immediate_and_what_was_printed_is_not_lost(monkeypatch):
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, types.SimpleNamespace(flush=functools.partial(done.append, name)))
     monkeypatch.setattr(os, "_exit", done.append)
-    cluster._end(75)
+    command_line.end_now(75)
     monkeypatch.undo()
     assert done == ["stdout", "stderr", 75]
 
