@@ -4,7 +4,6 @@ import contextlib
 import os
 import pathlib
 import re
-import sys
 import traceback
 from collections.abc import Iterator
 from importlib import util
@@ -104,16 +103,17 @@ def failing_together() -> Iterator[None]:
     try:
         yield
     except hosts.PeerLost as lost:
-        print(f"another process of the sweep is gone ({lost}); start all of them again to go on", file=sys.stderr)
+        command_line.complain(f"another process of the sweep is gone ({lost}); start all of them again to go on")
         command_line.end_now(command_line.RESUMABLE)
     except UsageError:
         raise  # every process finds the same fault
+    except KeyboardInterrupt:
+        if hosts.count() > 1:
+            command_line.end_now(command_line.INTERRUPTED)
+        raise
     except Exception as error:
         if hosts.count() == 1:
             raise
-        if isinstance(error, command_line.Failed):
-            print(f"error: {error}", file=sys.stderr)
-        else:
-            traceback.print_exc()
+        known = isinstance(error, command_line.Failed)
+        command_line.complain(f"error: {error}" if known else traceback.format_exc())
         command_line.end_now(command_line.FAILED_AMONG_OTHERS)
-

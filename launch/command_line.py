@@ -1,5 +1,6 @@
 """Flags, exit codes and one-line errors, shared by the commands."""
 
+import contextlib
 import difflib
 import logging
 import os
@@ -14,6 +15,7 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 DONE, FAILED, BAD_USAGE, RESUMABLE = 0, 1, 2, 75
+INTERRUPTED = 130
 FAILED_AMONG_OTHERS = 101
 """A failure in one of several processes: above 75, which the others exit with, as srun returns the largest code."""
 
@@ -122,10 +124,17 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
     return values
 
 
+def complain(text: str) -> None:
+    """Prints to standard error; a log on a full disk must not keep a failed process alive."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
+
+
 def end_now(code: int) -> NoReturn:
     """Ends the process without waiting for threads (of a failed save, say) or for other processes of the sweep."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
     os._exit(code)
 
 
@@ -155,5 +164,5 @@ def run(main: Callable[[list[str]], int], usage: str | None, define: Callable[[f
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_USAGE)
     except Failed as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         end_now(error.code)

@@ -18,6 +18,7 @@ from absl import flags
 from rich.console import Console
 
 from launch import command_line
+from launch import workdir as folder
 from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import grid, loop, records
@@ -83,7 +84,7 @@ def write_report(workdir: pathlib.Path) -> None:
     """
     if not (workdir / "run.json").is_file() or not (workdir / "config.json").is_file():
         raise UsageError(f"--workdir = {str(workdir)!r}: holds no run")
-    run, config = records.read_json(workdir / "run.json"), records.read_json(workdir / "config.json")
+    run, config = folder.read_run(workdir), records.read_json(workdir / "config.json")
     groups = [grid.Group.from_json(data) for data in run["groups"]]
     experiment_of = grid.experiments(registry.make, ml_collections.ConfigDict(config))
     try:

@@ -73,6 +73,7 @@ def make_experiments(config: Config, points: list[Point]) -> Callable[[grid.Run]
     """Returns a function from a run to its experiment; a config that makes no sense is refused here."""
     experiment_of = grid.experiments(registry.make, config)
     try:
+        grid.expand(points)
         for point in points:
             experiment_of(grid.Run(point.values, 0))
     except (ValueError, TypeError) as error:
@@ -97,16 +98,18 @@ def plan(
 ) -> list[grid.Group]:
     """Returns the groups of the workdir and, after them, new groups for the runs that no group holds yet.
 
-    Groups keep the batch they were started with, unless the config now asks for one and they are not finished.
+    Groups keep the batch they were started with, unless they are not finished and the config now asks for another
+    one, or it would leave devices idle that the sweep has now.
     """
     groups = [grid.Group.from_json(data) for data in run["groups"]] if run else []
     batch_of = functools.partial(
         mesh.choose_run_batch, mesh.platform(), devices=jax.device_count(), requested=run_batch
     )
-    for k, group in enumerate(groups if run_batch else []):
+    for k, group in enumerate(groups):
         wanted = batch_of(runs=len(group.runs))
+        idle = wanted < group.run_batch and -(-len(group.runs) // group.run_batch) < jax.device_count()
         schedule = experiment_of(group.runs[0]).schedule
-        if wanted != group.run_batch and loop.pending(group, workdir, schedule):
+        if wanted != group.run_batch and (run_batch or idle) and loop.pending(group, workdir, schedule):
             say(f"{group.name}: goes on with {wanted} runs at a time instead of {group.run_batch}")
             groups[k] = dataclasses.replace(group, run_batch=wanted)
     missing = grid.missing_runs(grid.expand(points), groups)
@@ -116,21 +119,32 @@ def plan(
 def check_memory(prepared: Prepared) -> None:
     """Warns when a group is estimated to need more memory than a device has, and refuses when it needs twice that."""
     need, have = prepared.program.memory_bytes, environment.device_memory()
-    if have is None or need <= have:
+    short = have is not None and need > have
+    # Hosts differ in what is free; one that refused alone would leave the others waiting for it.
+    everywhere = hosts.gather([short, have is not None and need > 2 * have])
+    if not everywhere[:, 0].any():
         return
+    has = f"which has {have / 2**30:.1f} GiB" if have is not None and short else "more than another host has"
     text = (
-        f"{prepared.group.name} needs about {need / 2**30:.1f} GiB on each device, which has {have / 2**30:.1f} GiB: "
+        f"{prepared.group.name} needs about {need / 2**30:.1f} GiB on each device, {has}: "
         f"engine.run_batch = {prepared.group.run_batch} runs at a time are too many, or the network is too large"
     )
-    if need > 2 * have:
+    if everywhere[:, 1].any():
         raise UsageError(text)
     say(f"warning: {text}")
 
 
 def prepare(
-    workdir: pathlib.Path, groups: list[grid.Group], experiment_of: Callable[[grid.Run], Experiment], config: Config
+    workdir: pathlib.Path,
+    groups: list[grid.Group],
+    experiment_of: Callable[[grid.Run], Experiment],
+    config: Config,
+    stop: loop.StopRequest,
 ) -> list[Prepared]:
-    """Compiles the groups that still have something to do, and says what each of them will cost."""
+    """Compiles the groups that still have something to do, and says what each of them will cost.
+
+    Raises loop.Stopped between two groups when a signal asked to stop.
+    """
     say(f"{sum(len(g.runs) for g in groups)} runs on {environment.device_text()}, workdir {workdir}")
     prepared = []
     for group in groups:
@@ -140,6 +154,8 @@ def prepare(
         prepared.append(prepare_group(group, experiment_of, config.root_seed))
         say(prepared[-1].summary)
         check_memory(prepared[-1])
+        if hosts.gather([bool(stop.name)]).any():
+            raise loop.Stopped(stop.name or "a signal to another process")
     return prepared
 
 
@@ -169,16 +185,26 @@ def main(argv: list[str]) -> int:
     folder.check(workdir, values.resume, config)
     environment.configure(len(grid.expand(points)), config.engine.cpu_devices)
     cluster.join(values)
+    stop = loop.StopRequest()
     with cluster.failing_together():
+        if not hosts.agree([config.to_json(), values.resume, values.dry_run, environment.versions()]):
+            raise UsageError("the processes of the sweep were started with different flags, configs or versions")
         if values.dry_run:
             run = folder.check(workdir, values.resume, config)
-            prepare(workdir, plan(run, points, experiment_of, config.engine.run_batch, workdir), experiment_of, config)
+            groups = plan(run, points, experiment_of, config.engine.run_batch, workdir)
+            prepare(workdir, groups, experiment_of, config, stop)
             return command_line.DONE
         try:
             with folder.owned(workdir):
                 run = folder.check(workdir, values.resume, config)
                 groups = plan(run, points, experiment_of, config.engine.run_batch, workdir)
-                return execute(workdir, config, groups, experiment_of, argv)
+                description = folder.describe(config, groups, argv)
+                try:
+                    prepared = prepare(workdir, groups, experiment_of, config, stop)
+                    return execute(workdir, config, prepared, description, stop)
+                except loop.Stopped as stopped:
+                    say(f"stopped by {stopped}; resume with:\n  {description['command']}")
+                    return command_line.RESUMABLE
         except loop.OutOfMemory as error:
             raise command_line.Failed(str(error)) from error
         except OSError as error:
@@ -190,27 +216,15 @@ def main(argv: list[str]) -> int:
 
 
 def execute(
-    workdir: pathlib.Path,
-    config: Config,
-    groups: list[grid.Group],
-    experiment_of: Callable[[grid.Run], Experiment],
-    argv: list[str],
+    workdir: pathlib.Path, config: Config, prepared: list[Prepared], description: dict[str, Any], stop: loop.StopRequest
 ) -> int:
-    """Compiles, runs and reports the groups of a workdir that this sweep owns; returns the exit code."""
-    stop = loop.StopRequest()
-    prepared = prepare(workdir, groups, experiment_of, config)
+    """Runs and reports a workdir that this sweep owns, returns the exit code; raises loop.Stopped on a signal."""
     began = time.monotonic()
-    description = folder.describe(config, groups, argv)
-    if hosts.is_first():
+    first = hosts.is_first()
+    if first:
         records.write_json(workdir / "config.json", config.to_dict())
         records.write_json(workdir / "run.json", description)
-    meta = {name: description[name] for name in ("digest", "versions")}
-    try:
-        run_groups(workdir, prepared, config.engine, meta, stop)
-    except loop.Stopped as stopped:
-        say(f"stopped by {stopped}; resume with:\n  {description['command']}")
-        return command_line.RESUMABLE
-    first = hosts.is_first()
+    run_groups(workdir, prepared, config.engine, {name: description[name] for name in ("digest", "versions")}, stop)
     cluster.leave()
     if first:
         report_command.write_report(workdir)

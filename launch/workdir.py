@@ -4,6 +4,7 @@ import contextlib
 import pathlib
 import shlex
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,12 @@ from launch.command_line import UsageError
 from rgflow.engine import grid, hosts, lock, records
 from rgflow.types import Config
 
-OWN_FILES = {"config.json", "events.jsonl", "chunks", "checkpoints", "lock.json"}
+OWN_FILES = {"config.json", "lock.json"}
+"""What a start that ended before it wrote run.json leaves behind; records without a run.json are nobody's."""
+
+
+SHARED_SECONDS = 30.0
+"""How long a process waits until it sees what the first process wrote."""
 
 
 def named(text: str | None, config: Config, config_file: str) -> pathlib.Path:
@@ -24,9 +30,25 @@ def named(text: str | None, config: Config, config_file: str) -> pathlib.Path:
     return pathlib.Path(text or default).absolute()
 
 
+def read_run(workdir: pathlib.Path) -> dict[str, Any]:
+    """Returns run.json; raises UsageError when it is damaged."""
+    try:
+        run = records.read_json(workdir / "run.json")
+        [grid.Group.from_json(data) for data in run["groups"]]
+        dict(run["science"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"--workdir = {str(workdir)!r}: its run.json cannot be read ({type(error).__name__}: {error}); "
+            "without it nobody knows whose the records are: restore it, or give another --workdir"
+        ) from error
+    return run
+
+
 def check(workdir: pathlib.Path, resume: str, config: Config) -> dict[str, Any] | None:
     """Returns run.json of a workdir to go on with, None for a fresh one; refuses every other folder. Writes nothing."""
     run_file = workdir / "run.json"
+    if workdir.is_symlink() and not workdir.exists():
+        raise UsageError(f"--workdir = {str(workdir)!r}: a link to nowhere; make the folder or remove the link")
     parent = next(p for p in (workdir, *workdir.parents) if p.exists())
     try:
         tempfile.TemporaryFile(dir=parent).close()
@@ -36,6 +58,11 @@ def check(workdir: pathlib.Path, resume: str, config: Config) -> dict[str, Any] 
         if resume == "must":
             raise UsageError(f"--resume = 'must': {str(workdir)!r} holds no run")
         foreign = {p.name for p in workdir.iterdir()} - OWN_FILES if workdir.exists() else set()
+        if foreign & {"chunks", "checkpoints"}:
+            raise UsageError(
+                f"--workdir = {str(workdir)!r}: holds records but no run.json, which says whose they are; "
+                "restore it, or give another folder"
+            )
         if any(not name.startswith(".") for name in foreign):
             raise UsageError(
                 f"--workdir = {str(workdir)!r}: holds other files ({sorted(foreign)[0]}); give an empty or a new folder"
@@ -43,7 +70,7 @@ def check(workdir: pathlib.Path, resume: str, config: Config) -> dict[str, Any] 
         return None
     if resume == "never":
         raise UsageError(f"--resume = 'never': {str(workdir)!r} holds a run; give another --workdir")
-    run = records.read_json(run_file)
+    run = read_run(workdir)
     changed = grid.changed_fields(run["science"], grid.science_fields(config))
     if changed:
         raise UsageError(
@@ -66,7 +93,19 @@ def owned(workdir: pathlib.Path) -> Iterator[None]:
                 refused = str(error)
         if hosts.from_first([bool(refused)])[0]:
             raise UsageError(f"--workdir = {str(workdir)!r}: in use by {refused or 'another sweep'}; wait, or stop it")
+        if not hosts.gather([_sees_lock(workdir)]).all():
+            raise UsageError(f"--workdir = {str(workdir)!r}: not the same folder in every process; give a shared one")
         yield
+
+
+def _sees_lock(workdir: pathlib.Path) -> bool:
+    """Tells whether the first process's lock shows up here; file systems of a network may take a while."""
+    patience = time.monotonic() + SHARED_SECONDS
+    while not (workdir / "lock.json").exists():
+        if time.monotonic() > patience:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def describe(config: Config, groups: list[grid.Group], command: list[str]) -> dict[str, Any]:

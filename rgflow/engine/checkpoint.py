@@ -118,7 +118,11 @@ class Checkpoints:
             carry, trouble = None, ""
             try:
                 carry = self._read(step, abstract)
+            except (PermissionError, MemoryError):
+                raise  # the machine's trouble, not the checkpoint's, which must not be deleted for it
             except Exception as error:  # as above
+                if "RESOURCE_EXHAUSTED" in str(error) or "PERMISSION_DENIED" in str(error):
+                    raise
                 trouble = _reason(error)
             if hosts.gather([not trouble]).all():
                 return step, carry

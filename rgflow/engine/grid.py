@@ -73,7 +73,16 @@ def experiments(make: Callable[[Config], Experiment], config: Config) -> Callabl
 
 
 def expand(points: Iterable[Point]) -> list[Run]:
-    """Returns every run of the points, in order, without repetition."""
+    """Returns every run of the points, in order, without repetition.
+
+    Raises ValueError when two different points have the same id (a chance of 1 % among 10 000 points).
+    """
+    points = list(points)
+    named: dict[int, Mapping[str, Any]] = {}
+    for point in points:
+        other = named.setdefault(point_id(point.values), point.values)
+        if dict(other) != dict(point.values):
+            raise ValueError(f"sweep: {dict(other)} and {dict(point.values)} share an id; change any value a little")
     runs = {run.identity: run for point in points for run in (Run(point.values, s) for s in range(point.seeds))}
     return list(runs.values())
 

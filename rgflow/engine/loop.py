@@ -184,18 +184,17 @@ def run_group(
             progress.advance(per_step * (step - start), text)
             shown = step
         progress.skip(per_step * (last - shown))
-    except hosts.PeerLost:
-        raise  # not closed: closing waits for the others, and one of them is gone
-    except jax.errors.JaxRuntimeError as error:
-        work.close()
-        if "RESOURCE_EXHAUSTED" not in str(error) and "ut of memory" not in str(error):
-            raise
-        raise OutOfMemory(_advice(prepared)) from error
-    except BaseException:
+    except Stopped:
         work.close()
         raise
-    else:
-        work.close()
+    except BaseException as error:
+        if hosts.count() == 1:  # closing would wait for the other processes, which wait for this one
+            work.close()
+        text = str(error)
+        if isinstance(error, jax.errors.JaxRuntimeError) and ("RESOURCE_EXHAUSTED" in text or "ut of memory" in text):
+            raise OutOfMemory(_advice(prepared)) from error
+        raise
+    work.close()
 
 
 def _advice(prepared: Prepared) -> str:

@@ -19,6 +19,8 @@ class EventLog:
     def __init__(self, path: pathlib.Path | None) -> None:
         """Appends to ``path``, whose folder exists; None logs nothing (one process of a sweep writes the log)."""
         self._path = path
+        if path is not None and path.exists() and not path.read_bytes().endswith(b"\n"):
+            path.open("a").write("\n")  # a killed process left half a line
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Appends one event with the wall-clock time."""
@@ -46,7 +48,7 @@ class Progress:
 
     def __init__(self, total: float, quiet: bool = False) -> None:
         """``total`` is in an arbitrary unit of cost; ``quiet`` shows nothing."""
-        self._total, self._done, self._skipped, self._quiet = total, 0.0, 0.0, quiet
+        self._total, self._done, self._skipped, self._quiet = max(total, 1e-9), 0.0, 0.0, quiet
         self._began = self._printed = time.monotonic()
         self._bar: rich_progress.Progress | None = None
         self._task: Any = None

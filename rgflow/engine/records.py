@@ -6,6 +6,7 @@ Where several processes share a sweep, each writes the rows (runs) that it holds
 import json
 import os
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -
 
 def remove_leftovers(workdir: pathlib.Path) -> None:
     """Removes temporary files that a killed process left behind; the caller holds the workdir's lock."""
-    for folder in (workdir, workdir / "chunks"):
+    for folder in (workdir, workdir / "chunks", workdir / "tables"):
         for path in folder.glob(".*.tmp"):
             process = path.suffixes[-2][1:] if len(path.suffixes) > 1 else ""
             # A report may be written beside the sweep; its process is alive.
@@ -93,8 +94,12 @@ def _join(workdir: pathlib.Path, group: str, step: int, runs: int) -> dict[str, 
     path = record_path(workdir, group, step)
     held, whole = np.zeros(runs, bool), {}
     for part in sorted(path.parent.glob(f"{path.stem}.*-*.npz")):
-        rows = slice(*map(int, part.suffixes[-2][1:].split("-")))
-        for name, values in (_read(part) or {}).items():
+        named = re.fullmatch(r"\.(\d+)-(\d+)", part.suffixes[-2])
+        arrays = _read(part) or {}
+        rows = slice(int(named[1]), int(named[2])) if named else slice(0, 0)
+        if any(len(values) != rows.stop - rows.start for values in arrays.values()):
+            continue  # not one of ours
+        for name, values in arrays.items():
             whole.setdefault(name, np.zeros((runs, *values.shape[1:]), values.dtype))[rows] = values
             held[rows] = True
     return whole if held.all() else None
@@ -159,4 +164,6 @@ def merge(
 
 def write_results(path: pathlib.Path, dataset: xr.Dataset) -> None:
     """Writes results.nc (netCDF4 through h5netcdf), atomically."""
-    write_atomically(path, lambda p: dataset.to_netcdf(p, engine="h5netcdf"))
+    # By way of memory: HDF5 ends the whole process when the disk fails under an open file.
+    content = dataset.to_netcdf(engine="h5netcdf")
+    write_atomically(path, lambda p: p.write_bytes(content))

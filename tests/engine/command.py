@@ -43,10 +43,11 @@ def start(workdir, *flags, devices=2, limit_file=None, limit_memory=None, withou
 
 
 def drop_override():
-    """Takes root's right to write where permissions forbid it from the child (PR_CAPBSET_DROP, CAP_DAC_OVERRIDE)."""
+    """Takes root's rights to read and write against permissions from the child (PR_CAPBSET_DROP, CAP_DAC_*)."""
     import ctypes
 
-    assert ctypes.CDLL(None, use_errno=True).prctl(24, 1, 0, 0, 0) == 0
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        assert ctypes.CDLL(None, use_errno=True).prctl(24, capability, 0, 0, 0) == 0
 
 
 def finish(process, code=0, seconds=120):

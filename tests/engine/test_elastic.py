@@ -15,7 +15,7 @@ def whole(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("devices", [2, 1, 8])
+@pytest.mark.parametrize("devices", [2, pytest.param(1, marks=pytest.mark.slow), 8])
 def test_resumes_on_other_devices(tmp_path, whole, devices):
     workdir = tmp_path / "run"
     process = command.start(workdir, devices=4)

@@ -66,7 +66,7 @@ def test_killed_at_twenty_random_moments_ends_with_the_same_bits(tmp_path):
     command.assert_same_bits(workdir, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate"])
+@pytest.mark.parametrize("damage", ["flip", pytest.param("truncate", marks=pytest.mark.slow)])
 def test_damaged_newest_checkpoint(tmp_path, whole, damage):
     older, newest = halfway(tmp_path / "run")
     spoil_data(newest, damage)
@@ -88,7 +88,7 @@ def test_truncated_record(tmp_path, whole):
     command.assert_same_bits(workdir, whole)
 
 
-@pytest.mark.parametrize("limit", [700, 3000])
+@pytest.mark.parametrize("limit", [pytest.param(700, marks=pytest.mark.slow), 3000])
 def test_full_disk_is_said_and_the_last_checkpoint_survives(tmp_path, whole, limit):
     """A limit on the size of files stands for a full disk: the smaller one stops records, the larger checkpoints."""
     workdir = tmp_path / "run"
@@ -117,6 +117,7 @@ def test_read_only_folder_is_refused_and_left_as_it_is(tmp_path, whole):
     command.assert_same_bits(workdir, whole)
 
 
+@pytest.mark.slow
 def test_read_only_subfolder_is_said(tmp_path):
     workdir = tmp_path / "run"
     halfway(workdir)
@@ -193,6 +194,42 @@ def test_changed_science_is_refused_and_more_runs_are_added(tmp_path, whole):
     keep, full = command.ordered(keep), command.ordered(command.results(whole))
     for name in ("singular_value", "projection"):
         np.testing.assert_allclose(keep[name], full[name], rtol=2e-5, atol=1e-5)
+
+
+def test_workdir_that_lost_its_run_file_or_holds_a_damaged_one_is_refused(tmp_path):
+    workdir = tmp_path / "run"
+    halfway(workdir)
+    content = (workdir / "run.json").read_text()
+    (workdir / "run.json").unlink()
+    output = command.sweep(workdir, "--config.root_seed=7", code=2)
+    assert "holds records but no run.json" in output
+    for damaged in (content[: len(content) // 2], "{}"):
+        (workdir / "run.json").write_text(damaged)
+        output = command.sweep(workdir, code=2)
+        assert "its run.json cannot be read" in output
+        assert "Traceback" not in output
+
+
+def test_checkpoints_that_may_not_be_read_are_not_deleted(tmp_path, whole):
+    workdir = tmp_path / "run"
+    kept = halfway(workdir)
+    files = [p for c in kept for p in c.glob("state/**/d/*") if p.is_file()]
+    for file in files:
+        file.chmod(0)
+    output = command.sweep(workdir, code=1, without_override=True)
+    assert all(file.exists() for file in files), output
+    for file in files:
+        file.chmod(0o644)
+    command.sweep(workdir)
+    assert command.events(workdir, "resumed")[-1]["step"] == int(kept[-1].name)
+    command.assert_same_bits(workdir, whole)
+
+
+def test_signal_during_compilation_stops_before_the_run(tmp_path):
+    process = command.start(tmp_path / "run", "--config.sweep.scales=(0.5,)", TOY_SIGNAL="SIGTERM")
+    output = command.finish(process, code=75)
+    assert "stopped by SIGTERM; resume with" in output
+    assert not (tmp_path / "run" / "chunks").exists()
 
 
 def test_memory_is_estimated_and_too_much_is_refused_before_the_run(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 import toy
 
-from rgflow.engine import grid, mesh
+from rgflow.engine import grid, keys, mesh
 from rgflow.protocol import Point
 
 
@@ -65,3 +65,11 @@ def test_digest_ignores_engine_sweep_and_seeds_only():
 )
 def test_run_batch_rule(platform, runs, devices, requested, expected):
     assert mesh.choose_run_batch(platform, runs, devices, requested) == expected
+
+
+def test_two_points_with_one_id_are_refused():
+    colliding = [Point({"learning_rate": rate}, 1) for rate in (11.129, 19.509)]
+    assert len({keys.point_id(p.values) for p in colliding}) == 1
+    with pytest.raises(ValueError, match=r"11\.129.*19\.509.*share an id"):
+        grid.expand(colliding)
+    assert len(grid.expand(colliding[:1] * 2)) == 1

@@ -11,13 +11,17 @@ import pytest
 pytestmark = [pytest.mark.multidevice, pytest.mark.timeout(400)]
 
 
-def start(workdir, processes=2, devices=2, *flags):
-    """Starts the processes of one sweep, process 0 first."""
+def start(workdir, processes=2, devices=2, *flags, limits=(), own=()):
+    """Starts the processes of one sweep, process 0 first; ``limits`` and ``own`` flags are by process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"--coordinator=127.0.0.1:{free.getsockname()[1]}"
     common = (*flags, address, f"--num_processes={processes}")
-    return [command.start(workdir, *common, f"--process_id={k}", devices=devices) for k in range(processes)]
+    limit, own = dict(limits), {k: (flag,) for k, flag in dict(own).items()}
+    return [
+        command.start(workdir, *common, f"--process_id={k}", *own.get(k, ()), devices=devices, limit_file=limit.get(k))
+        for k in range(processes)
+    ]
 
 
 def sweep(workdir, processes=2, devices=2):
@@ -58,7 +62,7 @@ def test_two_processes_share_records_and_checkpoints_and_give_what_one_gives(one
     command.assert_close(two, one)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_one_process_is_killed_and_both_are_started_again(tmp_path, two, victim):
     workdir = tmp_path / "run"
     processes = start(workdir)
@@ -93,6 +97,24 @@ def test_signal_to_one_process_stops_both_and_one_process_goes_on(tmp_path, one,
     command.assert_close(workdir, one)
     early = [command.results(folder).sel(step=4)["projection"].values for folder in (workdir, two)]
     np.testing.assert_array_equal(*early)
+
+
+def test_processes_with_different_configs_are_refused(tmp_path):
+    for process in start(tmp_path / "run", own={1: "--config.root_seed=7"}):
+        assert "different flags, configs or versions" in command.finish(process, code=2)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("poor", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_disk_that_fails_for_one_process_stops_both_and_both_go_on(tmp_path, two, poor):
+    workdir = tmp_path / "run"
+    processes = start(workdir, limits={poor: 700})
+    outputs = [p.communicate(timeout=200)[0] for p in processes]
+    assert processes[poor].returncode == 101, outputs[poor]
+    assert "error: the disk refused" in outputs[poor]
+    assert processes[1 - poor].returncode in (75, -signal.SIGABRT), outputs[1 - poor]
+    sweep(workdir)
+    command.assert_same_bits(workdir, two)
 
 
 def test_workdir_in_use_and_a_changed_config_are_refused_by_every_process(tmp_path, two):

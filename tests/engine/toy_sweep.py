@@ -1,12 +1,17 @@
 """python tests/engine/toy_sweep.py FLAGS: the real launch.sweep, with the toy experiment added to the registry.
 
-TOY_CLOCK=jump makes the wall clock jump by a day every three seconds, forth and back.
+TOY_CLOCK=jump makes the wall clock jump by a day every three seconds, forth and back. TOY_SIGNAL=NAME has the signal
+sent to the process while it compiles.
 """
 
+import dataclasses
 import os
 import pathlib
+import signal
 import sys
 import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see launch/__init__.py
 
 if os.environ.get("TOY_CLOCK") == "jump":
     true_time, began = time.time, time.monotonic()
@@ -20,6 +25,22 @@ from launch import command_line, sweep
 from rgflow import registry
 
 registry.EXPERIMENTS["toy"] = toy.make
+
+if "TOY_SIGNAL" in os.environ:
+    lower = toy.make
+
+    def make(config):
+        """Sends this process a signal while the first program is traced."""
+        experiment = lower(config)
+
+        def step(key, state, hypers):
+            if name := os.environ.pop("TOY_SIGNAL", None):
+                os.kill(os.getpid(), getattr(signal, name))
+            return experiment.step(key, state, hypers)
+
+        return dataclasses.replace(experiment, step=step)
+
+    registry.EXPERIMENTS["toy"] = make
 
 if __name__ == "__main__":
     command_line.run(sweep.main, __doc__, sweep.define_flags)

@@ -1,0 +1,1 @@
+"""Closed forms and enumerations that several rooms check against: float64, on the host."""

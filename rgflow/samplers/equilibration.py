@@ -1,0 +1,112 @@
+r"""When a Markov chain Monte Carlo run has forgotten its start, and how far apart its independent samples lie.
+
+Two starts on either side of equilibrium, and the autocorrelation time of what is measured: both on the host in
+float64. Keys: Sokal1997 = Sokal, Monte Carlo Methods in Statistical Mechanics, in Functional Integration (1997) 131.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Real
+
+WINDOW = 5.0
+"""Sokal's c: the sum over lags stops at the first one of at least this many autocorrelation times."""
+
+AGREEMENT = 3.0
+"""Standard errors within which the hot and the cold start must agree."""
+
+TIMES_WATCHED = 20.0
+"""Autocorrelation times that the watched stretch, and so the discarded one before it, must last."""
+
+TIMES_IN_ALL = 1000.0
+"""Autocorrelation times that all walkers together must watch, for the time itself to be known to some 10 %."""
+
+
+class Autocorrelation(NamedTuple):
+    """Integrated time in sweeps (0.5 for independent values), its error, the window, and whether it closed."""
+
+    time: float
+    error: float
+    window: int
+    closed: bool
+
+
+class Agreement(NamedTuple):
+    """Of one observable over the watched stretch: difference of the two starts in standard errors, and its time."""
+
+    deviation: float
+    autocorrelation: Autocorrelation
+
+
+def integrated_autocorrelation_time(
+    series: Real[np.ndarray, "*walkers sweeps"], window: float = WINDOW
+) -> Autocorrelation:
+    r"""Return $\tau = \frac12 + \sum_{t=1}^W \rho_t$ with W the smallest lag $\ge c\,\tau(W)$, c being ``window``.
+
+    The variance of the mean of n values is $2\tau/n$ times that of one. Rows are independent walkers with one common
+    mean; their autocovariances are averaged. The error is $\tau\sqrt{2(2W+1)/n}$ over all n values. A series too short
+    for its window is reported as not closed, its time as a lower bound; a constant one has time 0.5. Raises ValueError
+    for fewer than 2 sweeps, values that are not finite, and a window that is not positive.
+
+    >>> integrated_autocorrelation_time(np.array([1.0, -1.0, -1.0, 1.0] * 500)).time < 0.51
+    True
+
+    Ref: Sokal1997.
+    """
+    values = np.atleast_2d(np.asarray(series, np.float64)).reshape(-1, np.shape(series)[-1])
+    sweeps = values.shape[1]
+    if sweeps < 2 or not np.isfinite(values).all():
+        raise ValueError(f"series = {sweeps} sweeps: must be at least 2 finite values per walker")
+    if not window > 0:
+        raise ValueError(f"window = {window}: must be positive")
+    covariance = _autocovariance(values - values.mean())
+    # A constant series has rounding for a variance, if that.
+    if covariance[0] <= 1e-24 * np.square(values).max():
+        return Autocorrelation(0.5, 0.0, 0, True)
+    times = np.cumsum(covariance / covariance[0]) - 0.5
+    enough = np.arange(sweeps) >= window * times
+    closed = bool(enough[1:].any())
+    lag = 1 + int(np.argmax(enough[1:])) if closed else sweeps - 1
+    time = float(times[lag])
+    return Autocorrelation(time, abs(time) * float(np.sqrt(2 * (2 * lag + 1) / values.size)), lag, closed)
+
+
+def compare_starts(hot: Real[np.ndarray, "walkers sweeps"], cold: Real[np.ndarray, "others sweeps"]) -> Agreement:
+    r"""Compare one observable of hot and cold starts, $(\bar x_h - \bar x_c)/\sqrt{s_h^2/n_h + s_c^2/n_c}$.
+
+    Walkers are independent, so the spread of their time averages gives the standard error without any assumption on
+    autocorrelation. The time returned is the longer one of the two starts. Raises ValueError for fewer than 2 walkers
+    of either start. Ref: standard.
+    """
+    if min(len(hot), len(cold)) < 2:
+        raise ValueError(f"hot, cold = {len(hot)}, {len(cold)} walkers: each start needs at least 2")
+    averages = [np.asarray(start, np.float64).mean(axis=1) for start in (hot, cold)]
+    difference = averages[0].mean() - averages[1].mean()
+    error = np.sqrt(sum(average.var(ddof=1) / len(average) for average in averages))
+    deviation = 0.0 if difference == 0 else difference / error if error > 0 else np.copysign(np.inf, difference)
+    slower = max((integrated_autocorrelation_time(start) for start in (hot, cold)), key=lambda found: found.time)
+    return Agreement(float(deviation), slower)
+
+
+def in_equilibrium(agreements: list[Agreement], walkers: int, sweeps: int) -> bool:
+    r"""Decide: every observable agrees within 3 errors, over at least $20\tau$ sweeps, $1000\tau$ of all walkers.
+
+    ``agreements`` are over the last ``sweeps`` sweeps of ``walkers`` walkers, with as many sweeps before them
+    discarded. Raises nothing. Ref: Sokal1997 (both lengths).
+    """
+    return all(
+        abs(deviation) < AGREEMENT
+        and found.closed
+        and sweeps >= TIMES_WATCHED * found.time
+        and sweeps * walkers >= TIMES_IN_ALL * found.time
+        for deviation, found in agreements
+    )
+
+
+def _autocovariance(centred: Float[np.ndarray, "walkers sweeps"]) -> Float[np.ndarray, " sweeps"]:
+    """Return the mean product of values t sweeps apart, over all walkers and times, for t = 0..sweeps-1."""
+    sweeps = centred.shape[1]
+    # Zeros to twice the length keep the transform from wrapping the end of a series onto its beginning.
+    spectrum = np.fft.rfft(centred, 2 * sweeps, axis=1)
+    products = np.fft.irfft((spectrum * spectrum.conj()).real, axis=1)[:, :sweeps].sum(axis=0)
+    return products / (len(centred) * np.arange(sweeps, 0, -1))

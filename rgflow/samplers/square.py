@@ -1,0 +1,119 @@
+r"""Updates of the Ising model on periodic square lattices, many at once: pure start and sweep functions.
+
+$p(s) \propto e^{K \sum_{\langle ij\rangle} s_i s_j}$ with spins $\pm1$ in int8 and $K = \beta J$ of either sign,
+traced. Every lattice of a batch has its own random numbers. Packing lattices into the bits of a word was weighed and
+left out: it speeds up heat-bath sweeps alone, and where many of those are needed one cluster sweep does their work.
+Keys: SW1987 = Swendsen and Wang, Phys. Rev. Lett. 58 (1987) 86.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int8
+
+from rgflow.samplers.clusters import label_clusters
+from rgflow.types import Key
+
+Spins = Int8[Array, "B side side"]
+Coupling = float | Float[Array, ""]
+STARTS = ("hot", "cold")
+
+
+class Observables(NamedTuple):
+    """Per lattice: energy per site in units of J, and the square of the magnetization per site."""
+
+    energy: Float[Array, " B"]
+    squared_magnetization: Float[Array, " B"]
+
+
+def start_spins(key: Key, size: int, batch: int, start: str = "hot") -> Spins:
+    r"""Return lattices of independent random spins (``hot``, K = 0) or of spins all up (``cold``, $K = \infty$).
+
+    Shape (batch, size, size), int8. Raises ValueError for a size below 2, a batch below 1 and another start. Ref:
+    standard.
+    """
+    if size < 2:
+        raise ValueError(f"size = {size}: a periodic lattice needs at least 2 sites a side")
+    if batch < 1:
+        raise ValueError(f"batch = {batch}: must be at least 1")
+    if start not in STARTS:
+        raise ValueError(f"start = {start!r}: must be one of {', '.join(STARTS)}")
+    shape = (batch, size, size)
+    return jnp.ones(shape, jnp.int8) if start == "cold" else jax.random.rademacher(key, shape, jnp.int8)
+
+
+def neighbour_sum(spins: Spins) -> Spins:
+    r"""Return $h_i = \sum_{j \sim i} s_j$ over the four periodic neighbours, -4..4 in int8. Ref: standard."""
+    return sum((jnp.roll(spins, step, axis) for axis in (-2, -1) for step in (-1, 1)), jnp.zeros_like(spins))
+
+
+def observe(spins: Spins) -> Observables:
+    r"""Return $u = -\frac1N \sum_{\langle ij\rangle} s_i s_j$ and $m^2 = (\frac1N \sum_i s_i)^2$ of each lattice.
+
+    Float32 of shape (batch,); both forget the sign of all spins. Ref: standard.
+    """
+    num_sites = spins.shape[-1] * spins.shape[-2]
+    bonds = jnp.sum(spins * neighbour_sum(spins), axis=(-2, -1), dtype=jnp.int32) / (2 * num_sites)
+    magnetization = jnp.sum(spins, axis=(-2, -1), dtype=jnp.int32) / num_sites
+    return Observables(-bonds, magnetization**2)
+
+
+def heat_bath_sweep(key: Key, spins: Spins, coupling: Coupling) -> Spins:
+    r"""Draw every spin from its own conditional law once, $p(s_i = 1 | h_i) = 1/(1 + e^{-2 K h_i})$.
+
+    First the even squares of the checkerboard, which do not see each other, then the odd ones; all at once would have
+    another stationary law. Raises ValueError for an odd size: on it a square would meet its own colour. Ref: standard.
+    """
+    size = spins.shape[-1]
+    if size % 2:
+        raise ValueError(f"size = {size}: a periodic checkerboard needs an even number of sites a side")
+    needed = _needed_field(jax.random.uniform(key, spins.shape, jnp.float32), jnp.abs(coupling))
+    sign = jnp.where(jnp.asarray(coupling) < 0, jnp.int8(-1), jnp.int8(1))
+    parity = (jnp.arange(size)[:, None] + jnp.arange(size)[None, :]) % 2
+    for colour in (0, 1):
+        drawn = jnp.where(sign * neighbour_sum(spins) >= needed, jnp.int8(1), jnp.int8(-1))
+        spins = jnp.where((parity == colour)[None], drawn, spins)
+    return spins
+
+
+def _needed_field(uniforms: Float[Array, "B side side"], strength: Float[Array, ""]) -> Spins:
+    """Return the lowest neighbour sum at which each spin comes out up, 6 if none does.
+
+    The chance of up rises with the sum, so one comparison with the sum replaces an exponential per spin and colour;
+    one uniform number serves, as each spin is drawn once.
+    """
+    rises = jax.nn.sigmoid(2 * strength * jnp.arange(-4, 5, 2))
+    return jnp.int8(6) - 2 * sum(((uniforms < chance).astype(jnp.int8) for chance in rises), jnp.int8(0))
+
+
+def open_bonds(
+    uniforms: Float[Array, "2 B side side"], spins: Spins, coupling: Coupling
+) -> tuple[Bool[Array, "B side side"], Bool[Array, "B side side"]]:
+    r"""Open each satisfied bond with probability $1 - e^{-2|K|}$, those with $K s_i s_j < 0$ never.
+
+    Returns the bonds to the next column and to the next row, one of the ``uniforms`` in [0, 1) for each. Ref: SW1987.
+    """
+    chance = -jnp.expm1(-2 * jnp.abs(coupling))
+    sign = jnp.where(jnp.asarray(coupling) < 0, jnp.int8(-1), jnp.int8(1))
+    right, down = (
+        (uniform < chance) & (spins * jnp.roll(spins, -1, axis) == sign)
+        for uniform, axis in zip(uniforms, (-1, -2), strict=True)
+    )
+    return right, down
+
+
+def swendsen_wang_sweep(key: Key, spins: Spins, coupling: Coupling) -> Spins:
+    r"""Open bonds between satisfied neighbours and turn each cluster over with probability 1/2, $s_i \to \pm s_i$.
+
+    Any size and sign of the coupling; also the way to go near the critical coupling and below its temperature, where
+    heat-bath sweeps forget slowly. Raises nothing. Ref: SW1987.
+    """
+    # Two numbers per site for its bonds, and one for the cluster of which it is the first site.
+    uniforms = jax.random.uniform(key, (3, *spins.shape), jnp.float32)
+    labels = jax.vmap(label_clusters)(*open_bonds(uniforms[:2], spins, coupling))
+    signs = jnp.where(uniforms[2] < 0.5, jnp.int8(1), jnp.int8(-1))
+    return spins * jax.vmap(lambda sign, label: sign.ravel()[label])(signs, labels)
+
+
+SWEEPS = {"swendsen_wang": swendsen_wang_sweep, "heat_bath": heat_bath_sweep}
