@@ -102,9 +102,6 @@ def failing_together() -> Iterator[None]:
     """Ends a process that fails, or whose peer is gone, at once: an orderly exit would wait for the other processes."""
     try:
         yield
-    except hosts.PeerLost as lost:
-        command_line.complain(f"another process of the sweep is gone ({lost}); start all of them again to go on")
-        command_line.end_now(command_line.RESUMABLE)
     except UsageError:
         raise  # every process finds the same fault
     except KeyboardInterrupt:
@@ -112,6 +109,10 @@ def failing_together() -> Iterator[None]:
             command_line.end_now(command_line.INTERRUPTED)
         raise
     except Exception as error:
+        if isinstance(error, hosts.PeerLost) or (hosts.count() > 1 and "Gloo" in str(error)):
+            reason = (str(error).splitlines() or [""])[0][:120]
+            command_line.complain(f"another process of the sweep is gone ({reason}); start all of them again to go on")
+            command_line.end_now(command_line.RESUMABLE)
         if hosts.count() == 1:
             raise
         known = isinstance(error, command_line.Failed)

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from rgflow import rank_flow
+from rgflow import kernel_rg, rank_flow
 from rgflow.protocol import Experiment
 
 EXPERIMENTS: dict[str, Callable[[Any], Experiment]] = {
+    "kernel_rg": kernel_rg.make,
     "rank_flow": rank_flow.make,
 }
 

@@ -27,6 +27,16 @@ sigma2) on every weight and label noise of variance T.
 | exact moments of u for L = 1, T = 0             | closed_form.one_layer_moment                           |
 | teacher, templates, random labels, digits       | data                                                   |
 | ReLU heuristic                                  | relu.heuristic_kernels, heuristic_predictor            |
+| network of any size in arrays of one size       | network.hidden_features, observables                   |
+| blocked Gibbs sweep, rescaling between layers   | gibbs.sweep, condition, rescale                        |
+| Hamiltonian Monte Carlo (blackjax)              | hmc.log_density, trajectory                            |
+| gradient descent with and without weight decay  | training.descend                                       |
+| minimum of the energy with weight decay         | map_limit.map_limit                                    |
+| data of a point; what is known before it runs   | task.draw_data, reference.references                   |
+| sampled numbers with standard errors            | summary.summaries                                      |
+| chains = exact law = theory; the ReLU heuristic | agreement                                              |
+| sign rule for width, depth limit, peak at P=N0  | statements                                             |
+| equilibrium against trained networks            | trained_verdict                                        |
 
 Notation: N = width, L = depth, P = training points, N0 = input components, m = outputs; $\sigma^2$ = sigma2, T =
 temperature; $K_0 = (\sigma^2/N_0) X X^T$ = kernel (it contains sigma2), $k_0$ = cross, $k_{00}$ = diag, Y = targets;

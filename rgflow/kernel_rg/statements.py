@@ -1,0 +1,140 @@
+r"""The qualitative statements of li2021 on sampled networks: width, depth, number of training points.
+
+* S4-width: fewer units lower the variance iff $r_0 < \sigma^{2L}$. Statistic: $\pm \ln V(N_{min})/V(N_{max})$, the sign
+  that of $r_0 - \sigma^{2L}$; supported above 0, with the variance monotone in N.
+* S4-depth, bounded, $\sigma^2 (1 - \alpha) < 1$: Q approaches $r_0/[1 - \alpha^{-1}(1 - \sigma^{-2})]$. Statistic: the
+  distance of ln Q from ln of it at the greatest depth, less that at the smallest; supported below 0.
+* S4-depth, unbounded: Q grows exponentially. Statistic: $d \ln Q/dL$ between the two greatest depths; supported above
+  0.
+* S4-size: the bias peaks at P = N0. Statistic: $\ln$ bias at N0 less the larger of those at the nearest P to N0/2 and
+  at the greatest; mean over data sets, supported above 0.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rgflow.kernel_rg.judge import (
+    INTERVAL_SIGMA,
+    control,
+    convergence,
+    information,
+    make_verdict,
+    one_sided,
+)
+from rgflow.kernel_rg.summary import Summary
+from rgflow.kernel_rg.theory import infinite_depth_scale
+from rgflow.probes.convergence import Estimate
+from rgflow.probes.stats import Interval, bootstrap_interval, kendall_tau
+from rgflow.protocol import Verdict
+
+
+def _log(found: Estimate) -> tuple[float, float]:
+    """Returns ln of a mean and its standard error; NaN where noise made the mean negative."""
+    if not found.mean > 0:
+        return np.nan, np.nan
+    return float(np.log(found.mean)), found.error / found.mean
+
+
+def _difference(first: tuple[float, float], second: tuple[float, float], runs: int) -> Interval:
+    mean, error = first[0] - second[0], float(np.hypot(first[1], second[1]))
+    return Interval(mean, mean - INTERVAL_SIGMA * error, mean + INTERVAL_SIGMA * error, runs)
+
+
+def _sorted(points: Sequence[Summary], name: str) -> list[Summary]:
+    return sorted(points, key=lambda p: p.values[name])
+
+
+def sign_rule(place: str, points: Sequence[Summary]) -> Verdict:
+    """Judges S4-width on points that differ in width alone."""
+    ordered = _sorted(points, "width")
+    first, last = ordered[0], ordered[-1]
+    prior = first.values["sigma2"] ** first.values["depth"]
+    side = float(np.sign(first.label_norm - prior))
+    logs = [_log(p.measured["variance"]) for p in ordered]
+    interval = _difference((side * logs[0][0], logs[0][1]), (side * logs[-1][0], logs[-1][1]), 0)
+    tau = -side * kendall_tau([x for x, _ in logs])
+    biases = [p.measured["bias"].mean for p in ordered]
+    controls = {
+        **convergence(points),
+        "monotone": control(tau, "Kendall tau of the variance with N is 1 in the predicted sense", tau == 1.0),
+        "label_norm": information(first.label_norm / prior, "r_0 / sigma^(2L)"),
+        "exact": information(
+            side * float(np.log(first.theory["exact"]["variance"] / last.theory["exact"]["variance"])),
+            "the same statistic by the exact law",
+        ),
+        "bias": information(float(np.ptp(biases) / np.mean(biases)), "spread of the bias over widths, relative"),
+    }
+    texts = (
+        "Fewer units lower the predictive variance if and only if r_0 is below sigma^(2L).",
+        "ln V(smallest N)/V(largest N), times the sign of r_0 - sigma^(2L), above 0 and monotone in N",
+    )
+    # A variance that moves the wrong way contradicts, monotone or not.
+    needed = {name: c for name, c in controls.items() if name != "monotone" or interval.high > 0}
+    status = one_sided(interval, 0.0, "above", needed)
+    return make_verdict(f"S4-width [{place}]", texts, interval, status, points, controls)
+
+
+def depth_limit(place: str, points: Sequence[Summary]) -> Verdict:
+    """Judges S4-depth on points that differ in depth alone."""
+    ordered = _sorted(points, "depth")
+    first, last = ordered[0], ordered[-1]
+    sigma2, load, norm = first.values["sigma2"], first.load, first.label_norm
+    limit = infinite_depth_scale(load, norm, sigma2)
+    logs = [_log(p.measured["scale"]) for p in ordered]
+    size = last.values["depth"] / last.values["width"]
+    controls = {
+        **convergence(points),
+        "corrections": information(size, "L/N at the greatest depth, the size of what the statement leaves out"),
+        "exact": information(last.theory["exact"]["scale"], "Q at the greatest depth by the exact law"),
+        "saddle": information(last.theory["saddle"]["scale"], "the same by the saddle point"),
+    }
+    if np.isfinite(limit):
+        distances = [(abs(x - np.log(limit)), error) for x, error in logs]
+        interval = _difference(distances[-1], distances[0], 0)
+        controls["limit"] = information(limit, "Q in the limit of infinite depth")
+        expected = "|ln Q - ln of the limit| at the greatest depth below that at the smallest"
+        status = one_sided(interval, 0.0, "below", controls)
+    else:
+        steps = last.values["depth"] - ordered[-2].values["depth"]
+        whole = _difference(logs[-1], logs[-2], 0)
+        interval = Interval(whole.mean / steps, whole.low / steps, whole.high / steps, 0)
+        rate = float(np.log(sigma2 * (1 - load))) if load < 1 else np.nan
+        controls["rate"] = information(rate, "ln[sigma2 (1 - alpha)], the rate in the limit")
+        expected = "d ln Q/dL between the two greatest depths above 0"
+        status = one_sided(interval, 0.0, "above", controls)
+    kind = "approaches a limit with depth" if np.isfinite(limit) else "grows without bound with depth"
+    texts = (f"Where sigma2 (1 - alpha) is {'below' if np.isfinite(limit) else 'above'} 1, Q {kind}.", expected)
+    return make_verdict(f"S4-depth [{place}]", texts, interval, status, points, controls)
+
+
+def _peak(points: Sequence[Summary]) -> float:
+    """Returns ln bias at P = N0 less the larger of those on its two sides, for one data set."""
+    inputs = float(points[0].values["num_inputs"])
+    bias = {float(p.values["num_train"]): _log(p.measured["bias"])[0] for p in points}
+    if inputs not in bias or len(bias) < 3:
+        return np.nan
+    below = min((p for p in bias if p < inputs), key=lambda p: abs(p - inputs / 2), default=np.nan)
+    return bias[inputs] - max(bias.get(below, np.nan), bias[max(bias)])
+
+
+def bias_peaks(place: str, points: Sequence[Summary]) -> Verdict:
+    """Judges S4-size on points that differ in the number of training points and the data set."""
+    sets: dict[int, list[Summary]] = {}
+    for point in points:
+        sets.setdefault(int(point.values["data_seed"]), []).append(point)
+    peaks = np.array([_peak(_sorted(members, "num_train")) for members in sets.values()])
+    interval = bootstrap_interval(peaks)
+    controls = {
+        **convergence(points),
+        "data_sets": control(np.isfinite(peaks).sum(), "at least 3 data sets", np.isfinite(peaks).sum() >= 3),
+        "label_norm": information(
+            max(p.label_norm for p in points) / min(p.label_norm for p in points), "largest over smallest r_0"
+        ),
+    }
+    texts = (
+        "The bias peaks where there are as many training points as inputs.",
+        "ln bias at P = N0 less the larger of those at N0/2 and at the largest P above 0, over data sets",
+    )
+    status = one_sided(interval, 0.0, "above", controls)
+    return make_verdict(f"S4-size [{place}]", texts, interval, status, points, controls)

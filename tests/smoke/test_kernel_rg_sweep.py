@@ -1,0 +1,65 @@
+"""The real command on a small sweep of every study: files, records, verdicts, growth, a bad value."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+ROOT = pathlib.Path(__file__).parents[2]
+CLAIMS = {"S4-sampler", "S4-linear", "S4-width", "S4-depth", "S4-size"}
+
+
+def run(workdir, *extra, code=0):
+    environment = {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "PJRT_NPROC", "NPROC")}
+    command = [sys.executable, "-m", "launch.sweep", "--config=configs/kernel_rg.py:smoke", f"--workdir={workdir}"]
+    ended = subprocess.run([*command, *extra], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    assert ended.returncode == code, ended.stdout[-2000:] + ended.stderr[-2000:]
+    return ended.stdout + ended.stderr
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kernel_rg") / "run"
+    run(folder)
+    return folder
+
+
+def test_every_study_leaves_records_and_verdicts(workdir):
+    verdicts = json.loads((workdir / "verdicts.json").read_text())
+    claims = {v["claim"].partition(" [")[0] for v in verdicts}
+    assert claims == {*CLAIMS, "S4-ReLU variance", "S4-ReLU mean", "S4-trained mean", "S4-trained variance", "S4-MAP"}
+    # Two chains of 24 sweeps decide nothing.
+    chains = [v for v in verdicts if not v["claim"].startswith(("S4-trained", "S4-MAP"))]
+    assert {v["status"] for v in chains} == {"undecided"}
+    with xr.open_dataset(workdir / "results.nc", engine="h5netcdf") as results:
+        assert set(results["study"].values) == {
+            "cases", "hmc", "width", "depth", "size", "sigma2", "data", "relu", "trained",
+        }  # fmt: skip
+        assert (results["died_at"] < 0).all()
+        assert results["theory_mean"].dims == ("run", "theory", "test")
+        assert results["kernel_distance"].dims == ("run", "step", "theory", "layer")
+        last = results.isel(run=results["sampler"].values == "gibbs").sel(step=24)
+        for name in ("scale", "energy", "prediction", "acceptance"):
+            assert np.isfinite(last[name]).all(), name
+        assert np.isnan(results["scale"].isel(run=results["activation"].values == "relu")).all()
+
+
+@pytest.mark.slow
+def test_finished_sweep_grows_by_the_new_chains_alone(workdir):
+    before = {p: p.stat().st_mtime_ns for p in (workdir / "chunks").iterdir()}
+    output = run(workdir, "--config.sweep.study=depth", "--config.runs.gibbs.seeds=3")
+    assert "2 runs" in output
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_bad_value_is_one_line(tmp_path):
+    output = run(tmp_path / "none", "--config.temperature=-1.0", "--config.sweep.study=width", code=2)
+    assert output.strip() == (
+        "error: config.temperature = -1.0: must be a finite number of at least 0.001, what float32 sampling can resolve"
+    )
+    assert not (tmp_path / "none").exists()

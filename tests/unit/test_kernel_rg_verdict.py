@@ -1,0 +1,276 @@
+"""The decision rules on datasets made by hand, where the right answer is known; and the summaries they rest on."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from rgflow.kernel_rg import agreement, statements, trained_verdict, verdict
+from rgflow.kernel_rg.reference import THEORIES
+from rgflow.kernel_rg.summary import summaries, summarise
+from rgflow.probes.convergence import Estimate
+
+TESTS, RECORDS, CHAINS = 6, 200, 4
+BASE = {
+    "study": "cases", "sampler": "gibbs", "activation": "linear", "data": "teacher", "data_seed": 0, "width": 40,
+    "depth": 2, "num_train": 20, "num_inputs": 40, "sigma2": 1.0, "temperature": 0.01, "label_noise": 0.1,
+    "label_scale": 1.0, "steps": 500, "burn_in": 100, "records": RECORDS,
+}  # fmt: skip
+TRUTH = {"scale": 2.0, "energy": 0.3, "variance": 0.5, "mean": 1.0, "projection": 0.1}
+
+
+def theory_arrays(found):
+    """Returns the theory variables of one run from {theory: {quantity: value}}; NaN for theories that are left out."""
+    column = lambda name: np.array([found.get(t, {}).get(name, np.nan) for t in THEORIES])  # noqa: E731
+    tests, layers = np.ones(TESTS), np.ones(2)
+    return {
+        "theory_scale": ("theory", column("scale")),
+        "theory_energy": ("theory", column("energy")),
+        "theory_mean": (("theory", "test"), np.outer(column("mean"), tests)),
+        "theory_variance": (("theory", "test"), np.outer(column("variance"), tests)),
+        "theory_kernel_projection": (("theory", "layer"), np.outer(column("projection"), layers)),
+        "theory_kernel_trace": (("theory", "layer"), np.outer(column("projection"), layers)),
+    }
+
+
+def make_run(values, truth, theory, seed, drift=0.0, noise=0.02):
+    """One run whose records scatter about ``truth`` by a relative ``noise``, moved by ``drift`` as a whole."""
+    rng = np.random.default_rng([seed, int(1000 * truth["scale"]), int(values["width"])])
+    trained = values["sampler"] == "trained"
+    steps = [0, 1, 10, 100, 500] if trained else list(range(100, 501, 2))
+    count = len(steps)
+    around = lambda x, *shape: x * (1 + drift + noise * rng.normal(size=(count, *shape)))  # noqa: E731
+    spread = np.sqrt(truth["variance"]) * rng.normal(size=(count, TESTS))
+    prediction = truth["mean"] * (1 + drift) + (spread if trained else 0.1 * spread)
+    square = prediction**2 if trained else around(truth["variance"] + truth["mean"] ** 2, TESTS)
+    records = {
+        "scale": ("step", around(truth["scale"])),
+        "energy": ("step", np.full(count, truth["energy"]) if trained else around(truth["energy"])),
+        "prediction": (("step", "test"), prediction),
+        "prediction_square": (("step", "test"), square),
+        "kernel_projection": (("step", "layer"), around(truth["projection"], 2)),
+        "kernel_trace": (("step", "layer"), around(truth["projection"], 2)),
+    }
+    known = {"label_norm": 2.0, "load": 0.5, "coexistence": 0.0, "zero_energy": 10.0, "died_at": -1}
+    known |= {"test_targets": ("test", np.zeros(TESTS)), **theory_arrays(theory)}
+    coords = {"step": steps, "theory": list(THEORIES), "test": range(TESTS), "layer": [1, 2], "seed": seed, **values}
+    return xr.Dataset({**records, **known}, coords)
+
+
+def point(theory, truth=None, runs=CHAINS, drifts=(), noise=0.02, known=None, **values):
+    """Runs of one point; ``drifts`` move single chains."""
+    truth, values = {**TRUTH, **(truth or {})}, {**BASE, **values}
+    moved = [*drifts, *([0.0] * runs)][:runs]
+    data = xr.concat([make_run(values, truth, theory, k, d, noise) for k, d in enumerate(moved)], "run")
+    for name in values:
+        if data[name].dims != ("run",):
+            data = data.assign_coords({name: ("run", [values[name]] * runs)})
+    return data.assign({name: ("run", [x] * runs) for name, x in (known or {}).items()})
+
+
+def theory(wide=0.5, **factors):
+    """Theories: the exact truth, a saddle point off by given factors, an infinite width off by 50 %."""
+    off = {name: x * factors.get(name, 1.0) for name, x in TRUTH.items()}
+    return {"exact": TRUTH, "saddle": off, "wide": {name: wide * x for name, x in TRUTH.items()}}
+
+
+def rows(*data):
+    return summaries(xr.concat(data, "run", join="outer"))
+
+
+@pytest.mark.parametrize(
+    ("truth", "status"), [({}, "supported"), ({"scale": 2.2}, "contradicted"), ({"energy": 0.33}, "contradicted")]
+)
+def test_sampler_is_exact(truth, status):
+    judged = agreement.sampler_is_exact("here", rows(point(theory(), truth)))
+    assert judged.status == status
+    assert (judged.n_runs, judged.n_dead) == (CHAINS, 0)
+    assert judged.low <= judged.measured <= judged.high
+    assert judged.controls["r_hat"]["value"] < 1.05
+
+
+def test_chains_that_disagree_decide_nothing():
+    for truth in ({}, {"scale": 3.0}):
+        judged = agreement.sampler_is_exact("here", rows(point(theory(), truth, drifts=(0.1, -0.1))))
+        assert judged.status == "undecided"
+        assert not judged.controls["r_hat"]["passed"]
+
+
+def test_agreement_of_blunt_chains_means_nothing():
+    judged = agreement.sampler_is_exact("here", rows(point(theory(), noise=0.8)))
+    assert judged.status == "undecided"
+    assert not judged.controls["sharpness"]["passed"]
+
+
+@pytest.mark.parametrize(
+    ("factors", "status"),
+    [({"variance": 1.03}, "supported"), ({"variance": 1.5}, "contradicted"), ({"scale": 1 / 0.9}, "undecided")],
+)
+def test_saddle_describes(factors, status):
+    """2 L/N is 10 %: 3 % is inside, 50 % outside, 10 % on the bound."""
+    judged = agreement.saddle_describes("here", rows(point(theory(**factors))))
+    assert judged.status == status
+    assert judged.measured == pytest.approx(20 * abs(1 / max(factors.values()) - 1), abs=0.2) or status == "supported"
+
+
+def test_saddle_no_better_than_infinite_width_is_not_supported():
+    judged = agreement.saddle_describes("here", rows(point(theory(wide=1.01))))
+    assert judged.status == "undecided"
+    assert not judged.controls["infinite_width"]["passed"]
+
+
+@pytest.mark.parametrize(
+    ("factor", "wide", "status"),
+    [(1.05, 0.5, "supported"), (1.4, 0.5, "contradicted"), (1.15, 0.5, "undecided"), (1.05, 1.1, "undecided"),
+     (1.4, 1.1, "contradicted")],
+)  # fmt: skip
+def test_heuristic_variance(factor, wide, status):
+    found = {k: v for k, v in theory(wide=wide, variance=factor).items() if k != "exact"}
+    data = point(found, study="relu", sampler="hmc", activation="relu", noise=0.01)
+    judged = agreement.heuristic_variance("here", rows(data)[0])
+    assert judged.status == status
+    assert judged.measured == pytest.approx(factor - 1, abs=0.05)
+
+
+@pytest.mark.parametrize(("factor", "status"), [(1.02, "supported"), (2.0, "contradicted")])
+def test_heuristic_mean(factor, status):
+    found = {k: v for k, v in theory(mean=factor).items() if k != "exact"}
+    data = point(found, study="relu", sampler="hmc", activation="relu")
+    judged = agreement.heuristic_mean("here", rows(data)[0], data)
+    assert judged.status == status
+    assert judged.measured == pytest.approx(1 - 1 / factor, abs=0.03)
+
+
+@pytest.mark.parametrize(("norm", "status"), [(2.0, "supported"), (0.5, "contradicted")])
+def test_sign_rule(norm, status):
+    """The variance falls with N, as it should where r_0 exceeds sigma^(2L) = 1."""
+    points = [
+        point(theory(), {"variance": v}, width=n, study="width", known={"label_norm": norm})
+        for n, v in ((10, 0.9), (20, 0.7), (40, 0.5))
+    ]
+    judged = statements.sign_rule("here", rows(*points))
+    assert judged.status == status
+    assert abs(judged.measured) == pytest.approx(np.log(0.9 / 0.5), abs=0.05)
+
+
+def test_sign_rule_needs_a_monotone_variance():
+    points = [point(theory(), {"variance": v}, width=n) for n, v in ((10, 0.7), (20, 0.9), (40, 0.5))]
+    judged = statements.sign_rule("here", rows(*points))
+    assert judged.status == "undecided"
+    assert not judged.controls["monotone"]["passed"]
+
+
+@pytest.mark.parametrize(
+    ("sigma2", "scales", "status"),
+    [
+        # alpha = 0.5, r_0 = 2: the limits are 2 and 6; above sigma2 = 2 there is none.
+        (1.0, (1.3, 1.6, 1.9), "supported"),
+        (1.0, (1.9, 1.6, 1.3), "contradicted"),
+        (2.5, (2.0, 4.0, 9.0), "supported"),
+        (2.5, (9.0, 4.0, 2.0), "contradicted"),
+    ],
+)
+def test_depth_limit(sigma2, scales, status):
+    points = [point(theory(), {"scale": q}, depth=n, sigma2=sigma2) for n, q in zip((1, 2, 2), scales, strict=True)]
+    found = [p._replace(values={**p.values, "depth": n}) for p, n in zip(rows_of(points), (1, 2, 4), strict=True)]
+    assert statements.depth_limit("here", found).status == status
+
+
+def rows_of(points):
+    return [rows(p)[0] for p in points]
+
+
+@pytest.mark.parametrize(("peak", "status"), [(2.0, "supported"), (0.5, "contradicted")])
+def test_bias_peaks(peak, status):
+    points = [
+        point(theory(), {"mean": m * (1 + 0.05 * s)}, num_train=p, data_seed=s, study="size")
+        for s in range(3)
+        for p, m in ((20, 1.0), (40, peak), (64, 0.8))
+    ]
+    judged = statements.bias_peaks("size", rows(*points))
+    assert judged.status == status
+    alone = statements.bias_peaks("size", rows(*points[:3]))
+    assert alone.status == "undecided"
+    assert not alone.controls["data_sets"]["passed"]
+
+
+def trained_point(truth, temperature=0.0, found=None):
+    truth = {"energy": 1e-6, "projection": 0.1, **truth}
+    data = point(found or theory(), truth, runs=64, study="trained", sampler="trained", temperature=temperature)
+    return summarise({**BASE, "sampler": "trained", "study": "trained", "temperature": temperature}, data), data
+
+
+@pytest.mark.parametrize(("scale", "status"), [(2.0, "supported"), (3.0, "contradicted")])
+def test_trained_variance_without_decay_is_read_from_the_scale(scale, status):
+    row, data = trained_point({"scale": scale, "variance": 0.5 * scale / 2})
+    mean, variance = trained_verdict.judge("here", row, data)
+    assert (variance.status, variance.n_runs) == (status, 64)
+    assert variance.measured == pytest.approx(scale / 2 - 1, abs=0.02)
+    assert mean.status == "supported"
+
+
+def test_scale_and_variance_that_disagree_decide_nothing():
+    row, data = trained_point({"scale": 2.0, "variance": 3.0})
+    variance = trained_verdict.judge("here", row, data)[1]
+    assert variance.status == "undecided"
+    assert not variance.controls["direct"]["passed"]
+
+
+def test_network_that_fitted_nothing_decides_nothing():
+    row, data = trained_point({"energy": 5.0, "scale": 3.0})
+    assert {v.status for v in trained_verdict.judge("here", row, data)} == {"undecided"}
+
+
+def test_minimum_of_the_energy():
+    found = {**theory(), "map": {"mean": 0.7, "variance": 0.0, "scale": 1.0, "energy": 0.3}}
+    row, data = trained_point({"mean": 0.7, "variance": 1e-8, "energy": 0.3}, 0.05, found)
+    mean, variance, minimum = trained_verdict.judge("here", row, data)
+    assert (mean.status, variance.status, minimum.status) == ("contradicted", "contradicted", "supported")
+    row, data = trained_point({"mean": 1.0, "variance": 1e-8, "energy": 0.3}, 0.05, found)
+    assert [v.status for v in trained_verdict.judge("here", row, data)] == ["supported", "contradicted", "contradicted"]
+
+
+def test_dead_chains_are_counted_and_left_out():
+    data = point(theory(), runs=6)
+    for name in ("scale", "energy", "prediction", "prediction_square", "kernel_projection", "kernel_trace"):
+        data[name][1, 75:] = np.nan
+    data["died_at"][1] = 250
+    judged = agreement.sampler_is_exact("here", rows(data))
+    assert (judged.status, judged.n_runs, judged.n_dead) == ("supported", 5, 1)
+    everyone = data.copy(deep=True)
+    everyone["scale"][:] = np.nan
+    assert agreement.sampler_is_exact("here", rows(everyone)).status == "undecided"
+
+
+def test_summary_of_variance_and_bias():
+    row = rows(point(theory(), runs=8))[0]
+    assert row.measured["variance"].mean == pytest.approx(0.5, abs=4 * row.measured["variance"].error)
+    assert row.measured["bias"].mean == pytest.approx(1.0, abs=4 * row.measured["bias"].error)
+    total = row.measured["variance"].mean + row.measured["bias"].mean
+    assert row.measured["error"].mean == pytest.approx(total, abs=1e-9)
+    assert row.theory["exact"]["bias"] == pytest.approx(1.0)
+    assert np.isnan(row.theory["map"]["variance"])
+    assert row.converged
+    assert isinstance(row.measured["scale"], Estimate)
+
+
+def test_sweep_of_one_study_says_what_is_missing():
+    judged = {v.claim.partition(" [")[0]: v.status for v in verdict.verdict(point(theory()), None)}
+    assert judged.pop("S4-sampler") == "supported"
+    assert judged.pop("S4-linear") == "supported"
+    assert set(judged.values()) == {"not_run"}
+    assert set(judged) == set(verdict.CLAIMS) - {"S4-sampler", "S4-linear"}
+
+
+def test_every_study_reaches_its_claims():
+    data = [
+        *(point(theory(), study="width", width=n) for n in (10, 40)),
+        *(point(theory(), study="depth", depth=n) for n in (1, 2)),
+        *(point(theory(), study="size", num_train=n) for n in (20, 40, 64)),
+        point(theory(), study="relu", sampler="hmc", activation="relu"),
+        point(theory(), study="trained", sampler="trained", temperature=0.05, runs=8),
+        point(theory(), study="cases"),
+    ]
+    found = verdict.verdict(xr.concat(data, "run", join="outer"), None)
+    assert {v.claim.partition(" [")[0] for v in found} == set(verdict.CLAIMS)
+    assert len({v.claim for v in found}) == len(found)
+    assert all(v.status != "not_run" for v in found)
