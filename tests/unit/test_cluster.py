@@ -297,7 +297,7 @@ def test_failure_of_one_of_several_processes_ends_it_at_once(ended, monkeypatch,
         (1, command_line.Failed("the disk refused")),
         (1, command_line.UsageError("a flag")),
         (4, command_line.UsageError("a flag")),
-        (4, KeyboardInterrupt()),
+        (1, KeyboardInterrupt()),
         (4, SystemExit(3)),
     ],
 )
@@ -307,6 +307,21 @@ def test_other_failures_go_on_as_they_are(ended, monkeypatch, processes, error):
         raise error
     assert raised.value is error
     assert ended == []
+
+
+def test_second_interrupt_ends_one_of_several_processes_at_once(ended, monkeypatch):
+    monkeypatch.setattr(hosts, "count", lambda: 4)
+    with pytest.raises(Ended), cluster.failing_together():
+        raise KeyboardInterrupt
+    assert ended == [command_line.INTERRUPTED]
+
+
+@pytest.mark.parametrize("error", [ValueError("UNKNOWN: Gloo AllGather failed"), RuntimeError("Gloo: closed by peer")])
+def test_peer_that_is_missed_inside_another_library_is_a_lost_peer(ended, monkeypatch, error):
+    monkeypatch.setattr(hosts, "count", lambda: 2)
+    with pytest.raises(Ended), cluster.failing_together():
+        raise error
+    assert ended == [command_line.RESUMABLE]
 
 
 def test_nothing_happens_to_a_process_that_does_not_fail(ended, monkeypatch):

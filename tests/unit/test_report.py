@@ -107,8 +107,8 @@ def results(mixings=("tokenwise", "window"), lengths=(1.0, 7.0), seeds=3, depth=
 def run_json(dataset):
     runs = [{"values": {}, "seed": 0}] * dataset.sizes["run"]
     command = "python -m launch.sweep --config=a.py"
-    return {"experiment": "rank_flow", "command": command, "digest": "0", "device": "cpu", "git_commit": "", "science": {},
-            "versions": {"jax": "1"}, "groups": [{"name": "g", "runs": runs}]}  # fmt: skip
+    return {"experiment": "rank_flow", "command": command, "digest": "0", "device": "cpu", "git_commit": "",
+            "science": {}, "versions": {"jax": "1"}, "groups": [{"name": "g", "runs": runs}]}  # fmt: skip
 
 
 def page_of(dataset, verdicts=VERDICTS, drawn=None, workdir=pathlib.Path("/tmp/w")):
