@@ -34,7 +34,7 @@ class RunState:
     adaptation: Any
     steps: Any
     count: Any
-    sums: Record
+    sums: Any
     kernels: Any
 
 

@@ -105,7 +105,7 @@ def root(value: float, degree: float) -> float:
     """Returns a root; NaN of what has none.
 
     Example:
-        >>> root(9.0, 2), root(-1.0, 2)
+        >>> root(9.0, 2.0), root(-1.0, 2.0)
         (3.0, nan)
     """
     return float(value ** (1 / degree)) if value >= 0 else float("nan")
