@@ -20,7 +20,7 @@ from rgflow.kernel_rg.network import (
     layer_kernels,
     observables,
 )
-from rgflow.types import Hypers, Info, Key, Record
+from rgflow.types import Hypers, Info, Key
 
 START_SPREAD = 1.5
 """Standard deviation of ln Q over the starts of chains, on top of the prior's own: more than any posterior has."""
