@@ -104,7 +104,7 @@ remote_command() {
   words=$(printf ' %q' "${flags[@]}")
   # shellcheck disable=SC2016 # expanded on the workers
   printf '%s\n' "cd $FOLDER || exit 1" "start=$1" '
-running() { [ -s .sweep.pid ] && ps -o args= -p "$(cat .sweep.pid)" | grep -q launch.sweep; }
+running() { [ -s .sweep.pid ] && ps -ww -o args= -p "$(cat .sweep.pid)" | grep -q launch.sweep; }
 if running; then
   kill -TERM "$(cat .sweep.pid)"
   for second in $(seq 300); do running || break; sleep 1; done
@@ -119,7 +119,7 @@ wait $!'
 # Tells the sweep on every worker to finish its chunk, save and exit 75.
 stop_sweep() {
   # shellcheck disable=SC2016 # expanded on the workers
-  on_all_workers "cd $FOLDER"' && ps -o args= -p "$(cat .sweep.pid)" | grep -q launch.sweep && kill -TERM "$(cat .sweep.pid)"
+  on_all_workers "cd $FOLDER"' && ps -ww -o args= -p "$(cat .sweep.pid)" | grep -q launch.sweep && kill -TERM "$(cat .sweep.pid)"
     true' </dev/null || true
 }
 

@@ -87,7 +87,7 @@ def run(stubs, script, *arguments, **variables):
     )
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -274,7 +274,7 @@ def test_a_job_ended_from_outside_lets_the_sweep_save_and_is_not_requeued(slurm)
     time.sleep(0.2)
     assert process.poll() is None  # waits for the sweep
     hold.unlink()
-    output = process.communicate(timeout=120)[0]
+    output = process.communicate(timeout=40)[0]
     assert process.returncode == 75
     assert "ended from outside" in output
     assert slurm.calls("scontrol") == []
@@ -402,10 +402,10 @@ def test_worker_stops_a_sweep_that_was_left_behind(worker):
     process = subprocess.Popen(
         ["bash", TPU, "pod", "zone", *FLAGS], env=worker.environment(RGFLOW_SKIP_SETUP="1"), stderr=subprocess.PIPE
     )
-    assert left.wait(timeout=120) == 75
+    assert left.wait(timeout=40) == 75
     wait_for(lambda: len(worker.calls(folder=worker.interpreter)) == 2)
     hold.unlink()
-    process.communicate(timeout=120)
+    process.communicate(timeout=40)
     assert process.returncode == 0
 
 
@@ -422,7 +422,7 @@ def test_a_signal_to_the_script_stops_the_sweep_on_the_worker_for_good(worker, n
     pid = worker.interpreter.parents[1] / ".sweep.pid"
     wait_for(lambda: worker.calls(folder=worker.interpreter) and pid.exists() and pid.read_text().strip())
     process.send_signal(number)
-    errors = process.communicate(timeout=120)[1]
+    errors = process.communicate(timeout=40)[1]
     assert process.returncode == 75, errors
     assert "stopping the sweep on all workers" in errors
     assert worker.calls(folder=worker.interpreter) == [SWEEP]
