@@ -165,7 +165,7 @@ def heuristic_variance(place: str, point: Summary) -> Verdict:
         "infinite_width": control(wide.mean, f"relative error of infinite width beyond {RELU_BOUND:.0%}", off),
     }
     texts = (
-        "The ReLU heuristic gives the predictive variance.",
+        "The ReLU heuristic gives the predictive variance, averaged over test points.",
         f"within {RELU_BOUND:.0%} of the sampled variance, infinite width further off",
     )
     status = within(interval, RELU_BOUND, passed(controls))
