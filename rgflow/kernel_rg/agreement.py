@@ -100,7 +100,7 @@ def sampler_is_exact(place: str, points: Sequence[Summary]) -> Verdict:
     status: Status = "undecided"
     if not np.isnan(worst.sigmas) and all(c["passed"] for name, c in controls.items() if name != "sharpness"):
         status = "contradicted" if far else "supported" if passed(controls) else "undecided"
-    interval = interval_of(Estimate(worst.value, worst.error, np.nan, np.nan), 0, FALSE_ALARM_SIGMA)
+    interval = interval_of(Estimate(worst.value, worst.error, np.nan, np.nan), 0)
     texts = (
         "The chains sample the exact finite-width posterior.",
         "every observable within 4 standard errors of the exact law; shown is the relative difference of the worst",
