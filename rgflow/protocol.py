@@ -5,7 +5,8 @@ An experiment is made by ``make(config) -> Experiment``. Nothing here is jitted 
 
 import dataclasses
 import enum
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from rgflow.types import Hypers, Info, Key, Record, State
@@ -61,12 +62,14 @@ class Experiment:
       :class:`Stream` into them before drawing. The probe sees the same key at every record.
     * ``schedule``: increasing steps at which records are taken; starts at 0, ends at the last step.
     * ``dims``: for each record its dimension names; ``coords``: labels of those dimensions.
+    * ``latest``: records too large to be kept at every step; of them the results hold the last one alone.
     * ``reference``: numbers or arrays known before the run, stored beside the records as per-run variables.
     * ``verdict(dataset, config) -> list[Verdict]``: on the host, from the labelled dataset alone.
     """
 
     static: Hashable
-    hypers: Hypers
+    # Without parameters: a runtime type checker would read an entry, and so compute what is to be computed late.
+    hypers: Mapping
     init: Callable[[Key, Hypers], State]
     step: Callable[[Key, State, Hypers], tuple[State, Info]]
     probe: Callable[[Key, State, Hypers], Record]
@@ -74,7 +77,36 @@ class Experiment:
     schedule: tuple[int, ...]
     dims: Mapping[str, tuple[str, ...]]
     coords: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
-    reference: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    latest: tuple[str, ...] = ()
+    reference: Mapping = dataclasses.field(default_factory=dict)
+
+
+class Late(Mapping[str, Any]):
+    """A dict that is computed when it is first read.
+
+    Data and theory are computed by JAX, and whoever makes an experiment may not have chosen the devices yet: making
+    one only checks the config.
+    """
+
+    def __init__(self, compute: Callable[[], dict[str, Any]]) -> None:
+        """``compute`` is called once, at the first read."""
+        self._compute = compute
+
+    @functools.cached_property
+    def _values(self) -> dict[str, Any]:
+        return self._compute()
+
+    def __getitem__(self, name: str) -> Any:
+        """Returns one value."""
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yields the names."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Returns the number of names."""
+        return len(self._values)
 
 
 def log_spaced_schedule(steps: int, records: int) -> tuple[int, ...]:

@@ -128,7 +128,10 @@ def _group_dataset(
     steps, records = [s for s, _ in found], [r for _, r in found]
     variables: dict[str, Any] = {DIED_AT: ("run", records[-1][DIED_AT])}
     for name in (n for n in records[0] if n != DIED_AT):
-        variables[name] = (("run", "step", *dims.get(name, ())), np.stack([r[name] for r in records], axis=1))
+        if name in experiments[0].latest:
+            variables[name] = (("run", *dims.get(name, ())), records[-1][name])
+        else:
+            variables[name] = (("run", "step", *dims.get(name, ())), np.stack([r[name] for r in records], axis=1))
     for name in experiments[0].reference:
         values = np.array([e.reference[name] for e in experiments], np.float64)
         variables[name] = (("run", *dims.get(name, ())), values)

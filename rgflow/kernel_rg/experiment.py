@@ -50,7 +50,6 @@ size.
 
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -61,7 +60,7 @@ from rgflow.kernel_rg.gibbs import LEAST_RATIO, LEAST_TEMPERATURE
 from rgflow.kernel_rg.network import ACTIVATIONS, SAMPLERS, Static
 from rgflow.kernel_rg.reference import DIMS, THEORIES, References, references
 from rgflow.kernel_rg.task import DATA, DIGIT_IMAGES, DIGIT_PIXELS, draw_data, padded
-from rgflow.protocol import Experiment, log_spaced_schedule
+from rgflow.protocol import Experiment, Late, log_spaced_schedule
 from rgflow.types import Config
 
 LEAST = {
@@ -161,34 +160,6 @@ def make_static(config: Config) -> Static:
     leapfrog_steps = config.leapfrog_steps if config.sampler == "hmc" else 0
     sizes = {name: config.padded[name] for name in PADDED}
     return Static(config.sampler, config.activation, num_test=config.num_test, leapfrog_steps=leapfrog_steps, **sizes)
-
-
-class Late(Mapping[str, Any]):
-    """A dict that is computed when it is first read.
-
-    Data and theory are computed by JAX, and whoever makes an experiment may not have chosen the devices yet: making
-    one only checks the config.
-    """
-
-    def __init__(self, compute: Callable[[], dict[str, Any]]) -> None:
-        """``compute`` is called once, at the first read."""
-        self._compute = compute
-
-    @functools.cached_property
-    def _values(self) -> dict[str, Any]:
-        return self._compute()
-
-    def __getitem__(self, name: str) -> Any:
-        """Returns one value."""
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Yields the names."""
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        """Returns the number of names."""
-        return len(self._values)
 
 
 def traced_inputs(config: Config, data: Dataset, known: References) -> dict[str, Any]:

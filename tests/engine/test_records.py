@@ -1,5 +1,6 @@
 """Record files: whole and in shards, damaged, half written, left behind, and merged into one dataset."""
 
+import dataclasses
 import itertools
 import os
 import pathlib
@@ -281,6 +282,17 @@ def test_dataset_merged_from_shards_is_the_dataset_merged_from_whole_files(tmp_p
         for step in experiment_of(group.runs[0]).schedule:
             data = toy_records(len(group.runs), step)
             np.testing.assert_array_equal(b["singular_value"].sel(step=step)[rows], data["singular_value"])
+
+
+def test_of_large_records_the_results_hold_the_last_one(tmp_path):
+    made = dataclasses.replace(toy.make(toy.config()), latest=("singular_value",))
+    groups = grid.group_runs(grid.expand(toy.points((0.5,), 3)), lambda run: made, lambda runs: 2)
+    for step in made.schedule:
+        records.write_record(tmp_path, groups[0].name, step, toy_records(3, step), 0, 3)
+    found = records.merge(tmp_path, groups, lambda run: made, {})
+    assert found["singular_value"].dims == ("run", "index")
+    assert found["projection"].dims == ("run", "step")
+    np.testing.assert_array_equal(found["singular_value"], toy_records(3, made.schedule[-1])["singular_value"])
 
 
 def test_no_flipped_bit_of_headers_or_table_of_contents_gives_other_arrays_or_an_error(tmp_path):
