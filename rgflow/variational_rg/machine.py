@@ -5,15 +5,15 @@ nats. Every function takes numpy arrays (float64 on the host) and JAX arrays ali
 Key: mehta2014 = Mehta and Schwab, arXiv:1410.3831, whose E has the opposite sign of W.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import flax.struct
-from jaxtyping import Array, Float, Num, Real
+from jaxtyping import Array
 from numpy import ndarray
 
 UNITS = ("spin", "binary")
-Values = Num[Array, "..."] | Real[ndarray, "..."]
-"""States, fields or means of units: numpy or JAX."""
+Values = TypeVar("Values", Array, ndarray)
+"""States, fields or means of units, [..., units]: numpy or JAX, and the answer is of the same kind."""
 
 
 @flax.struct.dataclass
@@ -70,7 +70,7 @@ def log_unit_sum(field: Values, units: str) -> Values:
     return xp.logaddexp(field, -field if units == "spin" else 0 * field)
 
 
-def free_energy(machine: Machine, visible: Values) -> Float[Array, "..."] | Float[ndarray, "..."]:
+def free_energy(machine: Machine, visible: Values) -> Values:
     r"""Return $F(v) = -c \cdot v - \sum_j \ln\sum_{h_j} e^{(b + W^T v)_j h_j}$ of states [..., visible], in nats.
 
     $p(v) = e^{-F(v)}/Z$: this is the Hamiltonian $H^{RBM}(v)$ of mehta2014 eq. (13). That of the hidden units is

@@ -1,0 +1,97 @@
+r"""What a machine learns from: equilibrium Ising samples, shuffled controls, and the samples as bits.
+
+Samples are spins $\pm1$ in int8, one row each, site number r size + c. A control keeps something of the data and
+destroys the rest: ``sites`` permutes every site's values among the samples, which leaves each spin's mean and no
+correlation; ``bonds`` permutes the bonds within every row of every sample, which leaves each row's energy and magnetic
+symmetry, and no blocks of more than one row.
+"""
+
+import functools
+import zlib
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int8, UInt8
+
+from rgflow.samplers.ising import SquareReport, sample_square_with_report
+
+SHUFFLES = ("none", "sites", "bonds")
+
+Samples = Int8[np.ndarray, "_ sites"]
+"""Spins, one sample a row; training and test samples differ in number."""
+
+
+@functools.lru_cache(maxsize=32)
+def lattice_samples(coupling: float, size: int, number: int, seed: int) -> tuple[Samples, SquareReport]:
+    r"""Return independent-looking equilibrium samples of the periodic square lattice and how they came about.
+
+    Swendsen-Wang walkers whose equilibration is decided by two starts, samples at least four autocorrelation times
+    apart; random numbers depend on (seed, coupling, size) alone. Raises what ``sample_square_with_report`` raises. Ref:
+    :mod:`rgflow.samplers.ising`.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(repr((float(coupling), size)).encode()))
+    spins, report = sample_square_with_report(key, coupling, size, number)
+    return np.asarray(spins).reshape(number, size * size), report
+
+
+def shuffle_sites(samples: Samples, seed: int) -> Samples:
+    r"""Return samples in which every site's values are permuted among the samples: independent sites, same means.
+
+    >>> spins = np.array([[1, -1], [-1, 1], [1, -1]], np.int8)
+    >>> shuffle_sites(spins, 0).sum(axis=0).tolist()
+    [1, -1]
+
+    Raises nothing. Ref: standard (permutation control).
+    """
+    return np.random.default_rng(seed).permuted(samples, axis=0)
+
+
+def shuffle_bonds(samples: Samples, size: int, seed: int) -> Samples:
+    r"""Return samples whose bonds $s_c s_{c+1}$ are permuted within every periodic row, its first spin drawn anew.
+
+    The product of a row's bonds stays 1, so that every row closes, and so does its energy; spins of different rows
+    become uncorrelated. Raises nothing. Ref: standard (permutation control).
+
+    >>> spins = np.array([[1, 1, -1, -1], [1, 1, 1, 1], [-1, 1, 1, 1], [1, -1, -1, 1]], np.int8).reshape(1, 16)
+    >>> rows = shuffle_bonds(spins, 4, 0).reshape(4, 4)
+    >>> (rows * np.roll(rows, -1, axis=1)).sum(axis=1).tolist()
+    [0, 4, 0, 0]
+    """
+    generator = np.random.default_rng(seed)
+    rows = samples.reshape(-1, size)
+    bonds = generator.permuted(rows * np.roll(rows, -1, axis=1), axis=1)
+    first = generator.choice(np.array([-1, 1], np.int8), (len(rows), 1))
+    spins = np.cumprod(np.concatenate([first, bonds[:, :-1]], axis=1), axis=1, dtype=np.int8)
+    return spins.reshape(samples.shape)
+
+
+def shuffled(samples: Samples, size: int, shuffle: str, seed: int) -> Samples:
+    """Return the samples, or a control made of them. Raises ValueError for an unknown ``shuffle``. Ref: standard."""
+    if shuffle not in SHUFFLES:
+        raise ValueError(f"shuffle = {shuffle!r}: must be one of {', '.join(SHUFFLES)}")
+    if shuffle == "sites":
+        return shuffle_sites(samples, seed)
+    return shuffle_bonds(samples, size, seed) if shuffle == "bonds" else samples
+
+
+def pack(samples: Samples) -> UInt8[np.ndarray, "_ bytes"]:
+    r"""Return spins as bits, eight sites a byte, up = 1: many runs then hold their own data. Ref: standard.
+
+    Raises ValueError for samples that are not spins.
+
+    >>> pack(np.array([[1, -1, -1, -1, -1, -1, -1, 1, 1]], np.int8)).tolist()
+    [[129, 128]]
+    """
+    if not np.isin(samples, (-1, 1)).all():
+        raise ValueError("samples = not spins: every entry must be -1 or 1")
+    return np.packbits(samples > 0, axis=1)
+
+
+def unpack(packed: UInt8[Array, "B bytes"], sites: int) -> Float[Array, "B sites"]:
+    r"""Return bits as spins $\pm1$ in float32, on the device; the inverse of :func:`pack`. Ref: standard.
+
+    >>> unpack(jax.numpy.array([[129, 128]], "uint8"), 9).astype(int).tolist()
+    [[1, -1, -1, -1, -1, -1, -1, 1, 1]]
+    """
+    bits = jax.numpy.unpackbits(packed, axis=1, count=sites)
+    return 2.0 * bits.astype(jax.numpy.float32) - 1.0

@@ -1,0 +1,235 @@
+"""One run of this room: a chain of the lattice, a stack of machines, or a machine small enough to enumerate.
+
+``system`` says which. Coordinates of a run: ``seed`` and every key that the sweep sets: ``system``, ``size``,
+``coupling`` K, ``l1``, ``shuffle``, ``algorithm``, ``sweeps`` (k of CD-k) and ``small.hidden``. What is recorded stands
+in :mod:`~rgflow.variational_rg.lattice`, :mod:`~rgflow.variational_rg.probe` and :mod:`~rgflow.variational_rg.small`;
+what is known before a run in :mod:`~rgflow.variational_rg.reference`.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from rgflow.protocol import Experiment, Late, log_spaced_schedule
+from rgflow.samplers.ising import SquareReport
+from rgflow.types import Config
+from rgflow.variational_rg import dynamics, lattice, probe, reference, small, verdict
+from rgflow.variational_rg.data import SHUFFLES, Samples, lattice_samples, pack, shuffled
+from rgflow.variational_rg.free_running import STARTS
+from rgflow.variational_rg.learning import L1_METHODS
+from rgflow.variational_rg.machine import UNITS
+
+LEAST = {
+    "size": 2,
+    "sweeps": 1,
+    "data_seed": 0,
+    "momentum_epochs": 0,
+    "stack.epochs": 1,
+    "stack.batch_size": 1,
+    "stack.num_samples": 1,
+    "stack.num_test": 2,
+    "stack.records": 1,
+    "stack.shown": 1,
+    "model.chains": 4,
+    "model.sweeps": 2,
+    "model.temperatures": 1,
+    "small.hidden": 1,
+    "small.batch_size": 1,
+    "small.steps": 1,
+    "small.records": 1,
+}
+"""Least allowed values of the whole numbers."""
+
+LARGEST_COUPLING = 5.0
+"""Beyond it every sample is one of the two aligned states to more digits than float32 has."""
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
+
+
+def _read(config: Config, name: str) -> Any:
+    return functools.reduce(lambda section, key: section[key], name.split("."), config)
+
+
+def validate(config: Config) -> None:
+    """Raises ValueError, one line naming key, value and what is allowed, for a config that makes no sense."""
+    _one_of("system", config.system, tuple(MAKERS))
+    _one_of("units", config.units, UNITS)
+    _one_of("shuffle", config.shuffle, SHUFFLES)
+    _one_of("l1_method", config.l1_method, L1_METHODS)
+    _one_of("algorithm", config.algorithm, small.ALGORITHMS)
+    _one_of("stack.pass_up", config.stack.pass_up, dynamics.PASS_UP)
+    for name, least in LEAST.items():
+        if _read(config, name) < least:
+            raise ValueError(f"{name} = {_read(config, name)}: must be at least {least}")
+    if not abs(config.coupling) <= LARGEST_COUPLING:
+        raise ValueError(f"coupling = {config.coupling}: must be a finite number within {LARGEST_COUPLING:g}")
+    for name in ("l1", "weight_deviation"):
+        if not 0 <= config[name] < np.inf:
+            raise ValueError(f"{name} = {config[name]}: must be a finite number of at least 0")
+    if not 0 < config.learning_rate < np.inf:
+        raise ValueError(f"learning_rate = {config.learning_rate}: must be a finite positive number")
+    for name in ("momentum", "final_momentum"):
+        if not 0 <= config[name] < 1:
+            raise ValueError(f"{name} = {config[name]}: must lie within [0, 1)")
+
+
+def _check_stack(config: Config) -> None:
+    """Refuses layers that are no blocks, batches that leave samples over, and what only small machines can do."""
+    stack = config.stack
+    if config.algorithm == "exact":
+        raise ValueError("algorithm = 'exact': must be cd or pcd for system = 'stack', which cannot be enumerated")
+    if not len(stack.layers):
+        raise ValueError("stack.layers = (): must name the hidden units of at least one machine")
+    sides = [reference.block_side(config.size**2, units) for units in stack.layers]
+    if any(b % a for a, b in itertools.pairwise(sides)) or sides != sorted(set(sides)):
+        raise ValueError(f"stack.layers = {tuple(stack.layers)}: must shrink from layer to layer, by whole blocks")
+    if stack.num_samples % stack.batch_size:
+        raise ValueError(f"stack.num_samples = {stack.num_samples}: must be a multiple of stack.batch_size")
+    if stack.num_test < max(config.model.chains // 2, probe.EXAMPLES):
+        raise ValueError(
+            f"stack.num_test = {stack.num_test}: must be at least {probe.EXAMPLES} and half of model.chains = "
+            f"{config.model.chains}"
+        )
+    if _steps(config) % stack.records:
+        raise ValueError(f"stack.records = {stack.records}: must divide the {_steps(config)} steps of a machine")
+
+
+def _steps(config: Config) -> int:
+    return config.stack.epochs * (config.stack.num_samples // config.stack.batch_size)
+
+
+def _rates(config: Config) -> dict[str, Any]:
+    names = ("learning_rate", "momentum", "final_momentum", "l1", "weight_deviation")
+    return {name: np.float64(config[name]) for name in names}
+
+
+def stack_data(config: Config) -> tuple[Samples, Samples, SquareReport]:
+    """Returns training samples, test samples and how both came about; controls are shuffled apart."""
+    stack, seed = config.stack, config.data_seed
+    drawn, report = lattice_samples(config.coupling, config.size, stack.num_samples + stack.num_test, seed)
+    parts = np.split(drawn, [stack.num_samples])
+    samples, test = (shuffled(part, config.size, config.shuffle, seed + k) for k, part in enumerate(parts))
+    return samples, test, report
+
+
+def _stack(config: Config) -> dict[str, Any]:
+    _check_stack(config)
+    stack, model = config.stack, config.model
+    layers = tuple(int(units) for units in stack.layers)
+    static = dynamics.Static(
+        size=config.size,
+        layers=layers,
+        units=config.units,
+        algorithm=config.algorithm,
+        sweeps=config.sweeps,
+        mean_field=config.mean_field,
+        l1_method=config.l1_method,
+        pass_up=stack.pass_up,
+        batch_size=stack.batch_size,
+        steps_per_machine=_steps(config),
+        shown=stack.shown,
+        chains=model.chains,
+        chain_sweeps=model.sweeps,
+        temperatures=model.temperatures,
+    )
+
+    @functools.cache
+    def data() -> tuple[Samples, Samples, SquareReport]:
+        return stack_data(config)
+
+    def hypers() -> dict[str, Any]:
+        samples, test, _ = data()
+        batches = stack.num_samples // stack.batch_size
+        switch = np.int32(config.momentum_epochs * batches)
+        return {"samples": pack(samples), "test_samples": pack(test), "momentum_steps": switch, **_rates(config)}
+
+    def known() -> dict[str, Any]:
+        return reference.references(*data(), config.coupling, config.size, layers, config.data_seed)
+
+    every = _steps(config) // stack.records
+    return {
+        "static": static,
+        "hypers": Late(hypers),
+        "schedule": tuple(range(0, _steps(config) * len(layers) + 1, every)),
+        "dims": {**probe.DIMS, **reference.DIMS},
+        "latest": probe.LATEST,
+        "coords": {
+            "layer": range(1, len(layers) + 1),
+            "distance": probe.distances(config.size),
+            "axis": ("row", "column"),
+            "start": STARTS,
+        },
+        "reference": known,
+    }
+
+
+def _small(config: Config) -> dict[str, Any]:
+    section = config.small
+    if config.size**2 > small.LARGEST_SITES:
+        raise ValueError(
+            f"small.size = {config.size}: must be at most {int(small.LARGEST_SITES**0.5)} to be enumerated"
+        )
+    if not 0 < section.learning_rate < np.inf:
+        raise ValueError(f"small.learning_rate = {section.learning_rate}: must be a finite positive number")
+    rates = {**_rates(config), "learning_rate": np.float64(section.learning_rate), "final_momentum": np.float64(0.0)}
+    static = small.Static(
+        size=config.size,
+        hidden=section.hidden,
+        units=config.units,
+        algorithm=config.algorithm,
+        sweeps=config.sweeps,
+        mean_field=config.mean_field,
+        l1_method=config.l1_method,
+        batch_size=section.batch_size,
+    )
+    return {
+        "static": static,
+        "hypers": Late(lambda: {"law": small.data_law(config.coupling, config.size), **rates}),
+        "schedule": log_spaced_schedule(section.steps, section.records),
+        "dims": small.DIMS,
+        "reference": dict,
+    }
+
+
+def _lattice(config: Config) -> dict[str, Any]:
+    flat = SimpleNamespace(**config.lattice.to_dict(), size=config.size, coupling=config.coupling)
+    return {
+        "static": lattice.static_of(flat),
+        "hypers": lattice.hypers_of(flat),
+        "schedule": lattice.schedule(flat),
+        "dims": lattice.DIMS,
+        "coords": lattice.COORDS,
+        "reference": functools.partial(lattice.reference, flat),
+    }
+
+
+MAKERS: Mapping[str, tuple[Any, Any, Callable[[Config], dict[str, Any]]]] = {
+    "lattice": (lattice, lattice, _lattice),
+    "stack": (dynamics, probe, _stack),
+    "small": (small, small, _small),
+}
+"""Of each system the modules with its ``init`` and ``step`` and its ``probe``, and what the rest is made by."""
+
+
+def make(config: Config) -> Experiment:
+    """Returns the experiment of one run; raises ValueError for a config that makes no sense."""
+    validate(config)
+    moves, records, rest_of = MAKERS[config.system]
+    rest = rest_of(config)
+    known, ends_at = rest.pop("reference"), float(rest["schedule"][-1])
+    bind = functools.partial
+    return Experiment(
+        init=bind(moves.init, rest["static"]),
+        step=bind(moves.step, rest["static"]),
+        probe=bind(records.probe, rest["static"]),
+        verdict=verdict.verdict,
+        reference=Late(lambda: {**known(), "steps": ends_at}),
+        **rest,
+    )

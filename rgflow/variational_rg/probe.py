@@ -1,0 +1,174 @@
+r"""What is recorded of a stack: receptive fields, hidden correlations and couplings, reconstructions, the model alone.
+
+| record                       | dims                 | what it is                                                   |
+|------------------------------|----------------------|--------------------------------------------------------------|
+| radius, coherence,           | layer, unit          | of each receptive field, $r^1 = W^1$, $r^l = r^{l-1} W^l$    |
+| participation                |                      |                                                              |
+| centre, extent               | layer, unit, axis    | its place and rms extent along axis 0 and 1 of the lattice   |
+| receptive_field              | layer, shown, site   | some of the fields themselves                                |
+| dead_units                   | layer                | share of units whose field is zero                           |
+| tiling                       | layer                | Clark-Evans ratio of the centres                             |
+| hidden_coupling, ..._error   | layer                | nearest-neighbour pseudo-likelihood coupling of hidden draws |
+| hidden_correlation_length    | layer                | second-moment length of hidden spins, in sites              |
+| hidden_correlation           | layer, distance      | normalised pair correlation over distance in sites           |
+| reconstruction_error         | layer                | share of test spins of the wrong sign after up and down      |
+| reconstruction               | layer, example, site | means of some test samples after up and down                 |
+| model_energy, ..._error      | start                | free-running chains of the first machine: energy per site    |
+| model_squared_magnetization  | start                | $m^2$ of the same                                            |
+| model_correlation            | distance             | $\langle s_0 s_r\rangle$ along the axes, of the same         |
+| log_partition, ..._error     |                      | $\ln Z$ of the first machine by annealed importance sampling |
+| effective_chains             |                      | how many chains of the annealing carry it                    |
+| test_free_energy, ..._error  |                      | mean F(v) of the first machine over test samples             |
+
+Hidden units are turned so that the sum of their field is positive, and count as spins at the centre of their field.
+Free-running and annealed numbers are taken at the end alone, and are NaN before.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rgflow.probes.couplings import (
+    axis_correlation,
+    covariance_of_draws,
+    nearest_neighbours,
+    pseudo_coupling,
+    pseudo_coupling_error,
+    second_moment_length,
+    signed,
+)
+from rgflow.probes.receptive_fields import compose, measure_fields, tiling
+from rgflow.protocol import Stream
+from rgflow.types import Hypers, Key, Record
+from rgflow.variational_rg.annealing import base_bias, log_partition_estimate
+from rgflow.variational_rg.data import unpack
+from rgflow.variational_rg.dynamics import StackState, Static, in_step
+from rgflow.variational_rg.free_running import free_run
+from rgflow.variational_rg.gibbs import hidden_means, reconstruct, sample_units
+from rgflow.variational_rg.machine import Machine, free_energy, hidden_field, to_spins, to_units
+
+BY_LAYER = (
+    "dead_units",
+    "tiling",
+    "hidden_coupling",
+    "hidden_coupling_error",
+    "hidden_correlation_length",
+    "reconstruction_error",
+)
+BY_UNIT = ("radius", "participation", "coherence")
+DIMS = {
+    **dict.fromkeys(BY_LAYER, ("layer",)),
+    **dict.fromkeys(BY_UNIT, ("layer", "unit")),
+    **dict.fromkeys(("centre", "extent"), ("layer", "unit", "axis")),
+    "receptive_field": ("layer", "shown", "site"),
+    "reconstruction": ("layer", "example", "site"),
+    "hidden_correlation": ("layer", "distance"),
+    "model_correlation": ("distance",),
+    **dict.fromkeys(("model_energy", "model_energy_error", "model_squared_magnetization"), ("start",)),
+}
+
+LATEST = ("receptive_field", "reconstruction")
+"""Records whose last values alone are kept in the results."""
+
+EXAMPLES = 4
+"""Test samples whose reconstructions are kept."""
+
+
+def distances(size: int) -> tuple[int, ...]:
+    """Return the distances at which correlations are recorded, in sites: 1 to half the side.
+
+    >>> distances(8)
+    (1, 2, 3, 4)
+    """
+    return tuple(range(1, size // 2 + 1))
+
+
+def padded(values: Sequence[Float[Array, "_ ..."]], width: int) -> Float[Array, "layers width ..."]:
+    """Return the rows of every layer in one array, with NaN behind those of narrower ones."""
+    pad = lambda x: jnp.full((width, *x.shape[1:]), jnp.nan).at[: len(x)].set(x)  # noqa: E731
+    return jnp.stack([pad(x[:width]) for x in values])
+
+
+def field_records(static: Static, weights: Sequence[Float[Array, "_ _"]]) -> tuple[Record, list[Array], list[Array]]:
+    """Return what is recorded of the fields, and of every layer the units' centres and signs."""
+    fields = compose(weights)
+    found = [measure_fields(field, static.size) for field in fields]
+    width = max(static.layers)
+    record = {name: padded([getattr(one, name) for one in found], width) for name in (*BY_UNIT, "centre", "extent")}
+    record["receptive_field"] = padded([field.T for field in fields], static.shown)
+    record["dead_units"] = jnp.stack([jnp.mean(jnp.isnan(one.radius)) for one in found])
+    record["tiling"] = jnp.stack([tiling(one.centre, static.size) for one in found])
+    return record, [one.centre for one in found], [jnp.sum(field, axis=0) for field in fields]
+
+
+def hidden_records(
+    static: Static, key: Key, machines: Sequence[Machine], visible: Array, centres: list[Array], signs: list[Array]
+) -> Record:
+    """Return couplings, lengths and correlations of hidden spins that were drawn layer by layer from test samples."""
+    rows: list[tuple[Array, ...]] = []
+    for number, (machine, centre, sign) in enumerate(zip(machines, centres, signs, strict=True)):
+        means = to_spins(hidden_means(machine, visible), machine.units)
+        field = hidden_field(machine, visible)
+        visible = sample_units(jax.random.fold_in(key, number), field, machine.units)
+        spins, neighbours = signed(to_spins(visible, machine.units), sign), nearest_neighbours(centre, static.size)
+        covariance = covariance_of_draws(signed(means, sign))
+        coupling = pseudo_coupling(spins, neighbours)
+        rows.append(
+            (
+                coupling,
+                pseudo_coupling_error(spins, neighbours, coupling),
+                second_moment_length(covariance, centre, static.size, spacing=static.size / len(centre) ** 0.5),
+                axis_correlation(covariance, centre, static.size, jnp.array(distances(static.size), jnp.float32)),
+            )
+        )
+    names = ("hidden_coupling", "hidden_coupling_error", "hidden_correlation_length", "hidden_correlation")
+    return {name: jnp.stack(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def reconstruction_records(static: Static, machines: Sequence[Machine], visible: Array) -> Record:
+    """Return errors and examples of the means that come back from every layer."""
+    means = [
+        to_spins(reconstruct(machines, visible, layer), static.units) for layer in range(1, len(static.layers) + 1)
+    ]
+    spins = to_spins(visible, static.units)
+    return {
+        "reconstruction_error": jnp.stack([jnp.mean(mean * spins <= 0) for mean in means]),
+        "reconstruction": jnp.stack([mean[:EXAMPLES] for mean in means]),
+    }
+
+
+def model_records(static: Static, key: Key, machine: Machine, visible: Array) -> Record:
+    """Return what the first machine says by itself: free-running chains and its partition function."""
+    run_key, anneal_key = jax.random.split(key)
+    samples = visible[: static.chains // 2]
+    run = free_run(run_key, machine, samples, static.size, static.chain_sweeps)
+    bias = base_bias(jnp.mean(visible, axis=0), static.units)
+    annealed = log_partition_estimate(anneal_key, machine, static.chains, static.temperatures, bias)
+    return {
+        "model_energy": run.energy,
+        "model_energy_error": run.energy_error,
+        "model_squared_magnetization": run.squared_magnetization,
+        "model_correlation": run.correlation,
+        "log_partition": annealed.value,
+        "log_partition_error": annealed.standard_error,
+        "effective_chains": annealed.effective_chains,
+    }
+
+
+def probe(static: Static, key: Key, state: StackState, hypers: Hypers) -> Record:
+    """Read one stack on the test samples; machines not trained yet are recorded as they are."""
+    draw_key, model_key = jax.random.split(jax.random.fold_in(key, Stream.PROBE))
+    visible = to_units(unpack(hypers["test_samples"], static.sites), static.units)
+    record, centres, signs = field_records(static, [machine.weights for machine in state.machines])
+    record |= hidden_records(static, draw_key, state.machines, visible, centres, signs)
+    record |= reconstruction_records(static, state.machines, visible)
+    energies = free_energy(state.machines[0], visible)
+    record["test_free_energy"] = jnp.mean(energies)
+    record["test_free_energy_error"] = jnp.std(energies) / len(energies) ** 0.5
+    model = lambda machine: model_records(static, model_key, machine, visible)  # noqa: E731
+    shapes = jax.eval_shape(model, state.machines[0])
+    nothing = lambda machine: jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes)  # noqa: E731
+    at_end = in_step(state.steps) >= static.steps_per_machine * len(static.layers)
+    return record | jax.lax.cond(at_end, model, nothing, state.machines[0])

@@ -1,0 +1,227 @@
+r"""Verdicts on trained stacks, one for each strength of the penalty and coupling of the data.
+
+* S3-c: receptive fields are local blocks that grow with depth. Statistic: ln of the median radius of the last layer
+  over that of the first; supported above 0 if the fields are local (both radii below 3/4 of that of fields without a
+  place), hold more than two sites (participation above 2), and copy single sites where nothing is correlated
+  (participation below 1.5 on site-shuffled data at the same strength).
+* S3-d coupling, S3-d length: the first hidden layer is a coarse-grained lattice. Statistic: its nearest-neighbour
+  coupling (correlation length) over that of the data blocked by the majority rule, less 1, both by the same estimator;
+  supported within 10 %.
+* S3-model: the first machine left to itself has the lattice's energy. Statistic: $u/u_{exact} - 1$; supported within
+  2 %.
+
+Every claim needs a machine that has learned: at least half of the relative entropy between the data and independent
+fair spins. Bounds were set before any of it was run. Medians are over the units of a run that have a field, intervals
+over runs.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rgflow.probes.stats import Status, bootstrap_interval, decide
+from rgflow.protocol import Verdict
+from rgflow.variational_rg.judge import (
+    Cell,
+    Control,
+    average,
+    control,
+    equivalent,
+    information,
+    make_verdict,
+    unit_medians,
+)
+
+LOCAL = 0.75
+LEAST_PARTICIPATION = 2.0
+MOST_SHUFFLED_PARTICIPATION = 1.5
+SAME_LATTICE = 0.1
+SAME_ENERGY = 0.02
+STARTS_AGREE = 4.0
+"""Standard errors between free-running chains that started hot and those that started from data."""
+
+LEAST_LEARNED = 0.5
+DATA_AGREE = 3.0
+"""Standard errors between the hot and the cold start of the data's own chains."""
+
+
+def growth(cell: Cell) -> np.ndarray:
+    """Return ln of the median radius of the last layer over that of the first, per run."""
+    radius = unit_medians(cell.last("radius"))
+    return np.log(radius[:, -1] / radius[:, 0])
+
+
+def place(cell: Cell) -> str:
+    """Return what tells a point from the others."""
+    return f"L1 = {cell.values['l1']:g}, K = {cell.values['coupling']:.4g}"
+
+
+def control_of(cell: Cell, others: Sequence[Cell], shuffle: str) -> Cell | None:
+    """Return the point that differs from a point in its shuffle alone.
+
+    Sites that were permuted are independent fair spins at every coupling: for them any coupling serves.
+    """
+    free = ("coupling",) if shuffle == "sites" else ()
+    wanted = {name: v for name, v in {**cell.values, "shuffle": shuffle}.items() if name not in free}
+    same = (other for other in others if wanted.items() <= dict(other.values).items() and other.live.sizes["run"])
+    return next(same, None)
+
+
+def relative_entropy_per_site(cell: Cell) -> np.ndarray:
+    r"""Return $\frac1N [\langle\ln P\rangle - \langle\ln p_\lambda\rangle]$ over test samples, in nats, per run.
+
+    $\ln P = -K N u - \ln Z_K$ with Kaufman's $Z_K$; $\ln p = -F - \ln Z_\lambda$ with the annealed $Z_\lambda$.
+    """
+    return _log_data_per_site(cell) + (cell.last("test_free_energy") + cell.last("log_partition")) / _sites(cell)
+
+
+def learned_share(cell: Cell) -> np.ndarray:
+    r"""Return $1 - D(P\,|\,p_\lambda)/D(P\,|\,\mathrm{fair})$ of the first machine, per run; 0: fair spins."""
+    return 1 - relative_entropy_per_site(cell) / (_log_data_per_site(cell) + np.log(2))
+
+
+def _sites(cell: Cell) -> float:
+    return float(cell.values["size"]) ** 2
+
+
+def _log_data_per_site(cell: Cell) -> np.ndarray:
+    return -float(cell.values["coupling"]) * cell.last("data_energy") - cell.last("kaufman_log_partition") / _sites(
+        cell
+    )
+
+
+def _learned(cell: Cell) -> dict[str, Control]:
+    share = average(learned_share(cell))
+    need = f"share of the relative entropy that was learned at least {LEAST_LEARNED}"
+    return {"learned": control(share, need, share >= LEAST_LEARNED)}
+
+
+def _participation(cell: Cell | None, layer: slice | int = slice(None)) -> float:
+    if cell is None:
+        return float("nan")
+    return average(np.min(unit_medians(cell.last("participation"))[:, layer].reshape(cell.live.sizes["run"], -1), 1))
+
+
+def _isotropy(cell: Cell | None) -> float:
+    """Return the mean ratio of the extents of first-layer fields down a column of sites and along a row."""
+    if cell is None:
+        return float("nan")
+    extents = [unit_medians(cell.last("extent")[..., axis])[:, 0] for axis in (0, 1)]
+    return average(extents[0] / extents[1])
+
+
+def _field_controls(cell: Cell, others: Sequence[Cell]) -> dict[str, Control]:
+    radius = unit_medians(cell.last("radius")) / cell.last("random_radius")[:, None]
+    widest, least = average(np.max(radius, axis=1)), _participation(cell)
+    shuffled, rows = control_of(cell, others, "sites"), control_of(cell, others, "bonds")
+    noise = _participation(shuffled, 0)
+    return {
+        **_learned(cell),
+        "local": control(widest, f"radius of every layer below {LOCAL} of fields without a place", widest < LOCAL),
+        "participation": control(least, f"sites in a field above {LEAST_PARTICIPATION:g}", least > LEAST_PARTICIPATION),
+        "shuffled": control(
+            noise,
+            f"sites in a field on site-shuffled data below {MOST_SHUFFLED_PARTICIPATION}",
+            noise < MOST_SHUFFLED_PARTICIPATION,
+        ),
+        "shuffled_growth": information(
+            average(growth(shuffled)) if shuffled else np.nan, "the same growth on site-shuffled data"
+        ),
+        "isotropy": information(_isotropy(cell), "extent of first-layer fields across rows over that along them"),
+        "isotropy_rows": information(_isotropy(rows), "the same on data whose rows are independent"),
+        "coherence": information(average(cell.last("coherence")[:, 0]), "|sum w| / sum |w| of first-layer fields"),
+        "tiling": information(average(cell.last("tiling")[:, 0]), "Clark-Evans ratio of first-layer centres, random 1"),
+        "dead_units": information(average(cell.last("dead_units")), "share of units without a field"),
+        "components": information(
+            average(cell.last("component_radius")[:, 0] / cell.last("random_radius")),
+            "relative radius of as many principal components",
+        ),
+    }
+
+
+def fields_grow(cell: Cell, others: Sequence[Cell]) -> Verdict:
+    """Judge S3-c on the runs of one point of real data."""
+    interval = bootstrap_interval(growth(cell))
+    controls = _field_controls(cell, others)
+    # Fields that grow but are no blocks support nothing; fields that shrink contradict whatever they are, once learned.
+    status = decide(interval, 0.0, "above", {name: c["passed"] for name, c in controls.items()})
+    if status == "contradicted" and not controls["learned"]["passed"]:
+        status = "undecided"
+    texts = (
+        "Receptive fields are local blocks of spins that grow with depth.",
+        "ln of the median radius in the last layer over that in the first above 0; local, of more than 2 sites, "
+        "single sites on shuffled data",
+    )
+    return make_verdict(f"S3-c [{place(cell)}]", texts, interval, status, (cell.runs, cell.dead), controls)
+
+
+def _equilibrium(cell: Cell) -> dict[str, Control]:
+    apart = float(np.max(np.abs(cell.last("data_start_deviation")), initial=0.0))
+    return {"data": control(apart, f"starts of the data's chains within {DATA_AGREE:g} errors", apart < DATA_AGREE)}
+
+
+def coarse_grained(cell: Cell, measure: str) -> Verdict:
+    """Judge S3-d on one point; ``measure`` is coupling or correlation_length."""
+    ratio = {rule: cell.last(f"hidden_{measure}") / cell.last(f"{rule}_{measure}") - 1
+             for rule in ("majority", "decimation")}  # fmt: skip
+    interval = bootstrap_interval(ratio["majority"][:, 0])
+    controls = {
+        **_learned(cell),
+        **_equilibrium(cell),
+        "hidden": information(average(cell.last(f"hidden_{measure}")[:, 0]), "of the first hidden layer"),
+        "majority": information(average(cell.last(f"majority_{measure}")[:, 0]), "of the majority rule"),
+        "decimation": information(average(cell.last(f"decimation_{measure}")[:, 0]), "of decimated data"),
+        "lattice": information(average(cell.last(f"data_{measure}")), "of the data themselves"),
+        "last_layer": information(average(ratio["majority"][:, -1]), "the same for the last layer"),
+    }
+    word = "coupling" if measure == "coupling" else "correlation length"
+    texts = (
+        f"The first hidden layer has the {word} of a coarse-grained lattice.",
+        f"its {word} over that of the majority rule, less 1, within {SAME_LATTICE:g}",
+    )
+    status = equivalent(interval, SAME_LATTICE, controls)
+    name = "coupling" if measure == "coupling" else "length"
+    return make_verdict(f"S3-d {name} [{place(cell)}]", texts, interval, status, (cell.runs, cell.dead), controls)
+
+
+def model_energy(cell: Cell) -> Verdict:
+    """Judge S3-model on one point."""
+    energy, error = cell.last("model_energy"), cell.last("model_energy_error")
+    interval = bootstrap_interval(energy.mean(axis=1) / cell.last("kaufman_energy") - 1)
+    apart = np.abs(energy[:, 0] - energy[:, 1]) / np.hypot(error[:, 0], error[:, 1])
+    # Over all runs together: single runs may well be this far apart by chance.
+    worst = float(np.sqrt(np.mean(apart**2))) if apart.size else np.nan
+    controls = {
+        **_learned(cell),
+        "starts": control(
+            worst, f"hot chains and those from data within {STARTS_AGREE:g} errors", worst < STARTS_AGREE
+        ),
+        "relative_entropy": information(average(relative_entropy_per_site(cell)), "per site in nats, by annealing"),
+        "relative_entropy_error": information(
+            average(cell.last("log_partition_error")) / _sites(cell), "error of the annealed ln Z per site"
+        ),
+        "effective_chains": information(average(cell.last("effective_chains")), "chains that carry the annealed ln Z"),
+        "reconstruction": information(
+            average(cell.last("reconstruction_error")[:, 0]), "wrong spins after one layer up and down"
+        ),
+        "components": information(
+            average(cell.last("component_error")[:, 0]), "wrong spins after as many principal components"
+        ),
+    }
+    status: Status = equivalent(interval, SAME_ENERGY, controls)
+    texts = (
+        "The first machine, left to itself, has the energy of the lattice.",
+        f"energy of its chains over Kaufman's, less 1, within {SAME_ENERGY:g}",
+    )
+    return make_verdict(f"S3-model [{place(cell)}]", texts, interval, status, (cell.runs, cell.dead), controls)
+
+
+def judge(stacks: Sequence[Cell], config: Any) -> list[Verdict]:
+    """Judge every claim on every point of real data."""
+    del config
+    real = [cell for cell in stacks if cell.values["shuffle"] == "none" and cell.live.sizes["run"]]
+    found = [fields_grow(cell, stacks) for cell in real]
+    for measure in ("coupling", "correlation_length"):
+        found += [coarse_grained(cell, measure) for cell in real]
+    return found + [model_energy(cell) for cell in real]
