@@ -105,7 +105,7 @@ def get_config(preset: str = "default") -> Config:
         records=3,  # per machine, evenly spaced
         shown=25,  # receptive fields per layer that are kept whole
     )
-    config.model = _section(chains=64, sweeps=500, temperatures=1_000)  # free-running chains and annealing at the end
+    config.model = _section(chains=64, sweeps=400, temperatures=500)  # free-running chains and annealing at the end
     config.lattice = _section(walkers=32, steps=640, records=32, levels=2, method="swendsen_wang")
     config.small = _section(
         size=3,

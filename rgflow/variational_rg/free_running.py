@@ -23,6 +23,7 @@ class FreeRun(NamedTuple):
 
     energy: Float[Array, " starts"]
     energy_error: Float[Array, " starts"]
+    magnetization: Float[Array, " starts"]
     squared_magnetization: Float[Array, " starts"]
     correlation: Float[Array, " distances"]
 
@@ -51,16 +52,17 @@ def free_run(key: Key, machine: Machine, samples: Float[Array, "C sites"], size:
 
     def observe(visible: Array) -> Array:
         spins = to_spins(visible, machine.units).reshape(-1, size, size)
-        square = jnp.mean(spins, axis=(1, 2))[:, None] ** 2
-        return jnp.concatenate([axis_products(spins, size // 2), square], axis=1)
+        magnetization = jnp.mean(spins, axis=(1, 2))[:, None]
+        return jnp.concatenate([magnetization, magnetization**2, axis_products(spins, size // 2)], axis=1)
 
     def sweep(number: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         visible, _ = gibbs_sweep(jax.random.fold_in(sweep_key, number), machine, carry[0])
         return visible, carry[1] + jnp.where(number >= half, observe(visible), 0.0)
 
-    total = jnp.zeros((len(visible), size // 2 + 1))
+    total = jnp.zeros((len(visible), size // 2 + 2))
     means = jax.lax.fori_loop(0, sweeps, sweep, (visible, total))[1] / (sweeps - half)
     by_start = means.reshape(len(STARTS), len(samples), -1)
-    energies = -2 * by_start[:, :, 0]
+    energies = -2 * by_start[:, :, 2]
     error = jnp.std(energies, axis=1, ddof=1) / len(samples) ** 0.5
-    return FreeRun(jnp.mean(energies, axis=1), error, jnp.mean(by_start[:, :, -1], axis=1), jnp.mean(means[:, :-1], 0))
+    first, square = (jnp.mean(by_start[:, :, column], axis=1) for column in (0, 1))
+    return FreeRun(jnp.mean(energies, axis=1), error, first, square, jnp.mean(means[:, 2:], axis=0))

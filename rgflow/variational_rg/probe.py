@@ -14,6 +14,7 @@ r"""What is recorded of a stack: receptive fields, hidden correlations and coupl
 | reconstruction_error         | layer                | share of test spins of the wrong sign after up and down      |
 | reconstruction               | layer, example, site | means of some test samples after up and down                 |
 | model_energy, ..._error      | start                | free-running chains of the first machine: energy per site    |
+| model_magnetization          | start                | m of the same: 0 unless the machine has chosen a sign        |
 | model_squared_magnetization  | start                | $m^2$ of the same                                            |
 | model_correlation            | distance             | $\langle s_0 s_r\rangle$ along the axes, of the same         |
 | log_partition, ..._error     |                      | $\ln Z$ of the first machine by annealed importance sampling |
@@ -57,6 +58,7 @@ BY_LAYER = (
     "hidden_correlation_length",
     "reconstruction_error",
 )
+BY_START = ("energy", "energy_error", "magnetization", "squared_magnetization")
 BY_UNIT = ("radius", "participation", "coherence")
 DIMS = {
     **dict.fromkeys(BY_LAYER, ("layer",)),
@@ -66,7 +68,7 @@ DIMS = {
     "reconstruction": ("layer", "example", "site"),
     "hidden_correlation": ("layer", "distance"),
     "model_correlation": ("distance",),
-    **dict.fromkeys(("model_energy", "model_energy_error", "model_squared_magnetization"), ("start",)),
+    **dict.fromkeys((f"model_{name}" for name in BY_START), ("start",)),
 }
 
 LATEST = ("receptive_field", "reconstruction")
@@ -149,6 +151,7 @@ def model_records(static: Static, key: Key, machine: Machine, visible: Array) ->
     return {
         "model_energy": run.energy,
         "model_energy_error": run.energy_error,
+        "model_magnetization": run.magnetization,
         "model_squared_magnetization": run.squared_magnetization,
         "model_correlation": run.correlation,
         "log_partition": annealed.value,

@@ -197,6 +197,10 @@ def model_energy(cell: Cell) -> Verdict:
         "starts": control(
             worst, f"hot chains and those from data within {STARTS_AGREE:g} errors", worst < STARTS_AGREE
         ),
+        "magnetization": information(
+            average(np.abs(cell.last("model_magnetization")).mean(axis=1)),
+            "|m| of the chains: far from 0 where the machine has chosen a sign",
+        ),
         "relative_entropy": information(average(relative_entropy_per_site(cell)), "per site in nats, by annealing"),
         "relative_entropy_error": information(
             average(cell.last("log_partition_error")) / _sites(cell), "error of the annealed ln Z per site"

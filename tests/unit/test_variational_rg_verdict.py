@@ -43,6 +43,7 @@ def stacks(l1=(2e-3,), shuffles=("none", "sites"), **changes):
         "reconstruction_error": (("run", "step", "layer"), np.full((len(runs), 2, 2), 0.1)),
         "model_energy": (("run", "step", "start"), -1.15 * wobble[:, None, None] ** 0.1 * np.ones((1, 2, 2))),
         "model_energy_error": (("run", "step", "start"), np.full((len(runs), 2, 2), 0.01)),
+        "model_magnetization": (("run", "step", "start"), np.zeros((len(runs), 2, 2))),
         "test_free_energy": (("run", "step"), np.full((len(runs), 2), -200.0)),
         "log_partition": (("run", "step"), np.full((len(runs), 2), 200.0 + SITES * 0.435)),
         **{name: (("run", "step"), np.full((len(runs), 2), value))
