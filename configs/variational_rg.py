@@ -37,7 +37,7 @@ def _sweep() -> Config:
     sweep.lattice = _section(cases=((20, 0.408), (20, 0.5), (32, CRITICAL_COUPLING)))  # size and coupling
     sweep.strength = _section(l1=(0.0, 2e-4, 2e-3, 8e-3))
     sweep.coupling = _section(coupling=(0.2, 0.3, 0.408, CRITICAL_COUPLING, 0.5, 0.6), l1=(2e-3,))
-    sweep.shuffled = _section(shuffle=("sites", "bonds"), l1=(0.0, 2e-4, 2e-3, 8e-3))
+    sweep.shuffled = _section(sites=(0.0, 2e-4, 2e-3, 8e-3), bonds=(2e-3,))  # strengths of l1, by what is shuffled
     sweep.small = _section(hidden=(4, 9), algorithm=("exact", "cd", "pcd"), cd_sweeps=(1, 5))
     return sweep
 
@@ -56,7 +56,7 @@ def _shrink(config: Config) -> None:
     sweep.lattice.cases = ((8, CRITICAL_COUPLING),)
     sweep.strength.l1 = (0.0, 2e-3)
     sweep.coupling.coupling = (0.3, 0.408)
-    sweep.shuffled.l1 = (2e-3,)
+    sweep.shuffled.sites = (2e-3,)
     sweep.small.update({"hidden": (4,), "cd_sweeps": (1,)})
 
 
@@ -105,7 +105,7 @@ def get_config(preset: str = "default") -> Config:
         records=3,  # per machine, evenly spaced
         shown=25,  # receptive fields per layer that are kept whole
     )
-    config.model = _section(chains=64, sweeps=400, temperatures=500)  # free-running chains and annealing at the end
+    config.model = _section(chains=32, sweeps=400, temperatures=500)  # free-running chains and annealing at the end
     config.lattice = _section(walkers=32, steps=640, records=32, levels=2, method="swendsen_wang")
     config.small = _section(
         size=3,
@@ -149,10 +149,11 @@ def _study(config: Config, name: str) -> list[Values]:
         return list(_small(axes.small, config.small.size))
     if name == "lattice":
         return [{"system": "lattice", "size": size, "coupling": coupling} for size, coupling in axes.lattice.cases]
-    section = axes[name].copy_and_resolve_references()
     if name == "shuffled":
-        section.shuffle = common.words(section.shuffle)
-    return list(_crossed(section, system="stack"))
+        return [
+            {"system": "stack", "shuffle": kind, "l1": l1} for kind in ("sites", "bonds") for l1 in axes[name][kind]
+        ]
+    return list(_crossed(axes[name], system="stack"))
 
 
 def get_sweep(config: Config) -> list[Point]:

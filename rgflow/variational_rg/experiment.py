@@ -110,13 +110,30 @@ def _rates(config: Config) -> dict[str, Any]:
     return {name: np.float64(config[name]) for name in names}
 
 
+@functools.lru_cache(maxsize=32)
+def _data(
+    coupling: float, size: int, shuffle: str, num_samples: int, num_test: int, seed: int
+) -> tuple[Samples, Samples, SquareReport]:
+    drawn, report = lattice_samples(coupling, size, num_samples + num_test, seed)
+    samples, test = (shuffled(part, size, shuffle, seed + k) for k, part in enumerate(np.split(drawn, [num_samples])))
+    return samples, test, report
+
+
+@functools.lru_cache(maxsize=32)
+def _references(layers: tuple[int, ...], *data: Any) -> dict[str, Any]:
+    coupling, size, seed = data[0], data[1], data[-1]
+    return reference.references(*_data(*data), coupling, size, layers, seed)
+
+
 def stack_data(config: Config) -> tuple[Samples, Samples, SquareReport]:
     """Returns training samples, test samples and how both came about; controls are shuffled apart."""
-    stack, seed = config.stack, config.data_seed
-    drawn, report = lattice_samples(config.coupling, config.size, stack.num_samples + stack.num_test, seed)
-    parts = np.split(drawn, [stack.num_samples])
-    samples, test = (shuffled(part, config.size, config.shuffle, seed + k) for k, part in enumerate(parts))
-    return samples, test, report
+    return _data(*_data_keys(config))
+
+
+def _data_keys(config: Config) -> tuple[Any, ...]:
+    """Returns what the data depend on: points that differ in anything else share them."""
+    stack = config.stack
+    return float(config.coupling), config.size, config.shuffle, stack.num_samples, stack.num_test, config.data_seed
 
 
 def _stack(config: Config) -> dict[str, Any]:
@@ -140,18 +157,11 @@ def _stack(config: Config) -> dict[str, Any]:
         temperatures=model.temperatures,
     )
 
-    @functools.cache
-    def data() -> tuple[Samples, Samples, SquareReport]:
-        return stack_data(config)
-
     def hypers() -> dict[str, Any]:
-        samples, test, _ = data()
+        samples, test, _ = stack_data(config)
         batches = stack.num_samples // stack.batch_size
         switch = np.int32(config.momentum_epochs * batches)
         return {"samples": pack(samples), "test_samples": pack(test), "momentum_steps": switch, **_rates(config)}
-
-    def known() -> dict[str, Any]:
-        return reference.references(*data(), config.coupling, config.size, layers, config.data_seed)
 
     every = _steps(config) // stack.records
     return {
@@ -166,7 +176,7 @@ def _stack(config: Config) -> dict[str, Any]:
             "axis": ("row", "column"),
             "start": STARTS,
         },
-        "reference": known,
+        "reference": functools.partial(_references, layers, *_data_keys(config)),
     }
 
 

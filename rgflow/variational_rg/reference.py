@@ -4,13 +4,14 @@ Every yardstick of a hidden layer is measured by the same functions as the layer
 blocked by the majority rule (2 by 2 at a time where that leads there) and on the decimated data.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int8
 
 from rgflow.exact.ising import kaufman_energy, kaufman_log_partition, spontaneous_magnetization
 from rgflow.probes.couplings import (
@@ -65,20 +66,22 @@ def majority(key: Any, spins: Array, block: int) -> Array:
     return spins
 
 
-def lattice_measures(spins: Array, size: int) -> dict[str, Float[np.ndarray, "..."]]:
-    """Return coupling, second-moment length and correlations of lattices, by the hidden layers'
-    own estimators, in sites of the original lattice of ``size`` sites a side."""
+@functools.partial(jax.jit, static_argnames="size")
+def lattice_measures(spins: Int8[Array, "B side side"], size: int) -> dict[str, Float[Array, "..."]]:
+    """Return coupling, second-moment length and correlations of lattices by the hidden layers' own estimators.
+
+    In sites of the original lattice of ``size`` sites a side. Raises nothing. Ref: standard.
+    """
     side = spins.shape[-1]
     flat = spins.reshape(len(spins), -1)
     # Spins of a block stand at its centre; only differences of places matter.
     places = site_positions(side) * (size / side)
     pairs, at = covariance(flat), jnp.asarray(distances(size), jnp.float32)
-    found = {
+    return {
         "coupling": pseudo_coupling(flat, nearest_neighbours(places, size)),
         "correlation_length": second_moment_length(pairs, places, size, spacing=size / side),
         "correlation": axis_correlation(pairs, places, size, at),
     }
-    return {name: np.asarray(value, np.float64) for name, value in found.items()}
 
 
 def component_measures(
@@ -119,7 +122,8 @@ def yardsticks(test: Samples, size: int, layers: tuple[int, ...], seed: int) -> 
         for rule, lattices in (("majority", blocked), ("decimation", decimated)):
             for name, value in lattice_measures(lattices, size).items():
                 rows.setdefault(f"{rule}_{name}", []).append(value)
-    return found | {name: np.stack(values) for name, values in rows.items()}
+    found |= {name: np.stack(values) for name, values in rows.items()}
+    return {name: np.asarray(value, np.float64) for name, value in found.items()}
 
 
 def sampling(report: SquareReport) -> dict[str, float]:
