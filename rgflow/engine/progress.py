@@ -11,6 +11,8 @@ from typing import Any
 from rich import progress as rich_progress
 
 LINE_SECONDS = 5.0
+LEAST_SEEN = 0.005
+"""Share of the work before which its speed is not told: a first group of unlike cost may be wrong by a hundredfold."""
 
 
 class EventLog:
@@ -79,7 +81,8 @@ class Progress:
         self._done += cost
         now = time.monotonic()
         rate = (self._done - self._skipped) / max(now - self._began, 1e-9)
-        left = clock((self._total - self._done) / rate) if rate > 0 else "?"
+        seen = self._done - self._skipped >= LEAST_SEEN * (self._total - self._skipped)
+        left = clock((self._total - self._done) / rate) if seen and rate > 0 else "?"
         line = f"{text}  {clock(now - self._began)} elapsed, {left} left"
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, description=line)

@@ -147,6 +147,7 @@ def test_second_sweep_on_one_workdir_is_refused_and_a_dead_owner_is_not(tmp_path
     command.assert_same_bits(workdir, whole)
 
 
+@pytest.mark.slow
 def test_jumping_clock_changes_nothing(tmp_path, whole):
     halfway(tmp_path / "run", TOY_CLOCK="jump")
     command.sweep(tmp_path / "run", TOY_CLOCK="jump")
@@ -210,6 +211,7 @@ def test_workdir_that_lost_its_run_file_or_holds_a_damaged_one_is_refused(tmp_pa
         assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_checkpoints_that_may_not_be_read_are_not_deleted(tmp_path, whole):
     workdir = tmp_path / "run"
     kept = halfway(workdir)

@@ -105,7 +105,8 @@ def test_processes_with_different_configs_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("poor", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("poor", [0, 1])
 def test_disk_that_fails_for_one_process_stops_both_and_both_go_on(tmp_path, two, poor):
     workdir = tmp_path / "run"
     processes = start(workdir, limits={poor: 700})

@@ -17,6 +17,7 @@ def resident_mib(process) -> float:
     return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
 
 
+@pytest.mark.slow
 def test_host_memory_is_flat_over_ten_thousand_chunks_and_two_checkpoints_are_kept(tmp_path):
     workdir, chunks = tmp_path / "run", 10_000
     flags = (f"--config.steps={chunks}", "--config.engine.chunk_steps=1", "--config.engine.checkpoint_seconds=0.2")

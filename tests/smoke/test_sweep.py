@@ -93,6 +93,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 def test_killed_at_many_moments_and_started_again_ends_with_the_same_bits(uninterrupted, tmp_path):
     workdir = tmp_path / "run"
     for moment in MOMENTS.values():
