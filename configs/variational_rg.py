@@ -148,6 +148,9 @@ def _study(config: Config, name: str) -> list[Values]:
     if name == "small":
         return list(_small(axes.small, config.small.size))
     if name == "lattice":
+        for case in axes.lattice.cases:
+            if len(case) != 2:
+                raise ValueError(f"sweep.lattice.cases = {case}: must be pairs of size and coupling")
         return [{"system": "lattice", "size": size, "coupling": coupling} for size, coupling in axes.lattice.cases]
     if name == "shuffled":
         return [
@@ -162,6 +165,8 @@ def get_sweep(config: Config) -> list[Point]:
         if config.runs[name].seeds < 1:
             raise ValueError(f"runs.{name}.seeds = {config.runs[name].seeds}: must be at least 1")
     points = []
+    if not common.words(config.sweep.study):
+        raise ValueError(f"sweep.study = {config.sweep.study}: must name at least one of {', '.join(STUDIES)}")
     for study in common.words(config.sweep.study):
         if study not in STUDIES:
             raise ValueError(f"sweep.study = {study!r}: must be one of {', '.join(STUDIES)}")

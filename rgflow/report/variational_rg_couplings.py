@@ -30,6 +30,10 @@ from rgflow.variational_rg.judge import Cell, average
 
 SERIES = {
     "hidden": ("hidden units", {"linestyle": "-", "marker": "o", "markersize": 4.5}),
+    "placed": (
+        "majority at the units' places",
+        {"linestyle": (0, (5, 1, 1, 1)), "marker": "D", "markersize": 4, "markerfacecolor": "white"},
+    ),
     "majority": ("majority rule", {"linestyle": "--", "marker": "s", "markersize": 4.5, "markerfacecolor": "white"}),
     "decimation": ("decimation", {"linestyle": ":", "marker": "^", "markersize": 5, "markerfacecolor": "white"}),
 }
@@ -74,6 +78,8 @@ def _by_layer(axes: Axes, found: Sequence[Cell], layers: int) -> None:
         axes.plot(where, means, color=colour, **SERIES["hidden"][1])
         for k in range(layers):
             line(axes, [cell], lambda _, x=k + 1: x, measure("hidden", "coupling", k), color=colour, marker="")
+            placed = average(measure("placed", "coupling", k)(cell))
+            axes.plot([k + 1], [placed], color=colour, **{**SERIES["placed"][1], "linestyle": ""})
     for series in ("majority", "decimation"):
         means = [origin] + [average(measure(series, "coupling", k)(found[0])) for k in range(layers)]
         axes.plot(where, means, color=base.INK, linewidth=1.2, zorder=1.5, **SERIES[series][1])
@@ -116,7 +122,7 @@ def coupling_rows(found: Sequence[Cell], layers: int) -> list[dict[str, Any]]:
                 ends = interval_of(measure("hidden", name, layer)(cell))
                 row |= {f"hidden_{name}": plain(ends.mean), f"hidden_{name}_low": plain(ends.low),
                         f"hidden_{name}_high": plain(ends.high)}  # fmt: skip
-                for series in ("majority", "decimation"):
+                for series in ("placed", "majority", "decimation"):
                     row[f"{series}_{name}"] = plain(average(measure(series, name, layer)(cell)))
                 row[f"data_{name}"] = plain(average(_data(name)(cell)))
             rows.append(row)
@@ -169,13 +175,14 @@ def couplings(stacks: Stacks) -> list[Drawn]:
     figure.legend(handles=_handles(stacks.layers), loc="outside upper center", ncols=4, columnspacing=1.5)
     outside = " Couplings above the panels are in the table; aligned spins have none." if cut else ""
     caption = (
-        "Hidden layers read as lattices, beside the same data blocked by the majority rule and decimated to as many "
+        "Hidden layers read as lattices, beside the same data blocked by the majority rule, on a lattice and at the "
+        "units' own places (diamonds), and decimated, to as many "
         f"spins. Left and middle: against the coupling of the data, at L1 = {strength_text(strength)}; right: by "
         "layer, for every penalty. Couplings are nearest-neighbour pseudo-likelihood fits, lengths second-moment "
         f"lengths (those that are no number are left out), means over runs with 95 % intervals. "
         f"{about_runs(_union(stacks.real, strength, reference[0]))}{outside} If training were this coarse-graining, "
-        "hidden units would lie on the dashed lines of the same colour, below the diagonal on the disordered side "
-        "and above it on the ordered one."
+        "hidden units would lie on the diamonds of the same colour (their places are no lattice), below the diagonal "
+        "on the disordered side and above it on the ordered one."
     )
     drawn = _union(found, strength, reference[0])
     alt = f"Couplings of hidden layers against those of blocked data. {_facts(drawn, layers)}."

@@ -91,7 +91,8 @@ def _draw(axes: Axes, found: Sequence[Cell], number: int, measures: tuple[Measur
 def _bound(axes: Axes, height: float, text: str) -> None:
     axes.axhline(height, **THIN)
     axes.annotate(text, (0.01, height), xycoords=("axes fraction", "data"), xytext=(0, 2),
-                  textcoords="offset points", fontsize=7.5, color="#555555")  # fmt: skip
+                  textcoords="offset points", fontsize=7.5, color="#555555", zorder=5,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85})  # fmt: skip
 
 
 def _handles(stacks: Stacks, kinds: set[str]) -> list[Line2D]:
@@ -148,7 +149,8 @@ def field_sizes(stacks: Stacks) -> list[Drawn]:
         f"Size of receptive fields at K = {coupling:.4g} against the penalty. Left: median rms radius over the units "
         "of a layer that have a field, relative to that of weights without any place. Right: median number of sites "
         "in a field. Marks are means over runs, bars and bands 95 % intervals; short lines on the right are as many "
-        f"principal components of the same data as the layer has units. {about_runs(every)} If "
+        f"principal components of the same data as the layer has units. A layer without a mark has no unit with a "
+        f"field. {about_runs(every)} If "
         "fields were block spins, one penalty would have all layers below the bound on the left and above 2 on the "
         "right, the second layer wider than the first, and shuffled sites below 1.5 in the first layer."
     )

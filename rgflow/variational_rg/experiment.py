@@ -19,6 +19,7 @@ from rgflow.samplers.ising import SquareReport
 from rgflow.types import Config
 from rgflow.variational_rg import dynamics, lattice, probe, reference, small, verdict
 from rgflow.variational_rg.data import SHUFFLES, Samples, lattice_samples, pack, shuffled
+from rgflow.variational_rg.exact import LARGEST_NUM_UNITS_OF_A_TABLE
 from rgflow.variational_rg.free_running import STARTS
 from rgflow.variational_rg.learning import L1_METHODS
 from rgflow.variational_rg.machine import UNITS
@@ -85,6 +86,11 @@ def _check_stack(config: Config) -> None:
     stack = config.stack
     if config.algorithm == "exact":
         raise ValueError("algorithm = 'exact': must be cd or pcd for system = 'stack', which cannot be enumerated")
+    if config.coupling < 0:
+        raise ValueError(
+            f"coupling = {config.coupling}: must not be negative for system = 'stack', whose hidden units and blocks "
+            "count as up where most of their sites are"
+        )
     if not len(stack.layers):
         raise ValueError("stack.layers = (): must name the hidden units of at least one machine")
     sides = [reference.block_side(config.size**2, units) for units in stack.layers]
@@ -186,6 +192,9 @@ def _small(config: Config) -> dict[str, Any]:
         raise ValueError(
             f"small.size = {config.size}: must be at most {int(small.LARGEST_SITES**0.5)} to be enumerated"
         )
+    most = LARGEST_NUM_UNITS_OF_A_TABLE - config.size**2
+    if section.hidden > most:
+        raise ValueError(f"small.hidden = {section.hidden}: must be at most {most} beside {config.size**2} sites")
     if not 0 < section.learning_rate < np.inf:
         raise ValueError(f"small.learning_rate = {section.learning_rate}: must be a finite positive number")
     rates = {**_rates(config), "learning_rate": np.float64(section.learning_rate), "final_momentum": np.float64(0.0)}
@@ -209,11 +218,18 @@ def _small(config: Config) -> dict[str, Any]:
 
 
 def _lattice(config: Config) -> dict[str, Any]:
+    if config.coupling < 0 and config.size % 2:
+        raise ValueError(f"size = {config.size}: must be even for a negative coupling")
     flat = SimpleNamespace(**config.lattice.to_dict(), size=config.size, coupling=config.coupling)
+    try:
+        static, schedule = lattice.static_of(flat), lattice.schedule(flat)
+    except ValueError as error:
+        section = "" if str(error).startswith("size") else "lattice."
+        raise ValueError(f"{section}{error}") from None
     return {
-        "static": lattice.static_of(flat),
+        "static": static,
         "hypers": lattice.hypers_of(flat),
-        "schedule": lattice.schedule(flat),
+        "schedule": schedule,
         "dims": lattice.DIMS,
         "coords": lattice.COORDS,
         "reference": functools.partial(lattice.reference, flat),

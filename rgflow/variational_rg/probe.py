@@ -10,6 +10,8 @@ r"""What is recorded of a stack: receptive fields, hidden correlations and coupl
 | tiling                       | layer                | Clark-Evans ratio of the centres                             |
 | hidden_coupling, ..._error   | layer                | nearest-neighbour pseudo-likelihood coupling of hidden draws |
 | hidden_correlation_length    | layer                | second-moment length of hidden spins, in sites              |
+| placed_coupling,             | layer                | the same two of majorities of blocks around the units' own   |
+| placed_correlation_length    |                      | centres: what irregular places alone make of them            |
 | hidden_correlation           | layer, distance      | normalised pair correlation over distance in sites           |
 | reconstruction_error         | layer                | share of test spins of the wrong sign after up and down      |
 | reconstruction               | layer, example, site | means of some test samples after up and down                 |
@@ -33,6 +35,7 @@ from jaxtyping import Array, Float
 
 from rgflow.probes.couplings import (
     axis_correlation,
+    covariance,
     covariance_of_draws,
     nearest_neighbours,
     pseudo_coupling,
@@ -40,7 +43,7 @@ from rgflow.probes.couplings import (
     second_moment_length,
     signed,
 )
-from rgflow.probes.receptive_fields import compose, measure_fields, tiling
+from rgflow.probes.receptive_fields import compose, measure_fields, site_positions, tiling
 from rgflow.protocol import Stream
 from rgflow.types import Hypers, Key, Record
 from rgflow.variational_rg.annealing import base_bias, log_partition_estimate
@@ -56,6 +59,8 @@ BY_LAYER = (
     "hidden_coupling",
     "hidden_coupling_error",
     "hidden_correlation_length",
+    "placed_coupling",
+    "placed_correlation_length",
     "reconstruction_error",
 )
 BY_START = ("energy", "energy_error", "magnetization", "squared_magnetization")
@@ -105,27 +110,51 @@ def field_records(static: Static, weights: Sequence[Float[Array, "_ _"]]) -> tup
     return record, [one.centre for one in found], [jnp.sum(field, axis=0) for field in fields]
 
 
+def placed_majority(
+    key: Key, spins: Float[Array, "B sites"], centres: Float[Array, "units 2"], side: int, block: int
+) -> Float[Array, "B units"]:
+    r"""Return $\mathrm{sign} \sum s_i$ over the block of sites whose middle is nearest to each centre, ties at random.
+
+    Where the centres are those of a regular lattice of blocks this is the majority rule. Raises nothing.
+
+    >>> spins, centre = jnp.ones((1, 16)).at[0, 0].set(-1.0), jnp.array([[0.5, 0.4]])
+    >>> placed_majority(jax.random.key(0), spins, centre, 4, 2).tolist()
+    [[1.0]]
+
+    Ref: standard (majority rule).
+    """
+    corners = jnp.round(centres - (block - 1) / 2)
+    inside = jnp.all(jnp.mod(site_positions(side)[:, None, :] - corners[None, :, :], side) < block, axis=-1)
+    total = jnp.matmul(spins, inside.astype(spins.dtype), precision=jax.lax.Precision.HIGHEST)
+    return jnp.where(total == 0, jax.random.rademacher(key, total.shape, spins.dtype), jnp.sign(total))
+
+
 def hidden_records(
     static: Static, key: Key, machines: Sequence[Machine], visible: Array, centres: list[Array], signs: list[Array]
 ) -> Record:
     """Return couplings, lengths and correlations of hidden spins that were drawn layer by layer from test samples."""
     rows: list[tuple[Array, ...]] = []
+    lattices = to_spins(visible, static.units)
     for number, (machine, centre, sign) in enumerate(zip(machines, centres, signs, strict=True)):
         means = to_spins(hidden_means(machine, visible), machine.units)
         field = hidden_field(machine, visible)
         visible = sample_units(jax.random.fold_in(key, number), field, machine.units)
         spins, neighbours = signed(to_spins(visible, machine.units), sign), nearest_neighbours(centre, static.size)
-        covariance = covariance_of_draws(signed(means, sign))
-        coupling = pseudo_coupling(spins, neighbours)
+        pairs = covariance_of_draws(signed(means, sign))
+        coupling, spacing = pseudo_coupling(spins, neighbours), static.size / len(centre) ** 0.5
+        tie_key = jax.random.fold_in(key, len(machines) + number)
+        placed = placed_majority(tie_key, lattices, centre, static.size, round(spacing))
         rows.append(
             (
                 coupling,
                 pseudo_coupling_error(spins, neighbours, coupling),
-                second_moment_length(covariance, centre, static.size, spacing=static.size / len(centre) ** 0.5),
-                axis_correlation(covariance, centre, static.size, jnp.array(distances(static.size), jnp.float32)),
+                second_moment_length(pairs, centre, static.size, spacing=spacing),
+                pseudo_coupling(placed, neighbours),
+                second_moment_length(covariance(placed), centre, static.size, spacing=spacing),
+                axis_correlation(pairs, centre, static.size, jnp.array(distances(static.size), jnp.float32)),
             )
         )
-    names = ("hidden_coupling", "hidden_coupling_error", "hidden_correlation_length", "hidden_correlation")
+    names = (*(name for name in BY_LAYER if name.startswith(("hidden", "placed"))), "hidden_correlation")
     return {name: jnp.stack(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
 
 

@@ -167,6 +167,7 @@ def references(
         **yardsticks(test, size, layers, seed),
         **component_measures(samples, test, layers),
         "data_energy": -float(np.mean(bonds)),
+        "data_squared_magnetization": float(np.mean(np.mean(lattices, axis=(1, 2), dtype=float) ** 2)),
         "data_energy_error": float(np.std(bonds) / len(bonds) ** 0.5),
         "sample": test[:EXAMPLES].astype(np.float64),
     }

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from rgflow.exact.ising import kaufman_energy, torus_couplings
-from rgflow.probes.receptive_fields import random_radius
+from rgflow.probes.couplings import nearest_neighbours, pseudo_coupling
+from rgflow.probes.receptive_fields import random_radius, site_positions
 from rgflow.variational_rg import dynamics, probe, reference, small
 from rgflow.variational_rg.constructions import bond_machine
 from rgflow.variational_rg.data import lattice_samples, pack
@@ -118,6 +119,18 @@ def test_the_probe_at_the_end_and_before(hypers):
     field = np.asarray(states[12].machines[0].weights) @ np.asarray(states[12].machines[1].weights)
     np.testing.assert_allclose(after["receptive_field"][1, :4], field.T, atol=1e-5)
     assert np.isnan(after["receptive_field"][1, 4:]).all()
+
+
+def test_majorities_at_regular_places_are_the_majority_rule_and_irregular_ones_are_less_coupled():
+    spins = lattice_samples(0.408, 12, 1500, 0)[0]
+    lattices = jnp.asarray(spins, jnp.float32)
+    regular = 2 * site_positions(6) + 0.5
+    at = lambda centre: probe.placed_majority(jax.random.key(0), lattices, centre, 12, 2)  # noqa: E731
+    blocks = spins.reshape(-1, 6, 2, 6, 2).sum(axis=(2, 4)).reshape(-1, 36)
+    np.testing.assert_array_equal(at(regular)[blocks != 0], np.sign(blocks)[blocks != 0])
+    coupling = lambda centre: pseudo_coupling(at(centre), nearest_neighbours(centre, 12))  # noqa: E731
+    moved = regular + jax.random.uniform(jax.random.key(1), regular.shape, minval=-1.0, maxval=1.0)
+    assert coupling(moved) < 0.95 * coupling(regular)
 
 
 def test_free_running_chains_of_an_exact_machine_have_the_exact_energy():

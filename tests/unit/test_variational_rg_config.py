@@ -77,9 +77,12 @@ def test_paper_is_the_published_size():
         ({"stack.records": 3}, "stack.records = 3: must divide the 20 steps of a machine"),
         ({"stack.num_test": 3}, "stack.num_test = 3: must be at least 4 and half of model.chains = 8"),
         ({"system": "small", "size": 5}, "small.size = 5: must be at most 4 to be enumerated"),
-        ({"system": "lattice", "lattice.walkers": 3}, "walkers = 3: must be even and at least 2"),
+        ({"system": "small", "size": 4, "small.hidden": 9}, "small.hidden = 9: must be at most 6 beside 16 sites"),
+        ({"coupling": -0.4}, "coupling = -0.4: must not be negative for system = 'stack'"),
+        ({"system": "lattice", "lattice.walkers": 3}, "lattice.walkers = 3: must be even and at least 2"),
         ({"system": "lattice", "lattice.method": "heat_bath", "size": 9}, "size = 9: must be at least 2, and even for"),
-        ({"system": "lattice", "lattice.records": 5}, "steps, records = 32, 5: the records must divide the steps"),
+        ({"system": "lattice", "size": 9, "coupling": -0.3}, "size = 9: must be even for a negative coupling"),
+        ({"system": "lattice", "lattice.records": 5}, "lattice.steps, records = 32, 5: the records must"),
     ],
 )
 def test_bad_values_are_refused_with_a_sentence(values, message):
@@ -101,6 +104,12 @@ def test_making_an_experiment_draws_no_data(monkeypatch):
 def test_unknown_study_and_no_seeds_are_refused():
     with pytest.raises(ValueError, match=r"sweep.study = 'depth': must be one of lattice"):
         sweep("depth")
+    with pytest.raises(ValueError, match=r"sweep.study = \(\): must name at least one of lattice"):
+        sweep()
+    config = configs.get_config()
+    config.sweep.lattice.cases = ((8,),)
+    with pytest.raises(ValueError, match=r"sweep.lattice.cases = \(8,\): must be pairs of size and coupling"):
+        configs.get_sweep(config)
     config = configs.get_config()
     config.runs.stack.seeds = 0
     with pytest.raises(ValueError, match=r"runs.stack.seeds = 0: must be at least 1"):
