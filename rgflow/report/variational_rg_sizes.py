@@ -88,11 +88,10 @@ def _draw(axes: Axes, found: Sequence[Cell], number: int, measures: tuple[Measur
     axes.set_xlabel("strength of the $L_1$ penalty")
 
 
-def _bound(axes: Axes, height: float, text: str) -> None:
+def _bound(axes: Axes, height: float, text: str, x: float = 0.01) -> None:
     axes.axhline(height, **THIN)
-    axes.annotate(text, (0.01, height), xycoords=("axes fraction", "data"), xytext=(0, 2),
-                  textcoords="offset points", fontsize=7.5, color="#555555", zorder=5,
-                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85})  # fmt: skip
+    axes.annotate(text, (x, height), xycoords=("axes fraction", "data"), xytext=(0, 2),
+                  textcoords="offset points", fontsize=7.5, color="#555555")  # fmt: skip
 
 
 def _handles(stacks: Stacks, kinds: set[str]) -> list[Line2D]:
@@ -134,7 +133,7 @@ def field_sizes(stacks: Stacks) -> list[Drawn]:
         panel.set_ylabel(label)
     axes[0].set_title("local: below the dotted line; growing: next layer above")
     axes[0].set_ylim(0, max(1.15, axes[0].get_ylim()[1]))
-    _bound(axes[0], LOCAL, f"local below {LOCAL:g}")
+    _bound(axes[0], LOCAL, f"local below {LOCAL:g}", x=0.42)
     base.log_axis(axes[1], "y")
     low, high = axes[1].get_ylim()
     axes[1].set_ylim(min(low, 0.8), max(high, 4))
