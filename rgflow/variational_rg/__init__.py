@@ -2,7 +2,7 @@ r"""Variational RG and restricted Boltzmann machines on the Ising model.
 
 Claims of mehta2014: a restricted Boltzmann machine with energy E defines a variational RG step with kernel T = -E + H
 (S3-a); the step is exact if and only if its free-energy gap vanishes (S3-b); stacks of machines trained on the
-two-dimensional Ising model finds block spins, local receptive fields that grow with depth (S3-c), so that hidden
+two-dimensional Ising model find block spins, local receptive fields that grow with depth (S3-c), so that hidden
 layers are coarse-grained lattices (S3-d, our reading). S3-model asks whether the machine knows the lattice at all;
 S3-lattice and S3-yardstick test the samples and the Monte Carlo RG that it is compared with.
 
