@@ -21,7 +21,7 @@ from rgflow.probes.spectrum import effective_rank, singular_values
 from rgflow.protocol import Experiment, Stream
 from rgflow.types import Hypers, Info, Key
 
-CANARY_ROWS = {jnp.float32: (16_385, 32_769), jnp.float64: (16_385, 32_769)}
+CANARY_ROWS = {np.float32: (16_385, 32_769), np.float64: (16_385, 32_769)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def check_canary() -> Check:
     errors = {}
     for dtype, sizes in CANARY_ROWS.items():
         with jax.enable_x64(True):
-            errors |= {f"{dtype.__name__} x {rows}": canary_error(dtype, rows) for rows in sizes}
+            errors |= {f"{np.dtype(dtype).name} x {rows}": canary_error(dtype, rows) for rows in sizes}
     worst = max(errors, key=lambda name: errors[name])
     text = f"largest relative error {errors[worst]:.1e} ({worst} rows)"
     return Check("canary: jitted mat-vec and sum", errors[worst] < 1e-6, text)

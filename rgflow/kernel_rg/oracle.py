@@ -184,8 +184,8 @@ def _grid(problem: Problem) -> Grid:
     low, high = max(inside[0] - 1, 0), min(inside[-1] + 1, len(cost) - 1)
     stiffness = problem.widths / 2 * np.exp(log_left[:, high])
     return cover(
-        low=centred[low],
-        high=centred[high],
+        low=float(centred[low]),
+        high=float(centred[high]),
         softest=float((problem.widths / 2 * np.exp(log_left[:, low])).min()),
         stiffest=float(max(stiffness.max(), problem.widths.max() / 2) + _curvature(problem, centred[low : high + 1])),
         layers=len(problem.widths),

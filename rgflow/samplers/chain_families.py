@@ -116,7 +116,7 @@ def _circulant(num_states: int, eigenvalues: Spectrum | None = None, correlation
         eigenvalues = np.exp(-np.minimum(mode, num_states - mode) / correlation_length)
     spectrum = np.asarray(eigenvalues)
     _check_spectrum(spectrum, num_states)
-    row = np.fft.ifft(spectrum).real
+    row = np.real(np.fft.ifft(spectrum))
     if row.min() < -ROUNDING:
         raise ValueError(
             f"eigenvalues = {spectrum.tolist()}: give the negative probability {row.min():.3g}, "
