@@ -1,5 +1,9 @@
 """What every config shares: the engine's settings and the presets' names."""
 
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
 import ml_collections
 
 from rgflow.types import Config
@@ -35,3 +39,20 @@ def words(values: tuple[str, ...]) -> tuple[str, ...]:
         ('window', 'mixer')
     """
     return tuple(word.strip() for value in values for word in value.split(",") if word.strip())
+
+
+def section(**values: Any) -> Config:
+    """Returns a section of a config."""
+    return ml_collections.ConfigDict(values)
+
+
+def crossed(axes: Config, *names: str, **fixed: Any) -> Iterator[dict[str, Any]]:
+    """Yields every combination of the named axes of a study; its other keys, and what is fixed, are the same.
+
+    Example:
+        >>> list(crossed(section(a=(1, 2), b=3), "a", c=4))
+        [{'b': 3, 'c': 4, 'a': 1}, {'b': 3, 'c': 4, 'a': 2}]
+    """
+    rest = {name: axes[name] for name in axes if name not in names}
+    for values in itertools.product(*(axes[name] for name in names)):
+        yield {**rest, **fixed, **dict(zip(names, values, strict=True))}

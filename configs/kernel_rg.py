@@ -50,23 +50,19 @@ def _runs(seeds: int, steps: int, burn_in: int, records: int) -> ml_collections.
     return ml_collections.ConfigDict({"seeds": seeds, "steps": steps, "burn_in": burn_in, "records": records})
 
 
-def _section(**values: Any) -> ml_collections.ConfigDict:
-    return ml_collections.ConfigDict(values)
-
-
 def _sweep() -> Config:
     """Returns the axes of every study."""
     sweep = ml_collections.ConfigDict()
     sweep.study = STUDIES
     sweep.cases = (1, 2, 3, 4, 5, 6)
     sweep.hmc = (1, 4)  # cases that are sampled by Hamiltonian Monte Carlo too
-    sweep.width = _section(width=(8, 16, 32, 64), sigma2=(0.5, 1.5))
-    sweep.depth = _section(depth=(1, 2, 4, 8), sigma2=(1.5, 2.5), width=32, num_train=16)
-    sweep.size = _section(num_train=(20, 30, 40, 64), data_seed=(0, 1, 2), depth=1, label_noise=0.5)
-    sweep.sigma2 = _section(sigma2=(0.3, 0.5, 0.75, 1.0, 1.5, 2.0))
-    sweep.data = _section(data=("templates", "random"))  # and digits, where scikit-learn is installed
-    sweep.relu = _section(cases=RELU_CASES, depth=(1, 2), num_inputs=20, num_train=16, temperature=0.05)
-    sweep.trained = _section(width=(8, 32), label_scale=(1.0, 3.0), temperature=(0.0, 0.05))
+    sweep.width = common.section(width=(8, 16, 32, 64), sigma2=(0.5, 1.5))
+    sweep.depth = common.section(depth=(1, 2, 4, 8), sigma2=(1.5, 2.5), width=32, num_train=16)
+    sweep.size = common.section(num_train=(20, 30, 40, 64), data_seed=(0, 1, 2), depth=1, label_noise=0.5)
+    sweep.sigma2 = common.section(sigma2=(0.3, 0.5, 0.75, 1.0, 1.5, 2.0))
+    sweep.data = common.section(data=("templates", "random"))  # and digits, where scikit-learn is installed
+    sweep.relu = common.section(cases=RELU_CASES, depth=(1, 2), num_inputs=20, num_train=16, temperature=0.05)
+    sweep.trained = common.section(width=(8, 32), label_scale=(1.0, 3.0), temperature=(0.0, 0.05))
     return sweep
 
 
@@ -117,7 +113,7 @@ def get_config(preset: str = "default") -> Config:
     config.num_test = 20
     config.sigma2 = 1.0  # * variance of every weight's prior
     config.temperature = 0.01  # * T, variance of the noise; 0 only for trained
-    config.padded = _section(width=32, depth=2, num_train=24, num_inputs=40)  # * array sizes
+    config.padded = common.section(width=32, depth=2, num_train=24, num_inputs=40)  # * array sizes
 
     config.data = "teacher"  # * teacher | templates | random | digits
     config.data_seed = 0  # *
@@ -154,13 +150,6 @@ def _case(number: int, sampler: str) -> Values:
     return {**CASES[number], **CASE_LABELS.get(number, {}), "sampler": sampler}
 
 
-def _crossed(section: Config, *axes: str, **fixed: Any) -> Iterator[Values]:
-    """Yields every combination of the named axes of a study; its other keys are the same everywhere."""
-    rest = {name: section[name] for name in section if name not in axes}
-    for values in itertools.product(*(section[name] for name in axes)):
-        yield {**rest, **fixed, **dict(zip(axes, values, strict=True))}
-
-
 def _relu(section: Config) -> Iterator[Values]:
     for depth, (width, sigma2, label_scale) in itertools.product(section.depth, section.cases):
         rest = {name: section[name] for name in ("num_inputs", "num_train", "temperature")}
@@ -174,15 +163,15 @@ def _study(config: Config, name: str) -> list[Values]:
     found: dict[str, Any] = {
         "cases": lambda: [_case(number, "gibbs") for number in axes.cases],
         "hmc": lambda: [_case(number, "hmc") for number in axes.hmc],
-        "width": lambda: _crossed(axes.width, "sigma2", "width"),
-        "depth": lambda: _crossed(axes.depth, "sigma2", "depth"),
-        "size": lambda: _crossed(axes.size, "data_seed", "num_train"),
-        "sigma2": lambda: _crossed(axes.sigma2, "sigma2"),
+        "width": lambda: common.crossed(axes.width, "sigma2", "width"),
+        "depth": lambda: common.crossed(axes.depth, "sigma2", "depth"),
+        "size": lambda: common.crossed(axes.size, "data_seed", "num_train"),
+        "sigma2": lambda: common.crossed(axes.sigma2, "sigma2"),
         "data": lambda: [
             {"data": kind, **({"num_inputs": 64} if kind == "digits" else {})} for kind in common.words(axes.data.data)
         ],
         "relu": lambda: _relu(axes.relu),
-        "trained": lambda: _crossed(axes.trained, "temperature", "label_scale", "width", sampler="trained"),
+        "trained": lambda: common.crossed(axes.trained, "temperature", "label_scale", "width", sampler="trained"),
     }
     return list(found[name]())
 

@@ -26,19 +26,17 @@ SWEPT = ("system", "size", "coupling", "l1", "shuffle", "algorithm", "sweeps", "
 """Keys that every point sets, so that equal points of two studies are the same runs."""
 
 
-def _section(**values: Any) -> ml_collections.ConfigDict:
-    return ml_collections.ConfigDict(values)
-
-
 def _sweep() -> Config:
     """Returns the axes of every study."""
     sweep = ml_collections.ConfigDict()
     sweep.study = STUDIES
-    sweep.lattice = _section(cases=((20, 0.408), (20, 0.5), (32, CRITICAL_COUPLING)))  # size and coupling
-    sweep.strength = _section(l1=(0.0, 2e-4, 2e-3, 8e-3))
-    sweep.coupling = _section(coupling=(0.2, 0.3, 0.408, CRITICAL_COUPLING, 0.5, 0.6), l1=(2e-3,))
-    sweep.shuffled = _section(sites=(0.0, 2e-4, 2e-3, 8e-3), bonds=(2e-3,))  # strengths of l1, by what is shuffled
-    sweep.small = _section(hidden=(4, 9), algorithm=("exact", "cd", "pcd"), cd_sweeps=(1, 5))
+    sweep.lattice = common.section(cases=((20, 0.408), (20, 0.5), (32, CRITICAL_COUPLING)))  # size and coupling
+    sweep.strength = common.section(l1=(0.0, 2e-4, 2e-3, 8e-3))
+    sweep.coupling = common.section(coupling=(0.2, 0.3, 0.408, CRITICAL_COUPLING, 0.5, 0.6), l1=(2e-3,))
+    sweep.shuffled = common.section(
+        sites=(0.0, 2e-4, 2e-3, 8e-3), bonds=(2e-3,)
+    )  # strengths of l1, by what is shuffled
+    sweep.small = common.section(hidden=(4, 9), algorithm=("exact", "cd", "pcd"), cd_sweeps=(1, 5))
     return sweep
 
 
@@ -95,7 +93,7 @@ def get_config(preset: str = "default") -> Config:
     config.weight_deviation = 0.01  # of the first weights
     config.mean_field = True  # reconstructions are passed on as means (as published), not as draws
 
-    config.stack = _section(
+    config.stack = common.section(
         layers=(100, 25),  # hidden units of each machine; with the lattice below them squares of whole blocks
         epochs=30,  # per machine, one machine after the other
         batch_size=100,
@@ -105,9 +103,11 @@ def get_config(preset: str = "default") -> Config:
         records=3,  # per machine, evenly spaced
         shown=25,  # receptive fields per layer that are kept whole
     )
-    config.model = _section(chains=32, sweeps=400, temperatures=500)  # free-running chains and annealing at the end
-    config.lattice = _section(walkers=32, steps=640, records=32, levels=2, method="swendsen_wang")
-    config.small = _section(
+    config.model = common.section(
+        chains=32, sweeps=400, temperatures=500
+    )  # free-running chains and annealing at the end
+    config.lattice = common.section(walkers=32, steps=640, records=32, levels=2, method="swendsen_wang")
+    config.small = common.section(
         size=3,
         hidden=4,
         batch_size=100,
@@ -115,7 +115,9 @@ def get_config(preset: str = "default") -> Config:
         records=6,
         learning_rate=0.02,  # without momentum: persistent chains of a law with two peaks follow no faster
     )
-    config.runs = _section(lattice=_section(seeds=4), stack=_section(seeds=5), small=_section(seeds=4))
+    config.runs = common.section(
+        lattice=common.section(seeds=4), stack=common.section(seeds=5), small=common.section(seeds=4)
+    )
 
     config.sweep = _sweep()
     if preset == "smoke":
@@ -126,13 +128,6 @@ def get_config(preset: str = "default") -> Config:
 
 
 Values = dict[str, Any]
-
-
-def _crossed(section: Config, **fixed: Any) -> Iterator[Values]:
-    """Yields every combination of a study's axes beside what is fixed."""
-    names = sorted(section)
-    for values in itertools.product(*(section[name] for name in names)):
-        yield {**fixed, **dict(zip(names, values, strict=True))}
 
 
 def _small(section: Config, size: int) -> Iterator[Values]:
@@ -156,7 +151,7 @@ def _study(config: Config, name: str) -> list[Values]:
         return [
             {"system": "stack", "shuffle": kind, "l1": l1} for kind in ("sites", "bonds") for l1 in axes[name][kind]
         ]
-    return list(_crossed(axes[name], system="stack"))
+    return list(common.crossed(axes[name], *axes[name], system="stack"))
 
 
 def get_sweep(config: Config) -> list[Point]:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from rgflow.exact.ising import kaufman_energy
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
-from rgflow.report.interval_marks import interval_of, text_of
+from rgflow.report.interval_marks import interval_of, interval_points, text_of
 from rgflow.report.sheets import sheet
 from rgflow.report.variational_rg_points import (
     THIN,
@@ -82,11 +82,12 @@ def _correlations(axes: Axes, found: Sequence[Cell], colours: dict[float, Any]) 
     distance = np.arange(1, reach + 1)
     data = np.array([average(found[0].last("data_correlation")[:, k]) for k in range(reach)])
     axes.plot(distance, data, color="#bbbbbb", linewidth=4, zorder=1)
-    for cell in found:
-        runs = cell.last("model_correlation")[:, :reach]
-        if np.isfinite(runs).any():
-            look = {"marker": "o", "markersize": 3.5}
-            base.band_line(axes, distance, runs, colours[float(cell.values["l1"])], False, **look)
+    for number, cell in enumerate(found):
+        # Bands of several strengths would cover each other: bars, each strength a little aside.
+        aside = 0.12 * (number - (len(found) - 1) / 2)
+        intervals = [interval_of(column) for column in cell.last("model_correlation")[:, :reach].T]
+        colour = colours[float(cell.values["l1"])]
+        interval_points(axes, (distance + aside).tolist(), intervals, color=colour, marker="o", markersize=3.5)
     axes.set(xlabel="distance $r$ in sites", ylabel=r"pair correlation $C(r)$")
 
 

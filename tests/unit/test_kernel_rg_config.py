@@ -95,7 +95,8 @@ def test_making_an_experiment_starts_no_device():
         "[registry.make(grid.point_config(config, p.values)) for p in c.get_sweep(config)]; "
         "assert not xla_bridge.backends_are_initialized()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_hypers_have_the_padded_sizes_and_share_one_static():
