@@ -1,0 +1,180 @@
+r"""Gauges of a layer of features: which of the equivalent forms of a layer its couplings are read in.
+
+With a linear readout the output $f R$ is the same for $f B$ and $B^{-1} R$ with any invertible B, so that neither the
+loss nor the training says which features a layer has. A gauge picks one form: of centred features f with covariance C
+and principal axes V, $C = V \Lambda V^T$,
+
+* ``raw``: f;
+* ``standardised``: every feature divided by its standard deviation;
+* ``whitened``: $f C^{-1/2}$, uncorrelated and as near to f as can be;
+* ``principal``: $f V \Lambda^{-1/2}$, by falling variance.
+
+Features are float, one sample a row. What a gauge leaves undefined is a column of NaN, and other probes carry that on
+as NaN of this unit. Everything runs under jit and vmap, with one LAPACK call at the most.
+
+Keys: kessy2018 = Kessy, Lewin and Strimmer, Am. Stat. 72 (2018) 309 (whitening); baldi1989 = Baldi and Hornik, Neural
+Networks 2 (1989) 53 (the optimum of a linear autoencoder is an orbit).
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int8
+
+from rgflow.types import Key
+
+GAUGES = ("raw", "standardised", "whitened", "principal")
+"""What :func:`apply_gauge` knows."""
+
+CENTRING_NOISE = 64
+"""Standard deviation of a constant after centring, at the most, in units of machine epsilon times its size."""
+
+AXIS_NOISE = 16
+"""Least variance of an axis, in units of machine epsilon times the number of features times the largest one."""
+
+INSIDE = 1e-3
+"""Share of a feature inside the span of axes without variance above which it has no place in a whitened layer."""
+
+HALVINGS = 40
+"""Halvings of the interval in which a quantile lies: float32 cannot tell its ends apart before."""
+
+LARGEST_SCALE = 2.0
+"""Scales of :func:`orbit` lie between this and its inverse, so that no B has a condition number beyond its square."""
+
+
+def apply_gauge(features: Float[Array, "n M"], gauge: str) -> Float[Array, "n M"]:
+    r"""Return the features in a gauge, $f \to (f - \langle f\rangle) G$, with divisor n in the covariance.
+
+    G is 1, $\mathrm{diag}(C)^{-1/2}$, $C^{-1/2}$ or $V\Lambda^{-1/2}$, for one of :data:`GAUGES`; the largest entry of
+    each column of V is positive. A constant feature, or one with a non-finite value, becomes a column of NaN and
+    changes no other; in ``whitened`` so does every feature that the others determine linearly, in ``principal`` the
+    axes without variance, which come last. In float32 an axis has none below about 2e-6 M times the largest one.
+    Shapes: [n, M] -> [n, M]. Raises ValueError for an unknown gauge.
+
+    >>> apply_gauge(jnp.array([[1.0, 5.0], [3.0, 5.0]]), "standardised").tolist()
+    [[-1.0, nan], [1.0, nan]]
+
+    Ref: kessy2018.
+    """
+    if gauge not in GAUGES:
+        raise ValueError(f"gauge = {gauge!r}: must be one of {', '.join(GAUGES)}")
+    centred, live = _centred(features)
+    if gauge in ("raw", "standardised"):
+        scale = jnp.std(centred, axis=0) if gauge == "standardised" else jnp.ones_like(centred[0])
+        return jnp.where(live[None, :], centred / jnp.where(live, scale, 1.0)[None, :], jnp.nan)
+    variance, axes = _principal_axes(_product(centred.T, centred) / len(centred))
+    least = AXIS_NOISE * jnp.finfo(centred.dtype).eps * len(variance) * variance[0]
+    wide = variance > least
+    inverse_root = jnp.where(wide, jax.lax.rsqrt(jnp.where(wide, variance, 1.0)), 0.0)
+    rotation = axes * inverse_root[None, :]
+    if gauge == "principal":
+        return jnp.where(wide[None, :], _product(centred, rotation), jnp.nan)
+    inside = jnp.sum(jnp.where(wide[None, :], 0.0, axes**2), axis=1)
+    whitened = _product(centred, _product(rotation, axes.T))
+    return jnp.where((live & (inside < INSIDE))[None, :], whitened, jnp.nan)
+
+
+def column_quantile(features: Float[Array, "n M"], share: float) -> Float[Array, " M"]:
+    r"""Return the middle between the least value that a ``share`` of a column does not exceed and the next larger one.
+
+    $\min\{x_b : |\{b' : x_{b'} \le x_b\}| \ge \mathrm{share}\, n\}$, or the largest value where none is larger; found by
+    halving an interval, many times faster than sorting. Values closer than $2^{-40}$ of the range count as one. Shapes:
+    [n, M] -> [M]. Raises nothing.
+
+    >>> column_quantile(jnp.array([[3.0], [1.0], [2.0], [4.0]]), 0.5).tolist()
+    [2.5]
+
+    Ref: standard.
+    """
+    # A product of the two could round across a whole number of samples.
+    wanted = math.ceil(share * len(features) - 1e-6)
+
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        enough = jnp.sum(features <= middle[None, :], axis=0) >= wanted
+        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+
+    ends = jnp.min(features, axis=0), jnp.max(features, axis=0)
+    high = jax.lax.fori_loop(0, HALVINGS, halve, ends)[1]
+    below = features <= high[None, :]
+    lower = jnp.max(jnp.where(below, features, -jnp.inf), axis=0)
+    upper = jnp.min(jnp.where(below, jnp.inf, features), axis=0)
+    # A value itself would be no safe threshold: a compiler may compute it twice, with other roundings.
+    return jnp.where(jnp.isfinite(upper), (lower + upper) / 2, lower)
+
+
+def binarise(features: Float[Array, "n M"]) -> Int8[Array, "n M"]:
+    r"""Return spins, $s = +1$ above the median of the feature and $-1$ otherwise, and 0 for a unit that has no spin.
+
+    Where nothing lies above the median (a feature at its upper bound for most samples), the median itself is +1, so
+    that $f \to -f$ turns spins over; for an odd number of samples the one at the median does not follow. A unit has no
+    spin, and zeros for all samples, if it is constant or has a non-finite value. Shapes: [n, M] -> [n, M] in int8.
+    Raises nothing.
+
+    >>> binarise(jnp.array([[0.0, 7.0], [0.0, 7.0], [0.0, 7.0], [2.0, 7.0]])).T.tolist()
+    [[-1, -1, -1, 1], [0, 0, 0, 0]]
+
+    Ref: standard.
+    """
+    centred, live = _centred(features)
+    median = column_quantile(centred, 0.5)[None, :]
+    above = centred > median
+    above = jnp.where(jnp.any(above, axis=0, keepdims=True), above, centred >= median)
+    return jnp.where(live[None, :], jnp.where(above, 1, -1), 0).astype(jnp.int8)
+
+
+def orbit(
+    key: Key, features: Float[Array, "n M"], readout: Float[Array, "M O"], count: int
+) -> tuple[Float[Array, "count n M"], Float[Array, "count M O"]]:
+    r"""Return random equivalent forms of a layer and its linear readout, $f B$ and $B^{-1} R$: the same output.
+
+    $B = Q \,\mathrm{diag}(a)\, Q'$ with random orthogonal Q, Q' and $\ln a$ uniform within $\pm\ln 2$: every invertible
+    B is of this form with some a, and here its condition number is 4 at the most. A column of NaN makes all features
+    NaN, as it does the output. Shapes: [n, M], [M, O] -> [count, n, M], [count, M, O]. Raises ValueError for a count
+    below 1.
+
+    >>> features, readouts = orbit(jax.random.key(0), jnp.eye(3), jnp.ones((3, 1)), 2)
+    >>> jnp.round(features @ readouts, 4).squeeze(2).tolist()
+    [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+
+    Ref: baldi1989.
+    """
+    if count < 1:
+        raise ValueError(f"count = {count}: must be at least 1")
+    rotation_key, scale_key = jax.random.split(key)
+    width = features.shape[1]
+    left, right = jax.random.orthogonal(rotation_key, width, (2, count), features.dtype)
+    log_scale = jax.random.uniform(scale_key, (count, 1, width), features.dtype, -1, 1)
+    scale = LARGEST_SCALE**log_scale
+    mixing = _product(left * scale, right)
+    inverse = _product(jnp.swapaxes(right, 1, 2) / scale, jnp.swapaxes(left, 1, 2))
+    return (
+        jnp.einsum("nm,cmk->cnk", features, mixing, precision=jax.lax.Precision.HIGHEST),
+        jnp.einsum("cmk,ko->cmo", inverse, readout, precision=jax.lax.Precision.HIGHEST),
+    )
+
+
+def _centred(features: Float[Array, "n M"]) -> tuple[Float[Array, "n M"], Bool[Array, " M"]]:
+    """Return centred features, 0 where they are of no use, and which of them vary."""
+    features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+    finite = jnp.all(jnp.isfinite(features), axis=0)
+    features = jnp.where(finite[None, :], features, 0.0)
+    centred = features - jnp.mean(features, axis=0, keepdims=True)
+    noise = CENTRING_NOISE * jnp.finfo(features.dtype).eps * jnp.max(jnp.abs(features), axis=0)
+    live = finite & (jnp.std(centred, axis=0) > noise)
+    return jnp.where(live[None, :], centred, 0.0), live
+
+
+def _principal_axes(covariance: Float[Array, "M M"]) -> tuple[Float[Array, " M"], Float[Array, "M M"]]:
+    """Return variances in falling order and axes as columns, each with its largest entry positive."""
+    variance, axes = jnp.linalg.eigh(covariance)
+    variance, axes = variance[::-1], axes[:, ::-1]
+    largest = jnp.take_along_axis(axes, jnp.argmax(jnp.abs(axes), axis=0)[None, :], axis=0)
+    return variance, jnp.where(largest < 0, -axes, axes)
+
+
+def _product(left: Float[Array, "..."], right: Float[Array, "..."]) -> Float[Array, "..."]:
+    # Accelerators would round the factors of a product to bfloat16 or tf32.
+    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
