@@ -17,19 +17,20 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from rgflow.kernel_rg.judge import (
-    FALSE_ALARM_SIGMA,
+from rgflow.kernel_rg.judge import FALSE_ALARM_SIGMA, convergence
+from rgflow.kernel_rg.summary import Summary, mean_distance
+from rgflow.probes.convergence import Estimate
+from rgflow.probes.judge import (
     INTERVAL_SIGMA,
     control,
-    convergence,
+    counts,
+    equivalent,
     information,
     interval_of,
     make_verdict,
     one_sided,
     passed,
 )
-from rgflow.kernel_rg.summary import Summary, mean_distance
-from rgflow.probes.convergence import Estimate
 from rgflow.probes.stats import Interval, Status
 from rgflow.protocol import Verdict
 
@@ -105,7 +106,7 @@ def sampler_is_exact(place: str, points: Sequence[Summary]) -> Verdict:
         "The chains sample the exact finite-width posterior.",
         "every observable within 4 standard errors of the exact law; shown is the relative difference of the worst",
     )
-    return make_verdict(f"S4-sampler [{place}]", texts, interval, status, points, controls)
+    return make_verdict(f"S4-sampler [{place}]", texts, interval, status, counts(points), controls)
 
 
 def saddle_describes(place: str, points: Sequence[Summary]) -> Verdict:
@@ -134,24 +135,11 @@ def saddle_describes(place: str, points: Sequence[Summary]) -> Verdict:
         "The saddle-point theory describes the sampled network up to corrections of order L/N.",
         f"relative errors below {SADDLE_BOUND:g} L/N in every observable, infinite width further off; in units of L/N",
     )
-    return make_verdict(f"S4-linear [{place}]", texts, ends[worst], status, points, controls)
+    return make_verdict(f"S4-linear [{place}]", texts, ends[worst], status, counts(points), controls)
 
 
 def _relative(measured: Estimate, expected: float) -> Estimate:
     return Estimate(expected / measured.mean - 1, expected * measured.error / measured.mean**2, np.nan, np.nan)
-
-
-def within(interval: Interval, bound: float, ready: bool) -> Status:
-    """Decides whether a quantity lies within plus and minus a bound.
-
-    >>> within(Interval(0.1, 0.05, 0.12, 4), 0.15, True), within(Interval(0.1, -0.1, 0.2, 4), 0.15, True)
-    ('supported', 'undecided')
-    """
-    if not ready or np.isnan(interval.low + interval.high):
-        return "undecided"
-    if -bound < interval.low and interval.high < bound:
-        return "supported"
-    return "contradicted" if interval.low > bound or interval.high < -bound else "undecided"
 
 
 def heuristic_variance(place: str, point: Summary) -> Verdict:
@@ -168,11 +156,11 @@ def heuristic_variance(place: str, point: Summary) -> Verdict:
         "The ReLU heuristic gives the predictive variance, averaged over test points.",
         f"within {RELU_BOUND:.0%} of the sampled variance, infinite width further off",
     )
-    status = within(interval, RELU_BOUND, passed(controls))
+    status = equivalent(interval, RELU_BOUND, controls)
     if status == "undecided" and passed(convergence([point])):
         # That infinite width is as good saves no heuristic that is off.
-        status = "contradicted" if within(interval, RELU_BOUND, True) == "contradicted" else "undecided"
-    return make_verdict(f"S4-ReLU variance [{place}]", texts, interval, status, [point], controls)
+        status = "contradicted" if equivalent(interval, RELU_BOUND, {}) == "contradicted" else "undecided"
+    return make_verdict(f"S4-ReLU variance [{place}]", texts, interval, status, counts([point]), controls)
 
 
 def root_interval(squared: Estimate, runs: int) -> Interval:
@@ -195,4 +183,4 @@ def heuristic_mean(place: str, point: Summary, runs: xr.Dataset) -> Verdict:
         f"root mean square difference below {RELU_BOUND:.0%} of the mean's own size",
     )
     status = one_sided(interval, RELU_BOUND, "below", controls)
-    return make_verdict(f"S4-ReLU mean [{place}]", texts, interval, status, [point], controls)
+    return make_verdict(f"S4-ReLU mean [{place}]", texts, interval, status, counts([point]), controls)

@@ -14,17 +14,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rgflow.kernel_rg.judge import (
-    INTERVAL_SIGMA,
-    control,
-    convergence,
-    information,
-    make_verdict,
-    one_sided,
-)
+from rgflow.kernel_rg.judge import convergence
 from rgflow.kernel_rg.summary import Summary
 from rgflow.kernel_rg.theory import infinite_depth_scale
 from rgflow.probes.convergence import Estimate
+from rgflow.probes.judge import INTERVAL_SIGMA, control, counts, information, make_verdict, one_sided
 from rgflow.probes.stats import Interval, bootstrap_interval, kendall_tau
 from rgflow.protocol import Verdict
 
@@ -72,7 +66,7 @@ def sign_rule(place: str, points: Sequence[Summary]) -> Verdict:
     # A variance that moves the wrong way contradicts, monotone or not.
     needed = {name: c for name, c in controls.items() if name != "monotone" or interval.high > 0}
     status = one_sided(interval, 0.0, "above", needed)
-    return make_verdict(f"S4-width [{place}]", texts, interval, status, points, controls)
+    return make_verdict(f"S4-width [{place}]", texts, interval, status, counts(points), controls)
 
 
 def depth_limit(place: str, points: Sequence[Summary]) -> Verdict:
@@ -105,7 +99,7 @@ def depth_limit(place: str, points: Sequence[Summary]) -> Verdict:
         status = one_sided(interval, 0.0, "above", controls)
     kind = "approaches a limit with depth" if np.isfinite(limit) else "grows without bound with depth"
     texts = (f"Where sigma2 (1 - alpha) is {'below' if np.isfinite(limit) else 'above'} 1, Q {kind}.", expected)
-    return make_verdict(f"S4-depth [{place}]", texts, interval, status, points, controls)
+    return make_verdict(f"S4-depth [{place}]", texts, interval, status, counts(points), controls)
 
 
 def _peak(points: Sequence[Summary]) -> float:
@@ -137,4 +131,4 @@ def bias_peaks(place: str, points: Sequence[Summary]) -> Verdict:
         "ln bias at P = N0 less the larger of those at N0/2 and at the largest P above 0, over data sets",
     )
     status = one_sided(interval, 0.0, "above", controls)
-    return make_verdict(f"S4-size [{place}]", texts, interval, status, points, controls)
+    return make_verdict(f"S4-size [{place}]", texts, interval, status, counts(points), controls)

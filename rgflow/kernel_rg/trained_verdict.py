@@ -11,19 +11,20 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from rgflow.kernel_rg.agreement import RELU_BOUND, root_interval, within
-from rgflow.kernel_rg.judge import (
-    FALSE_ALARM_SIGMA,
+from rgflow.kernel_rg.agreement import RELU_BOUND, root_interval
+from rgflow.kernel_rg.judge import FALSE_ALARM_SIGMA
+from rgflow.kernel_rg.summary import Summary, mean_distance
+from rgflow.probes.convergence import Estimate
+from rgflow.probes.judge import (
     Control,
     control,
+    counts,
+    equivalent,
     information,
     interval_of,
     make_verdict,
     one_sided,
-    passed,
 )
-from rgflow.kernel_rg.summary import Summary, mean_distance
-from rgflow.probes.convergence import Estimate
 from rgflow.protocol import Verdict
 
 BOUND = RELU_BOUND
@@ -77,8 +78,8 @@ def variance_is_equilibrium(place: str, point: Summary, controls: Mapping[str, C
         "Trained networks have the predictive variance of the equilibrium.",
         f"relative difference within {BOUND:.0%}",
     )
-    status = within(interval, BOUND, passed(found))
-    return make_verdict(f"S4-trained variance [{place}]", texts, interval, status, [point], found)
+    status = equivalent(interval, BOUND, found)
+    return make_verdict(f"S4-trained variance [{place}]", texts, interval, status, counts([point]), found)
 
 
 def mean_is_equilibrium(place: str, point: Summary, runs: xr.Dataset, controls: Mapping[str, Control]) -> Verdict:
@@ -89,7 +90,7 @@ def mean_is_equilibrium(place: str, point: Summary, runs: xr.Dataset, controls: 
         f"root mean square difference below {BOUND:.0%} of the mean's own size",
     )
     status = one_sided(interval, BOUND, "below", controls)
-    return make_verdict(f"S4-trained mean [{place}]", texts, interval, status, [point], controls)
+    return make_verdict(f"S4-trained mean [{place}]", texts, interval, status, counts([point]), controls)
 
 
 def ends_in_the_minimum(place: str, point: Summary, runs: xr.Dataset, controls: Mapping[str, Control]) -> Verdict:
@@ -109,7 +110,7 @@ def ends_in_the_minimum(place: str, point: Summary, runs: xr.Dataset, controls: 
         f"root mean square difference from the minimum's output below {BOUND:.0%} of its size, no variance over starts",
     )
     status = one_sided(interval, BOUND, "below", found)
-    return make_verdict(f"S4-MAP [{place}]", texts, interval, status, [point], found)
+    return make_verdict(f"S4-MAP [{place}]", texts, interval, status, counts([point]), found)
 
 
 def judge(place: str, point: Summary, runs: xr.Dataset) -> list[Verdict]:

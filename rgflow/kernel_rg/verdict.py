@@ -15,8 +15,8 @@ from typing import Any
 import xarray as xr
 
 from rgflow.kernel_rg import agreement, statements, trained_verdict
-from rgflow.kernel_rg.judge import not_run
 from rgflow.kernel_rg.summary import Summary, split_points, summarise
+from rgflow.probes.judge import complete
 from rgflow.protocol import Verdict
 
 Point = tuple[Summary, xr.Dataset]
@@ -90,8 +90,4 @@ def verdict(dataset: xr.Dataset, config: Any) -> list[Verdict]:
     for values, runs in split_points(dataset):
         studies.setdefault(str(values["study"]), []).append((summarise(values, runs), runs))
     found = [v for study, points in studies.items() for v in _of_study(study, points)]
-    judged = {v.claim.partition(" [")[0] for v in found}
-    absent = [(claim, *words) for claim, words in CLAIMS.items() if claim not in judged]
-    found += [not_run(claim, text, f"needs the runs of the study {study!r}") for claim, text, study in absent]
-    order = list(CLAIMS)
-    return sorted(found, key=lambda v: order.index(v.claim.partition(" [")[0]))
+    return complete(found, CLAIMS)

@@ -15,6 +15,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
+from rgflow.probes.judge import Control, information, passed
 from rgflow.probes.spectrum import RANK_MEASURES
 from rgflow.probes.stats import Status, holm
 from rgflow.protocol import Verdict
@@ -101,7 +102,7 @@ def t_interval(samples: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def one_sample(
-    values: Float[np.ndarray, " runs"], bound: float, side: str, controls: Mapping[str, claims.Control], also: bool
+    values: Float[np.ndarray, " runs"], bound: float, side: str, controls: Mapping[str, Control], also: bool
 ) -> Test:
     """Returns the t-test of a mean over runs against a bound, on one side for support, on the other against.
 
@@ -112,7 +113,7 @@ def one_sample(
         return UNDEFINED
     p = p_value([live], bound, "less" if side == "below" else "greater")
     trained = controls["converged"]["passed"]
-    everything = also and all(c["passed"] for c in controls.values())
+    everything = also and passed(controls)
     return Test(float(live.mean()), *t_interval([live]), live.size, p, 1 - p, everything, trained)
 
 
@@ -232,7 +233,7 @@ def summaries(found: Sequence[Reading]) -> list[Verdict]:
             continue
         statuses = [reading.status for reading in mine]
         counts = {s: statuses.count(s) for s in ("supported", "contradicted", "undecided", "undefined")}
-        controls = {s: claims.control(n, "readings (for information)", True) for s, n in counts.items()}
+        controls = {s: information(n, "readings") for s, n in counts.items()}
         defined = len(mine) - counts["undefined"]
         share = counts["supported"] / defined if defined else None
         expected = f"supported in every one of {defined} readings, with 5 % for any error among them (Holm)"

@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 
+from rgflow.probes.judge import Control, average, control, information, make_verdict, not_run
 from rgflow.probes.kernel import drift_concentration
 from rgflow.probes.stats import Interval, Status, bootstrap_difference, bootstrap_interval, decide, kendall_tau
 from rgflow.protocol import Verdict
@@ -40,19 +41,6 @@ ATTAINABLE_NATS = 1e-3
 MONOTONE_FRACTION = 0.9
 SELECTIVITY_BOUND = -0.5
 LONG_RATIO = 0.9
-
-Control = dict[str, Any]
-
-
-def control(value: float | int, requirement: str, passed: bool) -> Control:
-    """Returns one control as plain data."""
-    return {"value": float(value), "requirement": requirement, "passed": bool(passed)}
-
-
-def information(values: Float[np.ndarray, " runs"], meaning: str) -> Control:
-    """Returns a number that belongs beside the verdict and cannot fail: the mean over the runs that have one."""
-    live = values[np.isfinite(values)]
-    return control(float(live.mean()) if live.size else np.nan, f"{meaning} (for information)", True)
 
 
 def final(dataset: xr.Dataset) -> xr.Dataset:
@@ -132,9 +120,8 @@ def log_ratio(
 def _verdict(claim: str, runs: xr.Dataset, statement: str, expected: str, rule: tuple, controls: dict) -> Verdict:
     interval, bound, side = rule
     dead = int((runs["died_at"] >= 0).sum())
-    mean, low, high = (None if np.isnan(x) else float(x) for x in interval[:3])
     status = _status(interval, bound, side, controls)
-    return Verdict(claim, statement, status, mean, low, high, expected, interval.n, dead, controls)
+    return make_verdict(claim, (statement, expected), interval, status, (interval.n, dead), controls)
 
 
 def falling_share(ranks: Float[np.ndarray, "runs layers"]) -> float:
@@ -154,8 +141,8 @@ def rank_falls(runs: xr.Dataset) -> Verdict:
     controls = {
         **training_controls(at_end),
         "monotone": control(falling, requirement, falling >= MONOTONE_FRACTION),
-        "ratio": information(np.exp(trained), "R = ER_L / ER_0 of the trained runs"),
-        "untrained": information(np.exp(untrained), "R of the untrained runs"),
+        "ratio": information(average(np.exp(trained)), "R = ER_L / ER_0 of the trained runs"),
+        "untrained": information(average(np.exp(untrained)), "R of the untrained runs"),
     }
     return _verdict(
         "S1-i", runs, "Training makes the effective rank of the residual stream fall with depth.",
@@ -198,8 +185,8 @@ def drift_concentrates(runs: xr.Dataset) -> Verdict:
     controls = {
         **training_controls(final(runs)),
         "largest_transition": control(first.mean, "C_1 above 1/L and above the untrained C_1 as well", first.low > 0),
-        "share": information(trained[2], "C_2 of the trained runs"),
-        "untrained": information(untrained[2], "C_2 of the untrained runs"),
+        "share": information(average(trained[2]), "C_2 of the trained runs"),
+        "untrained": information(average(untrained[2]), "C_2 of the untrained runs"),
     }
     return _verdict(
         "S1-iii", runs, "Kernel drift of the trained stream is concentrated on one or two transitions.",
@@ -232,10 +219,10 @@ def collapse_is_selective(short: xr.Dataset, long: xr.Dataset) -> Verdict:
     trained_enough = f"runs left out, untrained or below {LEARNED_FRACTION} of the attainable; some must stay"
     controls = {
         "left_out": control(left_out, trained_enough, not nobody),
-        "converged": control(float(excess(final(both)).mean()), "judged run by run (for information)", True),
+        "converged": information(float(excess(final(both)).mean()), "judged run by run"),
         "no_collapse_at_long": control(at_long.mean, f"R(long) above {LONG_RATIO}", at_long.low > LONG_RATIO),
-        "trained_alone": information(np.array([alone.mean]), "S without subtracting the untrained one"),
-        "without_gate": information(np.array([everyone.mean]), "S of all runs, those left out included"),
+        "trained_alone": information(alone.mean, "S without subtracting the untrained one"),
+        "without_gate": information(everyone.mean, "S of all runs, those left out included"),
     }
     interval = bootstrap_difference(ratio_change(pair[0], reading), ratio_change(pair[1], reading))
     return _verdict(
@@ -247,11 +234,6 @@ def collapse_is_selective(short: xr.Dataset, long: xr.Dataset) -> Verdict:
 
 def _named(verdict: Verdict, where: str) -> Verdict:
     return dataclasses.replace(verdict, claim=f"{verdict.claim} [{where}]")
-
-
-def not_run(claim: str, statement: str, why: str) -> Verdict:
-    """Returns the verdict on a claim whose runs the sweep lacks."""
-    return Verdict(claim, statement, "not_run", None, None, None, why, 0, 0, {})
 
 
 def by_mixing_and_length(runs: xr.Dataset) -> dict[str, dict[float, xr.Dataset]]:

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from rgflow.kernel_rg.judge import interval_of
 from rgflow.kernel_rg.summary import Summary
 from rgflow.probes.convergence import Estimate
+from rgflow.probes.judge import interval_of
 from rgflow.probes.stats import Interval
 from rgflow.report.figures import Drawn
 from rgflow.report.interval_marks import interval_points

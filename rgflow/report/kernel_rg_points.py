@@ -11,9 +11,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from rgflow.kernel_rg.judge import interval_of
 from rgflow.kernel_rg.summary import LEAST_ESS, WORST_R_HAT, Summary, kept_steps, split_points, summarise
 from rgflow.probes.convergence import Estimate
+from rgflow.probes.judge import interval_of
 from rgflow.probes.stats import Interval
 from rgflow.report import figures as base
 from rgflow.report.interval_marks import interval_points

@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from rgflow.kernel_rg.agreement import RELU_BOUND, root_interval
-from rgflow.kernel_rg.judge import interval_of
 from rgflow.kernel_rg.summary import kept_steps, linearised, mean_and_error, mean_distance
 from rgflow.probes.convergence import Estimate
+from rgflow.probes.judge import interval_of
 from rgflow.probes.stats import Interval
 from rgflow.report.figures import Drawn, say_empty
 from rgflow.report.interval_marks import interval_points

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from rgflow.probes.judge import Cell, average
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.interval_marks import interval_of, text_of
@@ -26,7 +27,6 @@ from rgflow.report.variational_rg_points import (
     strength_colours,
     strength_text,
 )
-from rgflow.variational_rg.judge import Cell, average
 
 SERIES = {
     "hidden": ("hidden units", {"linestyle": "-", "marker": "o", "markersize": 4.5}),

@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from rgflow.probes.judge import Cell
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.heat_maps import shades
@@ -28,7 +29,7 @@ from rgflow.report.variational_rg_points import (
     reference_coupling,
     strength_text,
 )
-from rgflow.variational_rg.judge import Cell, unit_medians
+from rgflow.variational_rg.stack_verdict import unit_medians
 
 MOST_UNITS, MOST_COLUMNS = 25, 5
 PANEL_INCHES = 1.9

@@ -8,12 +8,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from rgflow.probes.judge import Cell, cells
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.sheets import sheet
 from rgflow.report.tables import number_text
 from rgflow.report.variational_rg_points import about_runs, config_of, plain
-from rgflow.variational_rg.judge import Cell, cells
 from rgflow.variational_rg.mapping_verdict import Mapped, mapped
 
 COLOURS = (base.BLUE, base.VERMILION, base.ORANGE, base.GREEN, base.PURPLE, base.SKY)
@@ -144,7 +144,7 @@ def trace_condition(paths: Sequence[Path], found: Sequence[Cell]) -> Drawn:
 
 def mapping_figures(dataset: xr.Dataset) -> list[Drawn]:
     """Returns the figure of the enumerated machines; none where no live run recorded one."""
-    found = list(cells(dataset, "small"))
+    found = list(cells(dataset, system="small"))
     alive = [cell for cell in found if cell.live.sizes["run"]]
     paths = paths_of(alive, str(config_of(dataset)["units"])) if alive else []
     return [trace_condition(paths, found)] if paths else []

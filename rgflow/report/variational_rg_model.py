@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from rgflow.exact.ising import kaufman_energy
+from rgflow.probes.judge import Cell, average
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.interval_marks import interval_of, interval_points, text_of
@@ -27,7 +28,6 @@ from rgflow.report.variational_rg_points import (
     strength_text,
     strengths,
 )
-from rgflow.variational_rg.judge import Cell, average
 from rgflow.variational_rg.stack_verdict import relative_entropy_per_site
 
 GRID = 60

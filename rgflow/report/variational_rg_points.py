@@ -15,9 +15,9 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
+from rgflow.probes.judge import Cell, cells
 from rgflow.report import figures as base
 from rgflow.report.interval_marks import columns, interval_of, interval_points
-from rgflow.variational_rg.judge import Cell, cells
 
 PREFERRED = {"coupling": 0.408, "l1": 2e-3}
 """The values shown where one must be chosen and several would do: the published coupling, a penalty between all."""
@@ -53,7 +53,7 @@ def config_of(dataset: xr.Dataset) -> dict[str, Any]:
 
 def stacks_of(dataset: xr.Dataset) -> Stacks:
     """Returns the points of the stacks, by penalty and coupling; of several sizes or algorithms the commonest."""
-    found = list(cells(dataset, "stack"))
+    found = list(cells(dataset, system="stack"))
     family = lambda cell: tuple(cell.values[name] for name in ("size", "algorithm", "sweeps"))  # noqa: E731
     common = Counter(map(family, found)).most_common(1)
     mine = [cell for cell in found if family(cell) == common[0][0]]

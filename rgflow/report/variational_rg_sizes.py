@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
+from rgflow.probes.judge import Cell, average
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.interval_marks import interval_of, text_of
@@ -30,8 +31,7 @@ from rgflow.report.variational_rg_points import (
     strength_text,
     strengths,
 )
-from rgflow.variational_rg.judge import Cell, average, unit_medians
-from rgflow.variational_rg.stack_verdict import LEAST_PARTICIPATION, LOCAL, MOST_SHUFFLED_PARTICIPATION
+from rgflow.variational_rg.stack_verdict import LEAST_PARTICIPATION, LOCAL, MOST_SHUFFLED_PARTICIPATION, unit_medians
 
 Measure = Callable[[Cell], Float[np.ndarray, "runs layer"]]
 APART = 0.12

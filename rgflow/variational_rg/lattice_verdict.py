@@ -10,14 +10,23 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from scipy import stats
 
 from rgflow.exact.ising import CRITICAL_COUPLING
 from rgflow.probes.convergence import LEAST_DRAWS, Estimate, estimate
-from rgflow.probes.stats import Interval, Status, decide
+from rgflow.probes.judge import (
+    INTERVAL_SIGMA,
+    Control,
+    control,
+    counts,
+    information,
+    interval_of,
+    make_verdict,
+    one_sided,
+    passed,
+)
+from rgflow.probes.stats import Interval, Status
 from rgflow.protocol import Verdict
 from rgflow.samplers.equilibration import AGREEMENT, TIMES_WATCHED
-from rgflow.variational_rg.judge import Control, control, information
 from rgflow.variational_rg.lattice_series import (
     Equilibrium,
     Point,
@@ -42,7 +51,6 @@ LEAST_BLOCKS = 20
 """Records, over all runs, that a bootstrap of the exponent needs."""
 
 NEAR_CRITICAL = 1e-5
-QUANTILE = float(stats.norm.ppf(0.975))
 FAMILIES = {"even": 1.0, "odd": 15 / 8}
 """The exact exponents of the square lattice: y_t of even operators, y_h of odd ones."""
 
@@ -64,7 +72,7 @@ def energy_agrees(point: Point) -> Verdict:
     energy = estimate(draws(kept, "chain_energy"))
     relative = Estimate(energy.mean / exact - 1, energy.error / abs(exact), energy.r_hat, energy.ess)
     deviation = sigmas(energy, exact)
-    half_width = QUANTILE * relative.error
+    half_width = INTERVAL_SIGMA * relative.error
     controls = {
         **_equilibrium_controls(point, settled),
         "precision": control(half_width, f"at most {PRECISION}", half_width <= PRECISION),
@@ -73,10 +81,9 @@ def energy_agrees(point: Point) -> Verdict:
     }
     status: Status = "undecided"
     if settled.reached and np.isfinite(deviation):
-        passed = all(c["passed"] for c in controls.values())
-        status = "contradicted" if abs(deviation) >= SIGMAS else "supported" if passed else "undecided"
-    ends = _interval(relative, point.runs)
-    return _verdict(claim, text, status, ends, expected, point, controls)
+        status = "contradicted" if abs(deviation) >= SIGMAS else "supported" if passed(controls) else "undecided"
+    ends = interval_of(relative, point.runs)
+    return make_verdict(claim, (text, expected), ends, status, counts([point]), controls)
 
 
 def exponents(
@@ -151,9 +158,8 @@ def yardstick(point: Point) -> Verdict:
                 judged = np.abs(found[:, YARDSTICK_OPERATORS - 1] - 1)
     low, high = (float(end) for end in np.quantile(judged[1:], (0.025, 0.975)))
     ends = Interval(float(judged[0]), low, high, point.runs)
-    passed = all(c["passed"] for c in controls.values())
-    status: Status = decide(ends, YARDSTICK_BOUND, "below", {}) if passed else "undecided"
-    return _verdict(claim, text, status, ends, expected, point, controls)
+    status = one_sided(ends, YARDSTICK_BOUND, "below", controls)
+    return make_verdict(claim, (text, expected), ends, status, counts([point]), controls)
 
 
 def verdicts(dataset: xr.Dataset) -> list[Verdict]:
@@ -207,14 +213,3 @@ def _exponent_controls(found: Float[np.ndarray, "resamples n"], family: str, lev
         )
         for count in range(found.shape[1])
     }
-
-
-def _interval(found: Estimate, runs: int) -> Interval:
-    return Interval(found.mean, found.mean - QUANTILE * found.error, found.mean + QUANTILE * found.error, runs)
-
-
-def _verdict(
-    claim: str, text: str, status: Status, ends: Interval, expected: str, point: Point, controls: Mapping[str, Control]
-) -> Verdict:
-    mean, low, high = (float(x) if np.isfinite(x) else None for x in ends[:3])
-    return Verdict(claim, text, status, mean, low, high, expected, point.runs, point.dead, dict(controls))

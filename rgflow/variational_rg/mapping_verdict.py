@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rgflow.exact.ising import all_couplings, log_weights, ring_couplings, torus_couplings
+from rgflow.probes.judge import Cell, control, counts, information, make_verdict
 from rgflow.probes.stats import Interval, Status
 from rgflow.protocol import Verdict
 from rgflow.variational_rg.constructions import bond_machine
 from rgflow.variational_rg.exact import hidden_hamiltonian, log_sum, visible_hamiltonian
-from rgflow.variational_rg.judge import Cell, control, information, make_verdict
 from rgflow.variational_rg.machine import Machine
 from rgflow.variational_rg.small import hamiltonian
 from rgflow.variational_rg.theory import (
@@ -92,7 +92,7 @@ def identity(points: Sequence[Cell], config: Any) -> Verdict:
         f"largest deviation of four identities below {ROUNDING:g}; shown is its log10, over all machines",
     )
     controls = {"machines": information(len(worst), "machines checked, untrained and trained")}
-    return make_verdict("S3-a", texts, interval, status, _counts(points), controls)
+    return make_verdict("S3-a", texts, interval, status, counts(points), controls)
 
 
 def gap_means_exact(points: Sequence[Cell], config: Any) -> Verdict:
@@ -126,7 +126,7 @@ def gap_means_exact(points: Sequence[Cell], config: Any) -> Verdict:
         "The free-energy gap vanishes if and only if the RG step is exact.",
         f"relative entropy of machines with Delta F = 0 below {EXACT:g} nats; shown are mean, least and largest",
     )
-    return make_verdict("S3-b", texts, interval, status, _counts(points), controls)
+    return make_verdict("S3-b", texts, interval, status, counts(points), controls)
 
 
 def _exact_machine() -> tuple[float, float]:
@@ -137,7 +137,3 @@ def _exact_machine() -> tuple[float, float]:
     # Hidden spins of bonds that meet at a site are coupled, all by the same; no other set of them is.
     pair = all_couplings(-hidden_hamiltonian(bond_machine(ring_couplings(RING_COUPLING, RING_SITES))))
     return entropy, float(np.max(pair[1:]))
-
-
-def _counts(points: Sequence[Cell]) -> tuple[int, int]:
-    return sum(cell.runs for cell in points), sum(cell.dead for cell in points)

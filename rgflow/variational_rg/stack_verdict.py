@@ -21,20 +21,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from scipy import stats
 
+from rgflow.probes.judge import Cell, Control, average, control, equivalent, information, make_verdict
 from rgflow.probes.stats import Status, bootstrap_interval, decide
 from rgflow.protocol import Verdict
-from rgflow.variational_rg.judge import (
-    Cell,
-    Control,
-    average,
-    control,
-    equivalent,
-    information,
-    make_verdict,
-    unit_medians,
-)
 
 LOCAL = 0.75
 LEAST_PARTICIPATION = 2.0
@@ -46,6 +38,13 @@ FALSE_ALARM = 1e-4
 """Chance of finding free-running chains that started hot and from data apart, over all runs, if they are not."""
 
 LEAST_LEARNED = 0.5
+
+
+def unit_medians(values: Float[np.ndarray, "runs layer unit"]) -> Float[np.ndarray, "runs layer"]:
+    """Return the median over the units of every layer that have a field; NaN where none has."""
+    rows = values.reshape(-1, values.shape[-1])
+    middle = [np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in rows]
+    return np.array(middle).reshape(values.shape[:-1])
 
 
 def growth(cell: Cell) -> np.ndarray:

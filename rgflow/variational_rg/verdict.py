@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from rgflow.probes.judge import cells, complete
 from rgflow.protocol import Verdict
 from rgflow.variational_rg import lattice_verdict, mapping_verdict, stack_verdict
-from rgflow.variational_rg.judge import cells, not_run
 
 CLAIMS: Mapping[str, tuple[str, str]] = {
     "S3-lattice": ("The sampled lattices have the exact energy of the periodic square lattice.", "lattice"),
@@ -33,12 +33,8 @@ def verdict(dataset: xr.Dataset, config: Any) -> list[Verdict]:
     """Judges every claim of the systems in the dataset; claims whose study is absent are not run."""
     chains = dataset.isel(run=np.flatnonzero(dataset["system"].values == "lattice"))
     found = lattice_verdict.verdicts(chains) if chains.sizes["run"] else []
-    small = list(cells(dataset, "small"))
+    small = list(cells(dataset, system="small"))
     if any(cell.live.sizes["run"] for cell in small):
         found += [mapping_verdict.identity(small, config), mapping_verdict.gap_means_exact(small, config)]
-    found += stack_verdict.judge(list(cells(dataset, "stack")), config)
-    judged = {v.claim.partition(" [")[0] for v in found}
-    absent = [(claim, *words) for claim, words in CLAIMS.items() if claim not in judged]
-    found += [not_run(claim, text, f"needs the runs of the study {study!r}") for claim, text, study in absent]
-    order = list(CLAIMS)
-    return sorted(found, key=lambda v: order.index(v.claim.partition(" [")[0]))
+    found += stack_verdict.judge(list(cells(dataset, system="stack")), config)
+    return complete(found, CLAIMS)

@@ -1,15 +1,24 @@
 """The real command on the toy experiment, in processes of its own, and comparisons of what they leave behind."""
 
+import contextlib
+import io
 import json
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 import sys
 import time
 
 import numpy as np
+import pytest
+import toy
 import xarray as xr
+
+from launch import command_line
+from launch import sweep as real_sweep
+from rgflow import registry
 
 HERE = pathlib.Path(__file__).parent
 STARTED: list[subprocess.Popen] = []
@@ -60,6 +69,24 @@ def finish(process, code=0, seconds=120):
 def sweep(workdir, *flags, code=0, **how):
     """Runs a toy sweep to its end and returns what it printed."""
     return finish(start(workdir, *flags, **how), code)
+
+
+def refused(workdir, *flags):
+    """Returns the one line with which the command refuses, in this process, before it would look for a device."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()) as said:
+        patch.setitem(registry.EXPERIMENTS, "toy", toy.make)
+        patch.setattr(real_sweep.environment, "configure", lambda *_: pytest.fail("it went on to the devices"))
+        patch.setattr(sys, "argv", ["sweep", f"--config={HERE / 'toy_config.py'}", f"--workdir={workdir}", *flags])
+        with pytest.raises(SystemExit) as stopped:
+            command_line.run(real_sweep.main, real_sweep.__doc__, real_sweep.define_flags)
+    assert stopped.value.code == 2, said.getvalue()
+    (line,) = said.getvalue().strip().splitlines()
+    return line
+
+
+def copy(workdir, to):
+    """Copies a workdir, times of its files included, and returns the copy."""
+    return shutil.copytree(workdir, to)
 
 
 def wait_for(condition, *processes, seconds=60):

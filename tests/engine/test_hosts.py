@@ -1,4 +1,4 @@
-"""Several processes on the loopback device, each with several simulated devices: one sweep, one workdir."""
+"""One sweep, one workdir: several processes on the loopback device, or other devices than those it was begun on."""
 
 import signal
 import socket
@@ -119,5 +119,27 @@ def test_disk_that_fails_for_one_process_stops_both_and_both_go_on(tmp_path, two
 
 
 def test_workdir_in_use_and_a_changed_config_are_refused_by_every_process(tmp_path, two):
-    for process in start(two, 2, 1, "--config.size=7"):
-        assert "size: 6 -> 7" in command.finish(process, code=2)
+    for k in range(2):
+        flags = ("--coordinator=127.0.0.1:1", "--num_processes=2", f"--process_id={k}")
+        assert "size: 6 -> 7" in command.refused(two, "--config.size=7", *flags)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """One process with four devices, stopped halfway."""
+    workdir = tmp_path_factory.mktemp("stopped") / "run"
+    process = command.start(workdir, devices=4)
+    command.wait_for(reached(workdir, 12), process)
+    process.send_signal(signal.SIGTERM)
+    command.finish(process, code=75)
+    return workdir
+
+
+@pytest.mark.parametrize("devices", [2, pytest.param(1, marks=pytest.mark.slow), 8])
+def test_resumes_on_other_devices(tmp_path, one, stopped, devices):
+    workdir = command.copy(stopped, tmp_path / "run")
+    output = command.sweep(workdir, devices=devices)
+    assert f"9 runs (2 at a time on each of {min(devices, 5)} devices)" in output
+    step = command.events(stopped, "stopped")[-1]["step"]
+    assert command.events(workdir, "resumed")[-1]["step"] == step
+    command.assert_close(workdir, one)

@@ -4,28 +4,11 @@ import subprocess
 import sys
 
 import pytest
+from sweeps import refused
 
 from launch import command_line, doctor, environment, report, sweep
 
 CONFIG = "--config=configs/rank_flow.py:smoke"
-
-
-def refuse(module, arguments, monkeypatch, capsys):
-    """Runs a command in this process and returns its single error line."""
-    monkeypatch.setattr(sys, "argv", ["command", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        command_line.run(module.main, module.__doc__, module.define_flags)
-    captured = capsys.readouterr()
-    assert stopped.value.code == 2, captured.err
-    lines = captured.err.strip().splitlines()
-    assert len(lines) == 1
-    assert captured.out == ""
-    return lines[0]
-
-
-@pytest.fixture(autouse=True)
-def nothing_compiles(monkeypatch):
-    monkeypatch.setattr(sweep, "prepare_group", lambda *_: pytest.fail("a program was compiled"))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +40,7 @@ def nothing_compiles(monkeypatch):
 )
 def test_bad_value_is_refused_before_anything_compiles(override, words, monkeypatch, capsys, tmp_path):
     workdir = tmp_path / "new" / "run"
-    line = refuse(sweep, [CONFIG, f"--config.{override}", f"--workdir={workdir}"], monkeypatch, capsys)
+    line = refused(sweep, [CONFIG, f"--config.{override}", f"--workdir={workdir}"], monkeypatch, capsys)
     assert all(word in line for word in words), line
     assert not workdir.parent.exists()
 
@@ -93,19 +76,19 @@ def test_bad_value_is_refused_before_anything_compiles(override, words, monkeypa
     ],
 )
 def test_bad_usage_is_one_line(arguments, words, monkeypatch, capsys):
-    line = refuse(sweep, arguments, monkeypatch, capsys)
+    line = refused(sweep, arguments, monkeypatch, capsys)
     assert all(word in line for word in words), line
 
 
 def test_folder_with_other_files_is_refused(monkeypatch, capsys, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    line = refuse(sweep, [CONFIG, f"--workdir={tmp_path}"], monkeypatch, capsys)
+    line = refused(sweep, [CONFIG, f"--workdir={tmp_path}"], monkeypatch, capsys)
     assert "thesis.tex" in line
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_report_of_an_empty_folder_is_refused(monkeypatch, capsys, tmp_path):
-    assert str(tmp_path) in refuse(report, [f"--workdir={tmp_path}"], monkeypatch, capsys)
+    assert str(tmp_path) in refused(report, [f"--workdir={tmp_path}"], monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("module", [sweep, report, doctor])

@@ -1,31 +1,25 @@
 """The real command on a small sweep of every study: files, records, verdicts, growth, a bad value."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+import sweeps
 import xarray as xr
 
-ROOT = pathlib.Path(__file__).parents[2]
+from launch import sweep
+
 CLAIMS = {"S4-sampler", "S4-linear", "S4-width", "S4-depth", "S4-size"}
 
 
-def run(workdir, *extra, code=0):
-    environment = {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "PJRT_NPROC", "NPROC")}
-    command = [sys.executable, "-m", "launch.sweep", "--config=configs/kernel_rg.py:smoke", f"--workdir={workdir}"]
-    ended = subprocess.run([*command, *extra], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
-    assert ended.returncode == code, ended.stdout[-2000:] + ended.stderr[-2000:]
-    return ended.stdout + ended.stderr
+def flags(workdir, *extra):
+    return ("--config=configs/kernel_rg.py:smoke", f"--workdir={workdir}", *extra)
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kernel_rg") / "run"
-    run(folder)
+    sweeps.run(*flags(folder))
     return folder
 
 
@@ -52,14 +46,14 @@ def test_every_study_leaves_records_and_verdicts(workdir):
 @pytest.mark.slow
 def test_finished_sweep_grows_by_the_new_chains_alone(workdir):
     before = {p: p.stat().st_mtime_ns for p in (workdir / "chunks").iterdir()}
-    output = run(workdir, "--config.sweep.study=depth", "--config.runs.gibbs.seeds=3")
+    output = sweeps.run(*flags(workdir, "--config.sweep.study=depth", "--config.runs.gibbs.seeds=3"))
     assert "2 runs" in output
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
-def test_bad_value_is_one_line(tmp_path):
-    output = run(tmp_path / "none", "--config.temperature=-1.0", "--config.sweep.study=width", code=2)
-    assert output.strip() == (
+def test_bad_value_is_one_line(tmp_path, monkeypatch, capsys):
+    bad = flags(tmp_path / "none", "--config.temperature=-1.0", "--config.sweep.study=width")
+    assert sweeps.refused(sweep, bad, monkeypatch, capsys) == (
         "error: config.temperature = -1.0: must be a finite number of at least 0.001, what float32 sampling can resolve"
     )
     assert not (tmp_path / "none").exists()

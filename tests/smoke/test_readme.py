@@ -25,15 +25,27 @@ def test_first_screen_has_exactly_two_commands_that_set_themselves_up():
     assert "pytest$' README.md" in (ROOT / ".ci" / "run").read_text()
 
 
+MADE = {}
+"""Points of every sweep whose experiments were made, by config file and config: flags alone make no other sweep."""
+
+
+def points_of(config, config_file):
+    """Makes every experiment of a sweep, once, and returns its points."""
+    name = (config_file, config.to_json())
+    if name not in MADE:
+        points = sweep.sweep_points(config, config_file)
+        sweep.make_experiments(config, points)
+        MADE[name] = points
+    return MADE[name]
+
+
 @pytest.mark.parametrize("line", LAUNCH)
 def test_command_is_understood(line):
     words = shlex.split(line.split("-m launch.")[1])
     module = {"sweep": sweep, "report": report, "doctor": doctor}[words[0]]
     values = command_line.parse(["command", *words[1:]], module.define_flags, config=words[0] == "sweep")
     if words[0] == "sweep":
-        points = sweep.sweep_points(values.config, command_line.config_file(values).partition(":")[0])
-        sweep.make_experiments(values.config, points)
-        assert points
+        assert points_of(values.config, command_line.config_file(values).partition(":")[0])
 
 
 def test_every_preset_makes_experiments_of_the_promised_size():
@@ -42,8 +54,7 @@ def test_every_preset_makes_experiments_of_the_promised_size():
     sizes = {}
     for preset in ("smoke", "default", "paper"):
         config = rank_flow.get_config(preset)
-        points = rank_flow.get_sweep(config)
-        sweep.make_experiments(config, points)
+        points = points_of(config, "configs/rank_flow.py")
         sizes[preset] = {
             mixing: min(p.seeds for p in points if p.values["mixing"] == mixing) for mixing in config.sweep.mixing
         }

@@ -1,18 +1,17 @@
 """The real command on a small sweep: files, interruption by signals at several moments, growth, another config."""
 
 import json
-import os
-import pathlib
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+import sweeps
 import xarray as xr
 
-ROOT = pathlib.Path(__file__).parents[2]
+from launch import sweep
+
 SMALL = [
     "--config=configs/rank_flow.py:smoke",
     "--config.width=8",
@@ -23,22 +22,12 @@ SMALL = [
     "--config.engine.chunk_steps=20",
     "--config.engine.checkpoint_seconds=0.0",
 ]
+ONE_MIXING = "--config.sweep.mixing=tokenwise,"
 FILES = {"config.json", "run.json", "events.jsonl", "results.nc", "verdicts.json", "report.html"}
 
 
-def start(workdir, *extra):
-    environment = {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "PJRT_NPROC", "NPROC")}
-    command = [sys.executable, "-m", "launch.sweep", *SMALL, f"--workdir={workdir}", *extra]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def finish(workdir, *extra):
-    process = start(workdir, *extra)
-    output = process.communicate(timeout=240)[0]
-    assert process.returncode == 0, output
-    return output
+def flags(workdir, *extra):
+    return (*SMALL, f"--workdir={workdir}", *extra)
 
 
 def wait_for(condition, process, seconds=120):
@@ -63,8 +52,7 @@ def assert_same_bits(workdir, reference):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    output = finish(workdir)
-    assert "S1-iii" in output
+    assert "S1-iii" in sweeps.run(*flags(workdir))
     return workdir
 
 
@@ -97,19 +85,20 @@ MOMENTS = {
 def test_killed_at_many_moments_and_started_again_ends_with_the_same_bits(uninterrupted, tmp_path):
     workdir = tmp_path / "run"
     for moment in MOMENTS.values():
-        process = start(workdir)
+        process = sweeps.start(*flags(workdir))
         wait_for(lambda m=moment: m(workdir), process)
         process.kill()
         assert process.wait() == -signal.SIGKILL
         process.stdout.close()
-    finish(workdir)
+    sweeps.run(*flags(workdir))
     assert_same_bits(workdir, uninterrupted)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_stop_signal_saves_exits_75_and_prints_the_command_that_resumes(uninterrupted, tmp_path, number):
+def test_stop_signal_saves_exits_75_and_the_rest_gives_the_same_bits(uninterrupted, tmp_path, number):
+    """Begun with one of two mixings and stopped in the midst of it; then it goes on, and grows by the other one."""
     workdir = tmp_path / "run"
-    process = start(workdir)
+    process = sweeps.start(*flags(workdir, ONE_MIXING))
     wait_for((workdir / "chunks" / "group_000-000000001.npz").exists, process)
     process.send_signal(number)
     output = process.communicate(timeout=120)[0]
@@ -117,15 +106,17 @@ def test_stop_signal_saves_exits_75_and_prints_the_command_that_resumes(uninterr
     command = output.strip().splitlines()[-1].strip()
     assert command.startswith("python -m launch.sweep --config=configs/rank_flow.py:smoke")
     assert any((workdir / "checkpoints" / "group_000").glob("[0-9]*"))
-    finish(workdir)
+    sweeps.run(*flags(workdir))
     assert_same_bits(workdir, uninterrupted)
 
 
+# Slow: growing by runs alone is tested on the toy experiment, growing by a mixing above.
+@pytest.mark.slow
 def test_finished_sweep_started_again_runs_nothing_and_grows_by_what_is_missing(uninterrupted, tmp_path):
     workdir = tmp_path / "run"
     subprocess.run(["cp", "-r", "--preserve=timestamps", uninterrupted, workdir], check=True)
     before = {p: p.stat().st_mtime_ns for p in (workdir / "chunks").iterdir()}
-    output = finish(workdir, "--config.training.window.seeds=3")
+    output = sweeps.run(*flags(workdir, "--config.training.window.seeds=3"))
     assert output.count("runs are finished") == 2
     assert {p: p.stat().st_mtime_ns for p in before} == before
     with xr.open_dataset(workdir / "results.nc") as grown, xr.open_dataset(uninterrupted / "results.nc") as old:
@@ -133,16 +124,15 @@ def test_finished_sweep_started_again_runs_nothing_and_grows_by_what_is_missing(
         np.testing.assert_array_equal(grown["effective_rank"][:8], old["effective_rank"])
 
 
-def test_another_config_is_refused_with_the_changed_fields(uninterrupted):
-    process = start(uninterrupted, "--config.mask_prob=0.2", "--config.norm=post")
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 2
-    assert len(output.strip().splitlines()) == 1
-    assert "mask_prob: 0.15 -> 0.2; norm: pre -> post" in output
+def test_another_config_is_refused_with_the_changed_fields(uninterrupted, monkeypatch, capsys):
+    line = sweeps.refused(
+        sweep, flags(uninterrupted, "--config.mask_prob=0.2", "--config.norm=post"), monkeypatch, capsys
+    )
+    assert "mask_prob: 0.15 -> 0.2; norm: pre -> post" in line
 
 
 def test_dry_run_compiles_reports_and_writes_nothing(tmp_path):
-    output = finish(tmp_path / "run", "--dry_run")
+    output = sweeps.run(*flags(tmp_path / "run", ONE_MIXING, "--dry_run"))
     assert "MiB per device" in output
     assert "compiled in" in output
     assert not (tmp_path / "run").exists()
@@ -153,9 +143,8 @@ def test_dry_run_compiles_reports_and_writes_nothing(tmp_path):
 def test_every_study_and_mixing_runs_by_overrides_alone(tmp_path):
     studies = "--config.sweep.study=claims,controls,blocks,phases"
     mixings = "--config.sweep.mixing=tokenwise,window,mixer,flat,attention"
-    command = [sys.executable, "-m", "launch.sweep", "--config=configs/rank_flow.py:smoke", studies, mixings]
-    ended = subprocess.run([*command, f"--workdir={tmp_path / 'w'}"], cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    words = ("--config=configs/rank_flow.py:smoke", studies, mixings, f"--workdir={tmp_path / 'w'}")
+    sweeps.run(*words, timeout=1700)
     with xr.open_dataset(tmp_path / "w" / "results.nc", engine="h5netcdf") as results:
         assert set(results["mixing"].values) == {"tokenwise", "window", "mixer", "flat", "attention"}
         assert set(results["control"].values) == {"none", "untrained", "random_labels", "time_shuffled", "iid"}

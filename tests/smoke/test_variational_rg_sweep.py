@@ -1,41 +1,28 @@
 """The real command on a small sweep of every study: records, verdicts, figures, growth, resumption, bad values."""
 
 import json
-import os
-import pathlib
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+import sweeps
 import xarray as xr
 
-ROOT = pathlib.Path(__file__).parents[2]
+from launch import sweep
+
 FIGURES = {"fields", "fields_controls", "field_sizes", "reconstructions", "couplings", "trace_condition", "model"}
 
 
-def command(workdir, *extra, preset="smoke"):
-    config = f"--config=configs/variational_rg.py:{preset}"
-    return [sys.executable, "-m", "launch.sweep", config, f"--workdir={workdir}", *extra]
-
-
-def environment():
-    return {k: v for k, v in os.environ.items() if k not in ("JAX_NUM_CPU_DEVICES", "PJRT_NPROC", "NPROC")}
-
-
-def run(workdir, *extra, code=0, preset="smoke", timeout=280):
-    ended = subprocess.run(command(workdir, *extra, preset=preset), cwd=ROOT, env=environment(), capture_output=True,
-                           text=True, timeout=timeout)  # fmt: skip
-    assert ended.returncode == code, ended.stdout[-2000:] + ended.stderr[-2000:]
-    return ended.stdout + ended.stderr
+def flags(workdir, *extra, preset="smoke"):
+    return (f"--config=configs/variational_rg.py:{preset}", f"--workdir={workdir}", *extra)
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("variational_rg") / "run"
-    run(folder)
+    sweeps.run(*flags(folder))
     return folder
 
 
@@ -59,21 +46,21 @@ def test_every_study_leaves_records_verdicts_and_figures(workdir):
 @pytest.mark.slow
 def test_finished_sweep_grows_by_the_new_strength_alone(workdir):
     before = {p: p.stat().st_mtime_ns for p in (workdir / "chunks").iterdir()}
-    output = run(workdir, "--config.sweep.study=strength", "--config.sweep.strength.l1=0.0,5e-3")
+    output = sweeps.run(*flags(workdir, "--config.sweep.study=strength", "--config.sweep.strength.l1=0.0,5e-3"))
     assert "2 runs" in output
     assert {p: p.stat().st_mtime_ns for p in before} == before
 
 
 @pytest.mark.parametrize(
-    ("flag", "message"),
+    ("bad", "message"),
     [
         ("--config.stack.layers=(16,5)", "config.stack.layers = 5: must be the lattice's 64 sites divided by"),
         ("--config.sweep.strength.l1=(-1.0,)", "config.l1 = -1.0: must be a finite number of at least 0"),
     ],
 )
-def test_bad_value_is_one_line(tmp_path, flag, message):
-    output = run(tmp_path / "none", flag, "--config.sweep.study=strength", code=2).strip()
-    assert output.startswith(f"error: {message}") and "\n" not in output
+def test_bad_value_is_one_line(tmp_path, monkeypatch, capsys, bad, message):
+    words = flags(tmp_path / "none", bad, "--config.sweep.study=strength")
+    assert sweeps.refused(sweep, words, monkeypatch, capsys).startswith(f"error: {message}")
     assert not (tmp_path / "none").exists()
 
 
@@ -85,10 +72,9 @@ def test_a_run_of_the_published_size_resumes_bit_for_bit(tmp_path):
              "--config.stack.records=3", "--config.model.sweeps=4", "--config.model.temperatures=4",
              "--config.sweep.study=strength", "--config.sweep.strength.l1=(2e-4,)", "--config.runs.stack.seeds=2",
              "--config.engine.chunk_steps=2", "--config.engine.checkpoint_seconds=0.0")  # fmt: skip
-    run(tmp_path / "whole", *short, preset="paper", timeout=600)
+    sweeps.run(*flags(tmp_path / "whole", *short, preset="paper"), timeout=600)
     cut = tmp_path / "cut"
-    child = subprocess.Popen(command(cut, *short, preset="paper"), cwd=ROOT, env=environment(),
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    child = sweeps.start(*flags(cut, *short, preset="paper"), output=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 500
         while len(list(cut.glob("chunks/*.npz"))) < 3 and child.poll() is None and time.monotonic() < until:
@@ -98,7 +84,7 @@ def test_a_run_of_the_published_size_resumes_bit_for_bit(tmp_path):
         child.kill()
         child.wait()
     assert 0 < len(list(cut.glob("chunks/*.npz"))) < 10
-    run(cut, *short, preset="paper", timeout=600)
+    sweeps.run(*flags(cut, *short, preset="paper"), timeout=600)
     a, b = (xr.load_dataset(folder / "results.nc", engine="h5netcdf") for folder in (tmp_path / "whole", cut))
     assert a["receptive_field"].sizes["site"] == 1600
     for name in a.data_vars:

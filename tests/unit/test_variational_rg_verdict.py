@@ -6,11 +6,12 @@ import pytest
 import xarray as xr
 
 from rgflow.exact.ising import torus_couplings
+from rgflow.probes.judge import cells, equivalent
 from rgflow.probes.stats import Interval
 from rgflow.variational_rg import mapping_verdict, stack_verdict, verdict
 from rgflow.variational_rg.constructions import bond_machine
-from rgflow.variational_rg.judge import cells, equivalent, unit_medians
 from rgflow.variational_rg.machine import convert
+from rgflow.variational_rg.stack_verdict import unit_medians
 
 CONFIG = ml_collections.ConfigDict({"units": "binary"})
 SEEDS, SITES = 5, 400
@@ -157,7 +158,7 @@ def test_energy_without_the_order_of_the_data_supports_nothing():
 
 
 def test_relative_entropy_and_learned_share_by_hand():
-    cell = next(cells(stacks(), "stack"))
+    cell = next(cells(stacks(), system="stack"))
     # ln P = 0.408 * 1.15 - 0.889 and ln p = 0.5 - 0.5 - 0.435 per site.
     assert stack_verdict.relative_entropy_per_site(cell) == pytest.approx(0.408 * 1.15 - 0.889 + 0.435)
     share = 1 - (0.408 * 1.15 - 0.889 + 0.435) / (0.408 * 1.15 - 0.889 + np.log(2))
@@ -216,7 +217,7 @@ def test_identities_hold_for_any_machine_and_the_gap_selects_none():
 def test_machines_that_are_exact_do_not_contradict_that_the_gap_means_exactness():
     # One hidden unit per bond is too many for the tables of the identities: the gap alone is judged here.
     exact = convert(bond_machine(torus_couplings(0.2, 3, 3)), "binary")
-    points = list(cells(small([exact] * 3), "small"))
+    points = list(cells(small([exact] * 3), system="small"))
     found = mapping_verdict.gap_means_exact(points, CONFIG)
     assert found.status == "supported" and abs(found.measured) < 1e-12
 
