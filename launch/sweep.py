@@ -6,12 +6,11 @@ and resumable, 1 anything else.
 """
 
 import dataclasses
-import functools
 import importlib.util
 import pathlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -102,18 +101,20 @@ def plan(
     one, or it would leave devices idle that the sweep has now.
     """
     groups = [grid.Group.from_json(data) for data in run["groups"]] if run else []
-    batch_of = functools.partial(
-        mesh.choose_run_batch, mesh.platform(), devices=jax.device_count(), requested=run_batch
-    )
+
+    def batch_of(runs: Sequence[grid.Run]) -> int:
+        on_cpu = experiment_of(runs[0]).cpu_run_batch
+        return mesh.choose_run_batch(mesh.platform(), len(runs), jax.device_count(), run_batch, on_cpu)
+
     for k, group in enumerate(groups):
-        wanted = batch_of(runs=len(group.runs))
+        wanted = batch_of(group.runs)
         idle = wanted < group.run_batch and -(-len(group.runs) // group.run_batch) < jax.device_count()
         schedule = experiment_of(group.runs[0]).schedule
         if wanted != group.run_batch and (run_batch or idle) and loop.pending(group, workdir, schedule):
             say(f"{group.name}: goes on with {wanted} runs at a time instead of {group.run_batch}")
             groups[k] = dataclasses.replace(group, run_batch=wanted)
     missing = grid.missing_runs(grid.expand(points), groups)
-    return groups + grid.group_runs(missing, experiment_of, lambda runs: batch_of(runs=runs), len(groups))
+    return groups + grid.group_runs(missing, experiment_of, batch_of, len(groups))
 
 
 def check_memory(prepared: Prepared) -> None:

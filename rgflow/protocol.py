@@ -64,6 +64,8 @@ class Experiment:
     * ``dims``: for each record its dimension names; ``coords``: labels of those dimensions.
     * ``latest``: records too large to be kept at every step; of them the results hold the last one alone.
     * ``reference``: numbers or arrays known before the run, stored beside the records as per-run variables.
+    * ``cpu_run_batch``: how many runs a CPU core steps together at the least cost per run, as measured; networks so
+      small that one run cannot fill the core want more. Accelerators take all.
     * ``verdict(dataset, config) -> list[Verdict]``: on the host, from the labelled dataset alone.
     """
 
@@ -78,6 +80,7 @@ class Experiment:
     dims: Mapping[str, tuple[str, ...]]
     coords: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     latest: tuple[str, ...] = ()
+    cpu_run_batch: int = 2
     reference: Mapping = dataclasses.field(default_factory=dict)
 
 

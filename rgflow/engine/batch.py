@@ -76,7 +76,8 @@ def _advance_batch(
         return jax.vmap(lambda k, h, c: _one_step(experiment, step, k, h, c))(key, hypers, carry)
 
     carry = jax.lax.fori_loop(start, stop, body, carry)
-    take = jax.vmap(lambda k, h, c: _take_record(experiment, stop, k, h, c))
+    # Jitted so that it is traced once, for its shapes, and not once more for the branch: a probe is long.
+    take = jax.jit(jax.vmap(lambda k, h, c: _take_record(experiment, stop, k, h, c)), inline=True)
     shapes = jax.eval_shape(take, key, hypers, carry)[1]
 
     def skip(key: Keys, hypers: Hypers, carry: Carry) -> tuple[Carry, Record]:

@@ -96,7 +96,7 @@ def missing_runs(wanted: Sequence[Run], groups: Sequence[Group]) -> list[Run]:
 def group_runs(
     runs: Sequence[Run],
     experiment_of: Callable[[Run], Experiment],
-    run_batch_of: Callable[[int], int],
+    run_batch_of: Callable[[Sequence[Run]], int],
     first: int = 0,
 ) -> list[Group]:
     """Groups runs by (static, schedule); groups are numbered from ``first`` in order of appearance."""
@@ -105,7 +105,7 @@ def group_runs(
         experiment = experiment_of(run)
         members.setdefault((experiment.static, experiment.schedule), []).append(run)
     return [
-        Group(f"group_{first + k:03d}", tuple(runs_of_group), run_batch_of(len(runs_of_group)))
+        Group(f"group_{first + k:03d}", tuple(runs_of_group), run_batch_of(runs_of_group))
         for k, runs_of_group in enumerate(members.values())
     ]
 

@@ -8,7 +8,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 RUN_AXIS = "run"
-CPU_RUN_BATCH = 2
 
 
 def platform() -> str:
@@ -16,11 +15,11 @@ def platform() -> str:
     return jax.devices()[0].platform
 
 
-def choose_run_batch(platform: str, runs: int, devices: int, requested: int = 0) -> int:
+def choose_run_batch(platform: str, runs: int, devices: int, requested: int = 0, on_cpu: int = 2) -> int:
     """Returns how many runs one device steps together; 0 asks for the rule.
 
-    The rule is deterministic (never timed at run time): an accelerator steps all its runs at once; a CPU core steps
-    at most two, since the activations of more runs leave its cache and each run then costs more.
+    The rule is deterministic (never timed at run time): an accelerator steps all its runs at once; a CPU core
+    steps at most ``on_cpu``, since the activations of more runs leave its cache and each run then costs more.
 
     Example:
         >>> choose_run_batch("cpu", runs=16, devices=2), choose_run_batch("gpu", runs=16, devices=2)
@@ -29,7 +28,7 @@ def choose_run_batch(platform: str, runs: int, devices: int, requested: int = 0)
     per_device = -(-runs // devices)
     if requested > 0:
         return min(requested, per_device)
-    return min(CPU_RUN_BATCH, per_device) if platform == "cpu" else per_device
+    return min(on_cpu, per_device) if platform == "cpu" else per_device
 
 
 def run_mesh(runs: int, run_batch: int, devices: Sequence[Any] | None = None) -> Mesh:

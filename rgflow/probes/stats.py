@@ -163,6 +163,48 @@ def strictly_decreasing(values: Values) -> bool:
     return bool(array.size >= 2 and np.all(np.diff(array) < 0))
 
 
+def mean_p_value(values: Values, bound: float | int, alternative: str, resolution: float = 1e-6) -> float:
+    r"""Return the one-sided p-value of a mean over runs against a bound, by Student's t.
+
+    $t = (\bar x - b) / (s / \sqrt n)$; ``alternative`` is ``less`` or ``greater``. Dead runs (values that are not
+    finite) are dropped. Values that agree to ``resolution`` have no spread to test with and decide by themselves (0 or
+    1). NaN for fewer than two. Shapes: [runs] -> float. Raises: ValueError for another alternative.
+
+    Ref: standard (Student).
+
+    >>> round(mean_p_value([1.0, 2.0, 3.0], 0.0, "greater"), 4), mean_p_value([2.0, 2.0], 0.0, "less")
+    (0.0371, 1.0)
+    """
+    if alternative not in ("less", "greater"):
+        raise ValueError(f"alternative: {alternative!r} is unknown; allowed: less, greater")
+    live = _live("values", values)
+    if live.size < 2:
+        return float("nan")
+    if np.ptp(live) < resolution:
+        return float((live.mean() < bound) != (alternative == "less"))
+    return float(np.asarray(stats.ttest_1samp(live, bound, alternative=alternative))[1])
+
+
+def t_interval(values: Values, level: float = 0.95) -> Interval:
+    r"""Return the mean over runs with Student's interval.
+
+    $\bar x \pm t_{(1+\mathrm{level})/2,\,n-1}\, s/\sqrt n$; unlike a percentile interval it can leave the range of the
+    runs, and so be widened for many comparisons. Dead runs are dropped; NaN ends for fewer than two live ones.
+    Shapes: [runs] -> Interval. Raises: ValueError for a level outside (0, 1).
+
+    Ref: standard (Student).
+
+    >>> [round(x, 3) for x in t_interval([1.0, 2.0, 3.0])]
+    [2.0, -0.484, 4.484, 3]
+    """
+    _require_settings(level, 1)
+    live = _live("values", values)
+    if live.size < 2:
+        return Interval(float(live.mean()) if live.size else np.nan, np.nan, np.nan, live.size)
+    half = float(stats.t.ppf((1 + level) / 2, live.size - 1) * live.std(ddof=1) / np.sqrt(live.size))
+    return Interval(float(live.mean()), float(live.mean()) - half, float(live.mean()) + half, live.size)
+
+
 def holm(p_values: Values) -> Float[np.ndarray, " _"]:
     r"""Return p-values adjusted so that the chance of any false rejection among all of them stays below the level.
 

@@ -29,7 +29,7 @@ def test_groups_survive_json():
 def test_runs_are_grouped_by_static_and_schedule():
     experiment_of = grid.experiments(toy.make, toy.config())
     points = [Point({"size": 4}, 2), Point({"size": 6}, 1), Point({"size": 4, "scale": 3.0}, 1), Point({"steps": 5}, 1)]
-    groups = grid.group_runs(grid.expand(points), experiment_of, lambda runs: runs, first=2)
+    groups = grid.group_runs(grid.expand(points), experiment_of, len, first=2)
     assert [(g.name, len(g.runs), g.run_batch) for g in groups] == [
         ("group_002", 3, 3), ("group_003", 1, 1), ("group_004", 1, 1)
     ]  # fmt: skip

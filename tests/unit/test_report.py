@@ -381,7 +381,7 @@ def make_workdir(folder, finished=("group_000",), started=("group_001",)):
     config = rank_flow_config.get_config("smoke")
     experiment_of = grid.experiments(registry.make, config)
     runs = grid.expand(rank_flow_config.get_sweep(config))
-    groups = grid.group_runs(runs, experiment_of, lambda n: n)
+    groups = grid.group_runs(runs, experiment_of, len)
     rng = np.random.default_rng(0)
     for group in groups:
         schedule = experiment_of(group.runs[0]).schedule
