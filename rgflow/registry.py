@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from rgflow import kernel_rg, rank_flow, variational_rg
+from rgflow import fixed_points, kernel_rg, rank_flow, variational_rg
 from rgflow.protocol import Experiment
 
 EXPERIMENTS: dict[str, Callable[[Any], Experiment]] = {
+    "fixed_points": fixed_points.make,
     "kernel_rg": kernel_rg.make,
     "rank_flow": rank_flow.make,
     "variational_rg": variational_rg.make,

@@ -1,0 +1,78 @@
+"""What must hold before a reading decides anything: the network is at its optimum, and the question is not trivial."""
+
+import numpy as np
+from jaxtyping import Float
+
+from rgflow.fixed_points.select import Network, Points, of_features
+from rgflow.probes.judge import Cell, Control, control
+
+COUPLING_MARGIN = 0.05
+"""A ring coupling below it counts as none: neighbours would agree by 5 % more often than by chance, at the most."""
+
+KURTOSIS_MARGIN = 0.1
+"""A twentieth of the way from independent spins (-2) to a Gaussian (0)."""
+
+LEARNED = 0.5
+"""Share of the way from the best constant to the optimum that a network must have come, where the optimum is known."""
+
+LEARNED_SOMETHING = 0.95
+"""Relative loss that counts as learned where the optimum is not known."""
+
+
+def drift(cell: Cell) -> float:
+    """Returns by how much the relative loss moved over the last ``plateau_steps``, the mean over runs."""
+    losses, steps = np.asarray(cell.live["relative_loss"].values, np.float64), np.asarray(cell.live["step"].values)
+    if not len(losses):
+        return float("nan")
+    before = int(np.searchsorted(steps, steps[-1] - cell.last("plateau_steps")[0]))
+    return float(abs(np.mean(losses[:, before] - losses[:, -1])))
+
+
+def excess(cell: Cell) -> float:
+    """Returns the last relative loss less what counts as learned, the mean over runs."""
+    optimum, losses = cell.last("relative_optimum"), cell.last("relative_loss")
+    needed = np.where(np.isfinite(optimum), 1 - LEARNED * (1 - optimum), LEARNED_SOMETHING)
+    return float(np.mean(losses - needed)) if len(losses) else float("nan")
+
+
+def at_optimum(cell: Cell) -> bool:
+    """Tells whether the premises of the theorem hold at a point: the loss has settled, and something was learned."""
+    return bool(cell.runs > cell.dead and drift(cell) <= cell.last("plateau")[0] and excess(cell) < 0)
+
+
+def premises(points: Points) -> dict[str, Control]:
+    """Returns the premises at the coupling of the data where they hold least."""
+    # A NaN (no live run) must fail, so it may not be passed over.
+    moved, above = (float(np.max([of(cell) for cell in points.values()])) for of in (drift, excess))
+    bound = max((float(cell.last("plateau").max(initial=0.0)) for cell in points.values()), default=0.0)
+    return {
+        "plateau": control(moved, f"relative loss moved by at most {bound:g} over the last steps", moved <= bound),
+        "learned": control(above, "relative loss less what counts as learned, below 0", above < 0),
+    }
+
+
+def trivial(points: Points, others: Points, network: Network, gauge: str) -> dict[str, Control]:
+    """Returns what must not be at the fixed point too, or being there says nothing about training."""
+    live = [cell for cell in points.values() if cell.runs > cell.dead]
+    untrained = [np.mean(of_features(cell, "ring_coupling", network, gauge, "first")) for cell in live]
+    found = {"untrained": _above(untrained, "untrained features")}
+    for name in ("projection", "principal_components"):
+        values = [
+            np.mean(compressed(other, "ring_coupling", name, gauge, network.estimator))
+            for coupling, other in others.items()
+            if coupling in points and other.runs > other.dead
+        ]
+        found[name] = _above(values, name.replace("_", " "))
+    return found
+
+
+def compressed(cell: Cell, name: str, compression: str, gauge: str, estimator: str) -> Float[np.ndarray, " runs"]:
+    """Returns one number per run on a compression of the data."""
+    runs = cell.live[f"compressed_{name}"].sel({"compression": compression, "gauge": gauge})
+    runs = runs.sel({"estimator": estimator}) if "estimator" in runs.dims else runs
+    return np.asarray(runs.isel(step=0).values, np.float64)
+
+
+def _above(values: list, what: str) -> Control:
+    largest = float(np.max(values)) if values else float("nan")
+    return control(largest, f"coupling of {what} above {COUPLING_MARGIN} somewhere", largest > COUPLING_MARGIN)

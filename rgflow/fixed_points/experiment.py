@@ -1,0 +1,124 @@
+"""One run of this room: a dense network trained on exact samples of a ring.
+
+Coordinates of a run: ``seed`` and every key that the sweep sets: ``data``, ``coupling`` K, ``task``, ``activation``,
+``halvings``, ``weight_decay`` and ``shuffle``. What is recorded stands in :mod:`~rgflow.fixed_points.probe`, what is
+known before a run in :mod:`~rgflow.fixed_points.reference`.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from rgflow.fixed_points import dynamics, probe, reference, verdict
+from rgflow.fixed_points.task import ACTIVATIONS, SHUFFLES, TASKS, Static, head_of
+from rgflow.nets.dense import halved
+from rgflow.probes.score_matching import require_samples
+from rgflow.protocol import Experiment, Late, log_spaced_schedule
+from rgflow.types import Config
+
+LEAST = {"batch_size": 2, "steps": 1, "records": 1, "samples": 16, "plateau_steps": 1, "orbit": 1, "points": 16}
+"""Least allowed values of the whole numbers."""
+
+LARGEST_COUPLING = 5.0
+"""Beyond it all spins of a ring are aligned to more digits than float32 has."""
+
+CPU_RUN_BATCH = 8
+"""Half the time per run of 2 at once, and a third of that of 1; 16 are slower again where fields are sampled."""
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
+
+
+def validate(config: Config) -> None:
+    """Raises ValueError, one line naming key, value and what is allowed, for a config that makes no sense."""
+    _one_of("data", config.data, ("ising", *config.potentials))
+    _one_of("task", config.task, TASKS)
+    _one_of("activation", config.activation, ACTIVATIONS)
+    _one_of("shuffle", config.shuffle, SHUFFLES)
+    for name, least in LEAST.items():
+        if config[name] < least:
+            raise ValueError(f"{name} = {config[name]}: must be at least {least}")
+    for name in ("batch_size", "samples"):
+        if config[name] % 2:
+            raise ValueError(f"{name} = {config[name]}: must be even, one half for each coupling to classify")
+    widths = halved(config.num_sites, config.halvings)
+    if widths[-1] < 3:
+        raise ValueError(f"halvings = {config.halvings}: leaves {widths[-1]} features, must leave at least 3")
+    require_samples(config.samples, widths[0], probe.POWERS)
+    if config.plateau_steps >= config.steps:
+        raise ValueError(f"plateau_steps = {config.plateau_steps}: must be below steps = {config.steps}")
+    if not 0 <= config.coupling <= LARGEST_COUPLING:
+        raise ValueError(f"coupling = {config.coupling}: must lie within [0, {LARGEST_COUPLING:g}]")
+    if not 0 <= config.contrast < 1:
+        raise ValueError(f"contrast = {config.contrast}: must lie within [0, 1)")
+    for name in ("learning_rate", "plateau"):
+        if not 0 < config[name] < np.inf:
+            raise ValueError(f"{name} = {config[name]}: must be a finite positive number")
+    if not 0 <= config.cooldown < 1:
+        raise ValueError(f"cooldown = {config.cooldown}: must lie within [0, 1)")
+    if not 0 <= config.weight_decay < np.inf:
+        raise ValueError(f"weight_decay = {config.weight_decay}: must be a finite number of at least 0")
+    if config.task == "classification" and config.coupling == 0:
+        raise ValueError("task = 'classification': needs a coupling above 0, or there is nothing to tell apart")
+    reference.check_data(config)
+
+
+def make_static(config: Config) -> Static:
+    """Returns what fixes the shapes and the program."""
+    return Static(
+        system="ising" if config.data == "ising" else "field",
+        head=head_of(config.task),
+        num_sites=config.num_sites,
+        halvings=config.halvings,
+        batch=config.batch_size,
+        samples=config.samples,
+        orbit=config.orbit,
+        points=config.points,
+    )
+
+
+def schedule(config: Config) -> tuple[int, ...]:
+    """Returns the steps at which a run records: one alone where nothing is trained."""
+    if head_of(config.task) == "none":
+        return (0,)
+    spaced = log_spaced_schedule(config.steps, config.records + 2)
+    # Without its second entry, step 1, which is as good as untrained.
+    return tuple(sorted({*spaced[:1], *spaced[2:], config.steps - config.plateau_steps, config.steps}))
+
+
+def traced_inputs(config: Config) -> dict[str, Any]:
+    """Returns the hypers of a run."""
+    return {
+        "task": np.int32(TASKS.index(config.task)),
+        "activation": np.int32(ACTIVATIONS.index(config.activation)),
+        "coupling": np.float64(config.coupling),
+        "other_coupling": np.float64(config.contrast * config.coupling),
+        "potential": np.asarray(reference.potential_of(config), np.float64),
+        "half_width": np.float64(reference.half_width(config)),
+        "log_partition_gap": np.float64(reference.log_partition_gap(config)),
+        "shuffled": np.bool_(config.shuffle == "sites"),
+        **{name: np.float64(config[name]) for name in ("learning_rate", "cooldown", "weight_decay", "steps")},
+    }
+
+
+def make(config: Config) -> Experiment:
+    """Returns the experiment of one run; raises ValueError for a config that makes no sense."""
+    validate(config)
+    static = make_static(config)
+    bind = functools.partial
+    return Experiment(
+        static=static,
+        hypers=Late(lambda: traced_inputs(config)),
+        init=bind(dynamics.init, static),
+        step=bind(dynamics.step, static),
+        probe=bind(probe.probe, static),
+        verdict=verdict.verdict,
+        schedule=schedule(config),
+        cpu_run_batch=CPU_RUN_BATCH,
+        dims={**probe.DIMS, **reference.DIMS},
+        coords={**probe.coords(static), **reference.coords(config.halvings)},
+        reference=Late(lambda: {**reference.references(config), "steps": float(schedule(config)[-1])}),
+    )

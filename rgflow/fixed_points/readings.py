@@ -1,0 +1,167 @@
+"""Every reading of the claim: data x task x network x gauge x renormalization scheme, with one error rate.
+
+The theorem says that at the optimum the features have the parameters of a fixed point, whatever the coupling of the
+data. A reading is at the fixed point of a scheme if, at every coupling, the ring coupling of its features is 0 within
+``COUPLING_MARGIN`` and their excess kurtosis that of the fixed point within ``KURTOSIS_MARGIN``. Support is a pair of
+one-sided t-tests for each of these numbers, all of which must pass; one number beyond its margin, at a coupling where
+the network is at its optimum, contradicts (Bonferroni over the numbers). The p-values of all readings are adjusted
+together by Holm's method, so that the chance of any wrong decision in the table stays below 5 %. A failed control keeps
+a reading from being supported; it does not excuse a contradiction.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from rgflow.exact.block_moments import SCHEMES
+from rgflow.fixed_points.controls import COUPLING_MARGIN, KURTOSIS_MARGIN, at_optimum, premises, trivial
+from rgflow.fixed_points.select import Network, Points, compressions, networks, of_features
+from rgflow.probes.gauges import GAUGES
+from rgflow.probes.judge import Control, information
+from rgflow.probes.stats import Interval, Status, holm, mean_p_value, t_interval
+
+ERROR_RATE = 0.05
+
+
+class Reading(NamedTuple):
+    """One cell of the table.
+
+    ``interval`` is that of the ring coupling or of the excess kurtosis less that of the fixed point (``farthest`` says
+    which), at the coupling of the data where it is farthest beyond its margin.
+    """
+
+    network: Network
+    gauge: str
+    scheme: str
+    farthest: str
+    data_coupling: float
+    interval: Interval
+    p_value: float
+    adjusted: float
+    status: Status
+    controls: Mapping[str, Control]
+    runs: int
+    dead: int
+
+
+Part = tuple[str, float, Float[np.ndarray, " runs"], float]
+"""What is compared, the coupling of the data, its distance from the fixed point per run, and the margin."""
+
+
+def distances(points: Points, network: Network, gauge: str, scheme: str) -> Iterator[Part]:
+    """Yields (what, coupling of the data, distance from the fixed point per run, margin)."""
+    for coupling, cell in points.items():
+        yield "coupling", coupling, of_features(cell, "ring_coupling", network, gauge), COUPLING_MARGIN
+        fixed = cell.last("fixed_kurtosis")[:, SCHEMES.index(scheme)]
+        yield "kurtosis", coupling, of_features(cell, "excess_kurtosis", network, gauge) - fixed, KURTOSIS_MARGIN
+
+
+def within(values: Float[np.ndarray, " runs"], margin: float) -> tuple[float, float]:
+    """Returns the p-values for "the mean lies within the margin" (two one-sided tests) and for "it lies beyond".
+
+    >>> [round(p, 3) for p in within(np.array([0.01, 0.02, 0.0]), 0.05)]
+    [0.01, 0.99]
+    """
+    # A live run without a number was measured to be neither inside nor outside: what is not known is no support.
+    known = np.nan if np.isnan(values).any() else 0.0
+    inside = max(mean_p_value(values, margin, "less"), mean_p_value(values, -margin, "greater")) + known
+    beyond = min(mean_p_value(values, margin, "greater"), mean_p_value(values, -margin, "less"))
+    return inside, beyond
+
+
+def mean_of(values: Float[np.ndarray, " runs"]) -> float:
+    """Returns the mean over runs, NaN for none."""
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def farthest(parts: Iterable[Part]) -> Part:
+    """Returns the part whose mean is largest beside its margin; any of them where none is a number."""
+    parts = list(parts)
+    known = [part for part in parts if np.isfinite(mean_of(part[2]))]
+    return max(known or parts, key=lambda part: abs(mean_of(part[2])) / part[3])
+
+
+class Tested(NamedTuple):
+    """A reading before it is compared with the others: p-values for support and against, and what may decide."""
+
+    support: float
+    contradiction: float
+    reading: Reading
+
+
+def test_one(points: Points, others: Points, network: Network, gauge: str, scheme: str) -> Tested:
+    """Returns the tests of one reading."""
+    parts = list(distances(points, network, gauge, scheme))
+    inside = [within(values, margin)[0] for *_, values, margin in parts]
+    decisive = {coupling for coupling, cell in points.items() if at_optimum(cell)}
+    beyond = [within(values, margin)[1] for _, at, values, margin in parts if at in decisive]
+    beyond = [p for p in beyond if np.isfinite(p)]
+    what, at, values, _ = farthest([part for part in parts if part[1] in decisive] or parts)
+    interval = t_interval(values, 1 - ERROR_RATE / len(parts))
+    counts = sum(c.runs for c in points.values()), sum(c.dead for c in points.values())
+    controls = {
+        **premises(points),
+        **trivial(points, others, network, gauge),
+        **_companions(points, parts, network, gauge, len(decisive)),
+    }
+    reading = Reading(network, gauge, scheme, what, at, interval, np.nan, np.nan, "undecided", controls, *counts)
+    against = min(1.0, min(beyond) * len(beyond)) if beyond else float("nan")
+    # Not max(): it would pass over a part without a number, without which nothing can be supported.
+    return Tested(float(np.max(inside)), against, reading)
+
+
+def _companions(
+    points: Points, parts: Sequence[Part], network: Network, gauge: str, decisive: int
+) -> dict[str, Control]:
+    """Returns numbers that belong beside the reading."""
+    worst = {what: farthest(part for part in parts if part[0] == what) for what in ("coupling", "kurtosis")}
+    other = "score_matching" if network.estimator == "pseudo_likelihood" else "pseudo_likelihood"
+    place = {"layer": network.halvings, "estimator": network.estimator}
+    second = [mean_of(of_features(c, "ring_coupling", network, gauge, estimator=other)) for c in points.values()]
+    floor = [float(c.live["floor_ring_coupling"].sel(place).isel(step=-1).mean()) for c in points.values()]
+    return {
+        "coupling": information(mean_of(worst["coupling"][2]), "ring coupling where it is farthest from 0"),
+        "kurtosis": information(mean_of(worst["kurtosis"][2]), "excess kurtosis less that of the fixed point, there"),
+        "noise_floor": information(max(floor, key=abs), "ring coupling of independent columns"),
+        "other_estimator": information(max(second, key=abs), f"ring coupling by {other}"),
+        "at_optimum": information(decisive, f"of {len(points)} couplings at which the premises hold"),
+    }
+
+
+def readings(dataset: xr.Dataset) -> list[Reading]:
+    """Returns every reading, decided at one error rate."""
+    if "task" not in dataset.coords:
+        return []
+    tested = []
+    for network, points in networks(dataset).items():
+        others = compressions(dataset, network)
+        tested += [test_one(points, others, network, g, s) for g in GAUGES for s in SCHEMES]
+    both = np.array([(t.support, t.contradiction) for t in tested]).reshape(-1, 2)
+    two_sided = np.minimum(1.0, 2 * np.fmin(both[:, 0], both[:, 1]))
+    found = []
+    for t, p, q in zip(tested, two_sided, holm(two_sided), strict=True):
+        found.append(t.reading._replace(p_value=float(p), adjusted=float(q), status=_status(t, float(q))))
+    return found
+
+
+def _status(tested: Tested, adjusted: float) -> Status:
+    if not adjusted < ERROR_RATE:
+        return "undecided"
+    # Of a p-value that is not a number nothing follows.
+    if np.fmin(tested.support, np.inf) < np.fmin(tested.contradiction, np.inf):
+        return "supported" if all(c["passed"] for c in tested.reading.controls.values()) else "undecided"
+    return "contradicted"
+
+
+def overall(statuses: Sequence[str]) -> Status:
+    """Returns the verdict of a whole table: supported, or contradicted, only where no reading says otherwise.
+
+    >>> overall(["supported", "contradicted"]), overall(["contradicted", "undecided"])
+    ('undecided', 'contradicted')
+    """
+    if statuses and all(status == "supported" for status in statuses):
+        return "supported"
+    return "contradicted" if "contradicted" in statuses and "supported" not in statuses else "undecided"
