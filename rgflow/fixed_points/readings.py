@@ -47,7 +47,7 @@ class Reading(NamedTuple):
     dead: int
 
 
-Part = tuple[str, float, Float[np.ndarray, " runs"], float]
+Part = tuple[str, float, Float[np.ndarray, " _"], float]
 """What is compared, the coupling of the data, its distance from the fixed point per run, and the margin."""
 
 
@@ -59,7 +59,7 @@ def distances(points: Points, network: Network, gauge: str, scheme: str) -> Iter
         yield "kurtosis", coupling, of_features(cell, "excess_kurtosis", network, gauge) - fixed, KURTOSIS_MARGIN
 
 
-def within(values: Float[np.ndarray, " runs"], margin: float) -> tuple[float, float]:
+def within(values: Float[np.ndarray, " _"], margin: float) -> tuple[float, float]:
     """Returns the p-values for "the mean lies within the margin" (two one-sided tests) and for "it lies beyond".
 
     >>> [round(p, 3) for p in within(np.array([0.01, 0.02, 0.0]), 0.05)]
@@ -72,7 +72,7 @@ def within(values: Float[np.ndarray, " runs"], margin: float) -> tuple[float, fl
     return inside, beyond
 
 
-def mean_of(values: Float[np.ndarray, " runs"]) -> float:
+def mean_of(values: Float[np.ndarray, " _"]) -> float:
     """Returns the mean over runs, NaN for none."""
     return float(np.mean(values)) if len(values) else float("nan")
 

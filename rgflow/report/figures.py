@@ -89,9 +89,10 @@ def style() -> contextlib.AbstractContextManager[None]:
 def draw(experiment_name: str, dataset: xr.Dataset) -> list[Drawn]:
     """Returns the figures of a room, drawn from its results alone; none for a room without figures."""
     # Imported here because the rooms' figures are made of this module's parts.
-    from rgflow.report import kernel_rg_figures, rank_flow_figures, variational_rg_figures
+    from rgflow.report import fixed_points_figures, kernel_rg_figures, rank_flow_figures, variational_rg_figures
 
     rooms: dict[str, Callable[[xr.Dataset], list[Drawn]]] = {
+        "fixed_points": fixed_points_figures.figures,
         "kernel_rg": kernel_rg_figures.figures,
         "rank_flow": rank_flow_figures.figures,
         "variational_rg": variational_rg_figures.figures,
