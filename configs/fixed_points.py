@@ -1,7 +1,7 @@
 """Trained dense networks against the RG fixed points of their data (arXiv:2212.00005, arXiv:2606.00157).
 
-    python -m launch.sweep --config=configs/fixed_points.py              # every study, rings of 32 sites
-    python -m launch.sweep --config=configs/fixed_points.py --config.sweep.study=tasks      # one of them
+    python -m launch.sweep --config=configs/fixed_points.py              # every study but depths, rings of 32 sites
+    python -m launch.sweep --config=configs/fixed_points.py --config.sweep.study=depths     # one of them
     python -m launch.sweep --config=configs/fixed_points.py:smoke        # a test of the plumbing, no science
     python -m launch.sweep --config=configs/fixed_points.py:paper        # longer rings, every study with every task
 
@@ -34,7 +34,7 @@ DATA = ("ising", "gaussian", "phi4", "phi6", "independent")
 def _sweep() -> Config:
     """Returns the couplings of every kind of data, and the axes of every study."""
     sweep = ml_collections.ConfigDict()
-    sweep.study = STUDIES
+    sweep.study = tuple(study for study in STUDIES if study != "depths")
     sweep.couplings = common.section(
         ising=(0.3, 0.6, 1.0, 1.5),
         gaussian=(0.2, 0.3, 0.4, 0.45),
@@ -47,7 +47,7 @@ def _sweep() -> Config:
     sweep.activations = common.section(
         data=("ising", "gaussian", "phi4"), task=("autoencoder",), activation=("identity", "relu")
     )
-    sweep.depths = common.section(data=("ising",), task=("autoencoder",), halvings=(3,))
+    sweep.depths = common.section(data=("ising",), task=("autoencoder", "compression"), halvings=(1, 3))
     sweep.penalised = common.section(data=("ising", "phi4"), task=("autoencoder",), weight_decay=(1e-4,))
     sweep.compressions = common.section(data=DATA, task=("compression",))
     sweep.shuffled = common.section(data=("ising", "phi4"), task=("autoencoder",), shuffle=("sites",))
@@ -73,6 +73,7 @@ def _enlarge(config: Config) -> None:
     config.num_sites, config.steps, config.samples, config.plateau_steps = 64, 20_000, 30_000, 2_000
     config.halvings, config.records = 3, 10
     sweep = config.sweep
+    sweep.study = STUDIES
     for name in ("tasks", "families"):
         sweep[name].update({"data": DATA, "task": TASKS})
     for name in ("activations", "depths", "penalised", "shuffled"):
@@ -106,16 +107,16 @@ def get_config(preset: str = "default") -> Config:
     config.points = 48  # of the grid on which fields are sampled
 
     config.batch_size = 128
-    config.steps = 2_000
+    config.steps = 1_500
     config.learning_rate = 1e-2
     config.cooldown = (
         0.5  # from this share of the steps on the rate falls to a tenth, halfway to the end; then it stays
     )
-    config.records = 1  # log-spaced, besides the untrained network, the last step and plateau_steps before it
-    config.samples = 4_096  # on which everything is measured
-    config.plateau_steps = 500  # before the last step: since then the loss must not have moved by more than plateau
+    config.records = 1  # evenly spaced up to plateau_steps before the end, besides the first and the last step
+    config.samples = 2_048  # on which everything is measured
+    config.plateau_steps = 400  # before the last step: since then the loss must not have moved by more than plateau
     config.plateau = 0.01  # of the loss of the best constant answer
-    config.orbit = 4  # random B of the gauge-orbit test
+    config.orbit = 3  # random B of the gauge-orbit test
     config.seeds = 5
 
     config.sweep = _sweep()
@@ -129,19 +130,26 @@ def get_config(preset: str = "default") -> Config:
 def _couplings(config: Config, data: str) -> tuple[float, ...]:
     if data not in config.sweep.couplings:
         raise ValueError(f"data = {data!r}: must be one of {', '.join(config.sweep.couplings)}, see sweep.couplings")
+    if not config.sweep.couplings[data]:
+        raise ValueError(f"sweep.couplings.{data} = (): must name at least one")
     return config.sweep.couplings[data]
 
 
 def _study(config: Config, name: str) -> Iterator[dict[str, Any]]:
     """Yields what the points of a study set."""
     axes = config.sweep[name]
+    empty = [key for key in axes if not axes[key]]
+    if empty:
+        raise ValueError(f"sweep.{name}.{empty[0]} = (): must name at least one")
     words = ml_collections.ConfigDict(
         {key: common.words(axes[key]) if isinstance(axes[key][0], str) else axes[key] for key in axes}
     )
     for values in common.crossed(words, *words):
         couplings = _couplings(config, values["data"])
         for coupling in couplings if name in EVERY_COUPLING else couplings[-2:-1] or couplings:
-            yield {**values, "coupling": coupling}
+            # Without a coupling there is nothing to tell apart.
+            if coupling or values["task"] != "classification":
+                yield {**values, "coupling": float(coupling) if isinstance(coupling, int) else coupling}
 
 
 def get_sweep(config: Config) -> list[Point]:

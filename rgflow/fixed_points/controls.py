@@ -1,5 +1,7 @@
 """What must hold before a reading decides anything: the network is at its optimum, and the question is not trivial."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
@@ -52,18 +54,27 @@ def premises(points: Points) -> dict[str, Control]:
 
 
 def trivial(points: Points, others: Points, network: Network, gauge: str) -> dict[str, Control]:
-    """Returns what must not be at the fixed point too, or being there says nothing about training."""
+    """Returns what must not be at the fixed point too, or being there says nothing about training.
+
+    At one coupling of the data nothing can be said to hold whatever the coupling.
+    """
     live = [cell for cell in points.values() if cell.runs > cell.dead]
-    untrained = [np.mean(of_features(cell, "ring_coupling", network, gauge, "first")) for cell in live]
-    found = {"untrained": _above(untrained, "untrained features")}
-    for name in ("projection", "principal_components"):
-        values = [
-            np.mean(compressed(other, "ring_coupling", name, gauge, network.estimator))
-            for coupling, other in others.items()
-            if coupling in points and other.runs > other.dead
-        ]
-        found[name] = _above(values, name.replace("_", " "))
-    return found
+    untrained = [float(np.mean(of_features(cell, "ring_coupling", network, gauge, "first"))) for cell in live]
+    projected = at_equal_compression(points, others, network, gauge, "projection")
+    return {
+        "couplings": control(len(live), "at least 2 couplings of the data", len(live) >= 2),
+        "untrained": _above(untrained, "untrained features"),
+        "projection": _above(projected, "a random projection of the data"),
+    }
+
+
+def at_equal_compression(points: Points, others: Points, network: Network, gauge: str, name: str) -> list[float]:
+    """Returns the mean ring coupling of a compression of the data at every coupling where it was measured."""
+    return [
+        float(np.mean(compressed(other, "ring_coupling", name, gauge, network.estimator)))
+        for coupling, other in others.items()
+        if coupling in points and other.runs > other.dead
+    ]
 
 
 def compressed(cell: Cell, name: str, compression: str, gauge: str, estimator: str) -> Float[np.ndarray, " runs"]:
@@ -73,6 +84,6 @@ def compressed(cell: Cell, name: str, compression: str, gauge: str, estimator: s
     return np.asarray(runs.isel(step=0).values, np.float64)
 
 
-def _above(values: list, what: str) -> Control:
+def _above(values: Sequence[float], what: str) -> Control:
     largest = float(np.max(values)) if values else float("nan")
     return control(largest, f"coupling of {what} above {COUPLING_MARGIN} somewhere", largest > COUPLING_MARGIN)

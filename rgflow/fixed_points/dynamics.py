@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from rgflow.fixed_points.task import Batch, Static, draw_batch, loss
+from rgflow.protocol import Stream
 from rgflow.types import Hypers, Info, Key
 
 FINAL_RATE = 0.1
@@ -68,7 +69,7 @@ def step(static: Static, key: Key, state: TrainState, hypers: Hypers) -> tuple[T
     """Draws fresh samples, takes one Adam step and reports the loss; without a network nothing happens."""
     if static.head == "none":
         return state, {"train_loss": jnp.zeros(())}
-    data = draw_batch(static, key, hypers, static.batch)
+    data = draw_batch(static, jax.random.fold_in(key, Stream.DATA), hypers, static.batch)
     slope = jax.value_and_grad(lambda p: objective(static, hypers, p, data), has_aux=True)
     (_, found), gradient = slope(state.params)
     direction, optimizer_state = optimizer().update(gradient, state.optimizer)

@@ -14,7 +14,7 @@ from rgflow.fixed_points import dynamics, probe, reference, verdict
 from rgflow.fixed_points.task import ACTIVATIONS, SHUFFLES, TASKS, Static, head_of
 from rgflow.nets.dense import halved
 from rgflow.probes.score_matching import require_samples
-from rgflow.protocol import Experiment, Late, log_spaced_schedule
+from rgflow.protocol import Experiment, Late
 from rgflow.types import Config
 
 LEAST = {"batch_size": 2, "steps": 1, "records": 1, "samples": 16, "plateau_steps": 1, "orbit": 1, "points": 16}
@@ -22,6 +22,9 @@ LEAST = {"batch_size": 2, "steps": 1, "records": 1, "samples": 16, "plateau_step
 
 LARGEST_COUPLING = 5.0
 """Beyond it all spins of a ring are aligned to more digits than float32 has."""
+
+MOST_SITES = 128
+"""The exact yardsticks fit all pairs of sites at once; 64 sites take seconds, 256 more memory than there is."""
 
 CPU_RUN_BATCH = 8
 """Half the time per run of 2 at once, and a third of that of 1; 16 are slower again where fields are sampled."""
@@ -44,6 +47,10 @@ def validate(config: Config) -> None:
     for name in ("batch_size", "samples"):
         if config[name] % 2:
             raise ValueError(f"{name} = {config[name]}: must be even, one half for each coupling to classify")
+    if config.num_sites > MOST_SITES:
+        raise ValueError(
+            f"num_sites = {config.num_sites}: must be at most {MOST_SITES}, for the exact fit to all pairs"
+        )
     widths = halved(config.num_sites, config.halvings)
     if widths[-1] < 3:
         raise ValueError(f"halvings = {config.halvings}: leaves {widths[-1]} features, must leave at least 3")
@@ -84,9 +91,9 @@ def schedule(config: Config) -> tuple[int, ...]:
     """Returns the steps at which a run records: one alone where nothing is trained."""
     if head_of(config.task) == "none":
         return (0,)
-    spaced = log_spaced_schedule(config.steps, config.records + 2)
-    # Without its second entry, step 1, which is as good as untrained.
-    return tuple(sorted({*spaced[:1], *spaced[2:], config.steps - config.plateau_steps, config.steps}))
+    begin_of_plateau = config.steps - config.plateau_steps
+    spaced = np.linspace(0, begin_of_plateau, config.records + 1).round().astype(int).tolist()
+    return tuple(sorted({*spaced, config.steps}))
 
 
 def traced_inputs(config: Config) -> dict[str, Any]:

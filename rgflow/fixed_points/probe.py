@@ -15,7 +15,7 @@ which for a ring of coupling K is K, however the features are numbered or signed
 | onsite                            | layer, gauge, power       | $\theta_2, \theta_4, \theta_6$, mean over features   |
 | excess_kurtosis                   | layer, gauge              | mean over features                                   |
 | correlation                       | layer, gauge              | root mean square of pair correlations                |
-| mutual_information                | layer, gauge              | mean over pairs, nats                                |
+| mutual_information                | layer                     | of the standardised features, mean over pairs, nats  |
 | live                              | layer                     | share of features that are not constant              |
 | compressed_...                    | compression, gauge, ...   | the same of compressions of the data, in runs of the |
 |                                   |                           | task ``compression``, which train nothing            |
@@ -70,7 +70,7 @@ ESTIMATORS = ("score_matching", "pseudo_likelihood")
 STANDARDISED = GAUGES.index("standardised")
 
 COUPLINGS = ("mean_coupling", "max_coupling", "ring_coupling")
-MODEL_FREE = ("excess_kurtosis", "correlation", "mutual_information")
+MODEL_FREE = ("excess_kurtosis", "correlation")
 MEASURED = {
     **dict.fromkeys(COUPLINGS, ("estimator",)),
     "onsite": ("power",),
@@ -84,6 +84,8 @@ DIMS = {
     **{f"compressed_{name}": ("compression", "gauge", *dims) for name, dims in MEASURED.items()},
     **{f"compressed_floor_{name}": ("compression", "estimator") for name in COUPLINGS},
     "flow_coupling": ("scheme", "layer", "estimator"),
+    "mutual_information": ("layer",),
+    "compressed_mutual_information": ("compression",),
     "live": ("layer",),
     "orbit_coupling": ("orbit", "estimator"),
     "orbit_loss": ("orbit",),
@@ -101,6 +103,11 @@ def pair_mean(matrix: Float[Array, "M M"]) -> Float[Array, ""]:
     return jnp.nanmean(jnp.where(jnp.eye(len(matrix), dtype=bool), jnp.nan, matrix))
 
 
+def live_share(values: Float[Array, "n M"]) -> Float[Array, ""]:
+    """Returns the share of features that have couplings: neither constant to rounding nor without a number."""
+    return jnp.mean(jnp.isfinite(apply_gauge(values, "standardised")[0]))
+
+
 def measure(values: Float[Array, "n M"]) -> Record:
     """Returns everything in ``MEASURED`` of features as they stand."""
     signs = pseudo_likelihood(binarise(values))
@@ -112,7 +119,6 @@ def measure(values: Float[Array, "n M"]) -> Record:
         "onsite": jnp.nanmean(smooth.values.onsite, axis=1),
         "excess_kurtosis": jnp.nanmean(excess_kurtosis(values)),
         "correlation": jnp.sqrt(pair_mean(correlations(values) ** 2)),
-        "mutual_information": pair_mean(mutual_information(values)),
     }
 
 
@@ -121,6 +127,7 @@ def with_floor(gauged: Float[Array, "some n M"], standardised: int) -> Record:
     # One compiled body for all of them, one after the other.
     found = jax.lax.map(measure, jnp.concatenate([gauged, independent_copy(gauged[standardised])[None]]))
     floor = {f"floor_{name}": found[name][-1] for name in COUPLINGS}
+    floor["mutual_information"] = pair_mean(mutual_information(gauged[standardised]))
     return {**{name: values[:-1] for name, values in found.items()}, **floor}
 
 
@@ -143,9 +150,9 @@ def hidden_records(values: Float[Array, "n M"]) -> Record:
     free = {
         "excess_kurtosis": jnp.nanmean(excess_kurtosis(one)),
         "correlation": jnp.sqrt(pair_mean(correlations(one) ** 2)),
-        "mutual_information": pair_mean(mutual_information(one)),
     }
     return {
+        "mutual_information": pair_mean(mutual_information(one)),
         **{name: nothing.at[STANDARDISED, signs].set(mine[k]) for k, name in enumerate(COUPLINGS)},
         **{f"floor_{name}": nothing[0].at[signs].set(floor[k]) for k, name in enumerate(COUPLINGS)},
         **{name: nothing[:, 0].at[STANDARDISED].set(value) for name, value in free.items()},
@@ -192,13 +199,13 @@ def network_records(static: Static, key: Key, params: dict, x: Array, data: Batc
     moved, losses = orbit_of(static, key, params, data, hypers, layers[-1])
     features = with_floor(jnp.concatenate([in_every_gauge(layers[-1]), moved]), STANDARDISED)
     gauges = len(GAUGES)
-    records = [{name: x if name.startswith("floor") else x[:gauges] for name, x in features.items()}]
+    records = [{name: x[:gauges] if name in MEASURED else x for name, x in features.items()}]
     for values in reversed(layers[:-1]):
         records.append(hidden_records(after(values, records[-1])))
     stacked = jax.tree.map(lambda *values: jnp.stack(values), *reversed(records))
     return {
         **stacked,
-        "live": jnp.stack([jnp.mean(jnp.std(values, axis=0) > 0) for values in layers]),
+        "live": jnp.stack([live_share(values) for values in layers]),
         "orbit_coupling": features["ring_coupling"][gauges:],
         "orbit_loss": losses,
     }

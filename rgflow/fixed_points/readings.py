@@ -7,6 +7,10 @@ one-sided t-tests for each of these numbers, all of which must pass; one number 
 the network is at its optimum, contradicts (Bonferroni over the numbers). The p-values of all readings are adjusted
 together by Holm's method, so that the chance of any wrong decision in the table stays below 5 %. A failed control keeps
 a reading from being supported; it does not excuse a contradiction.
+
+For the Ising model the claim is about the coupling alone: its decimation is judged without the kurtosis, which of
+features that are no spins could not be that of spins. The gauge ``raw`` is recorded and not judged: its couplings have
+the units of the features, so that no margin fits them, and by signs it is the standardised one over again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,13 +21,21 @@ import xarray as xr
 from jaxtyping import Float
 
 from rgflow.exact.block_moments import SCHEMES
-from rgflow.fixed_points.controls import COUPLING_MARGIN, KURTOSIS_MARGIN, at_optimum, premises, trivial
+from rgflow.fixed_points.controls import (
+    COUPLING_MARGIN,
+    KURTOSIS_MARGIN,
+    at_equal_compression,
+    at_optimum,
+    premises,
+    trivial,
+)
 from rgflow.fixed_points.select import Network, Points, compressions, networks, of_features
 from rgflow.probes.gauges import GAUGES
 from rgflow.probes.judge import Control, information
 from rgflow.probes.stats import Interval, Status, holm, mean_p_value, t_interval
 
 ERROR_RATE = 0.05
+JUDGED_GAUGES = GAUGES[1:]
 
 
 class Reading(NamedTuple):
@@ -55,6 +67,8 @@ def distances(points: Points, network: Network, gauge: str, scheme: str) -> Iter
     """Yields (what, coupling of the data, distance from the fixed point per run, margin)."""
     for coupling, cell in points.items():
         yield "coupling", coupling, of_features(cell, "ring_coupling", network, gauge), COUPLING_MARGIN
+        if network.data == "ising" and scheme == "decimation":
+            continue
         fixed = cell.last("fixed_kurtosis")[:, SCHEMES.index(scheme)]
         yield "kurtosis", coupling, of_features(cell, "excess_kurtosis", network, gauge) - fixed, KURTOSIS_MARGIN
 
@@ -92,8 +106,11 @@ class Tested(NamedTuple):
     reading: Reading
 
 
-def test_one(points: Points, others: Points, network: Network, gauge: str, scheme: str) -> Tested:
-    """Returns the tests of one reading."""
+def test_one(points: Points, others: Points, shuffled: Points, network: Network, gauge: str, scheme: str) -> Tested:
+    """Returns the tests of one reading.
+
+    ``others`` are compressions of the same data, ``shuffled`` the same network on data whose sites are shuffled apart.
+    """
     parts = list(distances(points, network, gauge, scheme))
     inside = [within(values, margin)[0] for *_, values, margin in parts]
     decisive = {coupling for coupling, cell in points.items() if at_optimum(cell)}
@@ -105,7 +122,9 @@ def test_one(points: Points, others: Points, network: Network, gauge: str, schem
     controls = {
         **premises(points),
         **trivial(points, others, network, gauge),
-        **_companions(points, parts, network, gauge, len(decisive)),
+        **_companions(points, parts, network, gauge),
+        **_beside(points, others, shuffled, network, gauge),
+        "at_optimum": information(len(decisive), f"of {len(points)} couplings at which the premises hold"),
     }
     reading = Reading(network, gauge, scheme, what, at, interval, np.nan, np.nan, "undecided", controls, *counts)
     against = min(1.0, min(beyond) * len(beyond)) if beyond else float("nan")
@@ -113,22 +132,43 @@ def test_one(points: Points, others: Points, network: Network, gauge: str, schem
     return Tested(float(np.max(inside)), against, reading)
 
 
-def _companions(
-    points: Points, parts: Sequence[Part], network: Network, gauge: str, decisive: int
-) -> dict[str, Control]:
-    """Returns numbers that belong beside the reading."""
-    worst = {what: farthest(part for part in parts if part[0] == what) for what in ("coupling", "kurtosis")}
+def _companions(points: Points, parts: Sequence[Part], network: Network, gauge: str) -> dict[str, Control]:
+    """Returns other numbers on the same features."""
+    moved = [part for part in parts if part[0] == "coupling"]
+    kurtosis = [mean_of(of_features(c, "excess_kurtosis", network, gauge)) for c in points.values()]
     other = "score_matching" if network.estimator == "pseudo_likelihood" else "pseudo_likelihood"
     place = {"layer": network.halvings, "estimator": network.estimator}
     second = [mean_of(of_features(c, "ring_coupling", network, gauge, estimator=other)) for c in points.values()]
     floor = [float(c.live["floor_ring_coupling"].sel(place).isel(step=-1).mean()) for c in points.values()]
     return {
-        "coupling": information(mean_of(worst["coupling"][2]), "ring coupling where it is farthest from 0"),
-        "kurtosis": information(mean_of(worst["kurtosis"][2]), "excess kurtosis less that of the fixed point, there"),
-        "noise_floor": information(max(floor, key=abs), "ring coupling of independent columns"),
-        "other_estimator": information(max(second, key=abs), f"ring coupling by {other}"),
-        "at_optimum": information(decisive, f"of {len(points)} couplings at which the premises hold"),
+        "coupling": information(mean_of(farthest(moved)[2]), "ring coupling where it is farthest from 0"),
+        "kurtosis": information(largest(kurtosis), "excess kurtosis where it is farthest from 0"),
+        "noise_floor": information(largest(floor), "ring coupling of independent columns"),
+        "other_estimator": information(largest(second), f"ring coupling by {other}"),
     }
+
+
+def _beside(points: Points, others: Points, shuffled: Points, network: Network, gauge: str) -> dict[str, Control]:
+    """Returns the largest ring couplings of the data at equal compression, and of features of shuffled data."""
+    found = {
+        name: information(largest(at_equal_compression(points, others, network, gauge, name)), text)
+        for name, text in (
+            ("principal_components", "ring coupling of the M longest waves, uncorrelated by construction"),
+            ("decimation", "ring coupling of as many decimated sites"),
+            ("block_sum", "ring coupling of as many block sums"),
+        )
+    }
+    apart = [mean_of(of_features(cell, "ring_coupling", network, gauge)) for cell in shuffled.values()]
+    return {**found, "shuffled": information(largest(apart), "ring coupling of features trained on shuffled sites")}
+
+
+def largest(values: Sequence[float]) -> float:
+    """Returns the number farthest from 0, NaN for none.
+
+    >>> largest([0.1, -0.3, float("nan")])
+    -0.3
+    """
+    return max((v for v in values if np.isfinite(v)), key=abs, default=float("nan"))
 
 
 def readings(dataset: xr.Dataset) -> list[Reading]:
@@ -137,8 +177,8 @@ def readings(dataset: xr.Dataset) -> list[Reading]:
         return []
     tested = []
     for network, points in networks(dataset).items():
-        others = compressions(dataset, network)
-        tested += [test_one(points, others, network, g, s) for g in GAUGES for s in SCHEMES]
+        others, apart = compressions(dataset, network), networks(dataset, shuffle="sites").get(network, {})
+        tested += [test_one(points, others, apart, network, g, s) for g in JUDGED_GAUGES for s in SCHEMES]
     both = np.array([(t.support, t.contradiction) for t in tested]).reshape(-1, 2)
     two_sided = np.minimum(1.0, 2 * np.fmin(both[:, 0], both[:, 1]))
     found = []

@@ -63,9 +63,12 @@ def check_data(config: Config) -> None:
         raise ValueError(f"potentials.{config.data} = {tuple(config.potentials[config.data])}: must be r, u, v")
     potential = potential_of(config)
     quadratic, quartic, sextic = potential
-    if quartic == 0 and sextic == 0 and quadratic > 0:
-        gaussian_parameter(config.coupling, quadratic)
-    check_normalisable(config.coupling, potential)
+    try:
+        if quartic == 0 and sextic == 0 and quadratic > 0:
+            gaussian_parameter(config.coupling, quadratic)
+        check_normalisable(config.coupling, potential)
+    except ValueError as error:
+        raise ValueError(f"potentials.{config.data} = {tuple(potential)}: {error}") from None
     if config.points % 8:
         raise ValueError(f"points = {config.points}: must be a multiple of 8")
     found = _length(config.coupling, potential, config.points, half_width(config))
@@ -91,23 +94,23 @@ def log_partition_gap(config: Config) -> float:
     return one - other
 
 
-def operator_of(config: Config) -> Operator:
+def operator_of(coupling: float, potential: Potential | None) -> Operator:
     """Returns the transfer operator of the data."""
-    if config.data == "ising":
-        return ising_operator(config.coupling)
-    return transfer_operator(config.coupling, potential_of(config), theory.FIELD_POINTS)
+    if potential is None:
+        return ising_operator(coupling)
+    return transfer_operator(coupling, potential, theory.FIELD_POINTS)
 
 
 def references(config: Config) -> dict[str, Any]:
     """Returns the variables of this module for one point."""
     potential = None if config.data == "ising" else potential_of(config)
-    exact = _exact(config.coupling, potential, operator_of(config), config.num_sites, config.halvings)
+    exact = _exact(float(config.coupling), potential, config.num_sites, config.halvings)
     return {**exact, "plateau": float(config.plateau), "plateau_steps": float(config.plateau_steps)}
 
 
-def _exact(
-    coupling: float, potential: Potential | None, operator: Operator, num_sites: int, levels: int
-) -> dict[str, Any]:
+@functools.lru_cache(maxsize=256)
+def _exact(coupling: float, potential: Potential | None, num_sites: int, levels: int) -> dict[str, Any]:
+    operator = operator_of(coupling, potential)
     couplings, kurtoses = np.full((2, len(SCHEMES), levels + 1), np.nan)
     for place, scheme in enumerate(SCHEMES):
         for level, block in enumerate(theory.flow(operator, scheme, levels)):

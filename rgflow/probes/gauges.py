@@ -78,9 +78,9 @@ def apply_gauge(features: Float[Array, "n M"], gauge: str) -> Float[Array, "n M"
 def column_quantile(features: Float[Array, "n M"], share: float) -> Float[Array, " M"]:
     r"""Return the middle between the least value that a ``share`` of a column does not exceed and the next larger one.
 
-    $\min\{x_b : |\{b' : x_{b'} \le x_b\}| \ge \mathrm{share}\, n\}$, or the largest value where none is larger; found by
-    halving an interval, many times faster than sorting. Values closer than $2^{-40}$ of the range count as one. Shapes:
-    [n, M] -> [M]. Raises nothing.
+    $\min\{x_b : |\{b' : x_{b'} \le x_b\}| \ge \mathrm{share}\, n\}$, or the largest value where none is larger; found
+    by halving an interval, many times faster than sorting. Values closer than $2^{-40}$ of the range count as one.
+    Shapes: [n, M] -> [M]. Raises nothing.
 
     >>> column_quantile(jnp.array([[3.0], [1.0], [2.0], [4.0]]), 0.5).tolist()
     [2.5]

@@ -104,8 +104,9 @@ def records(p, rng):
         at_layers(made[name], p, 0.2 * p["coupling"] + noise())
         made[name][0][np.isfinite(made[name][0])] = 0.45 + noise()
         made[f"floor_{name}"][:, : p["halvings"]] = 0.01 + noise()
-    for name, value in (("excess_kurtosis", -0.5), ("correlation", 0.2), ("mutual_information", 0.05), ("onsite", 0.1)):
+    for name, value in (("excess_kurtosis", -0.5), ("correlation", 0.2), ("onsite", 0.1)):
         at_layers(made[name], p, value + noise())
+    made["mutual_information"][:, : p["halvings"]] = 0.05 + noise()
     made["live"][:, : p["halvings"]] = 1.0
     made["relative_loss"][:] = np.array([1.2, 0.8, 0.3, 0.3]) + noise()
     made["loss"][:] = 5 * made["relative_loss"]
