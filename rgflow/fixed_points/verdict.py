@@ -17,7 +17,7 @@ import xarray as xr
 from rgflow.exact.block_moments import SCHEMES
 from rgflow.fixed_points.controls import COUPLING_MARGIN, KURTOSIS_MARGIN, at_optimum, premises
 from rgflow.fixed_points.readings import ERROR_RATE, Reading, overall, readings, within
-from rgflow.fixed_points.select import Network, Points, coarse_data, networks
+from rgflow.fixed_points.select import Network, Points, coarse_data, networks, of_features
 from rgflow.probes.judge import control, information, make_verdict, not_run, one_sided
 from rgflow.probes.stats import Interval, Status, t_interval
 from rgflow.protocol import Verdict
@@ -128,9 +128,14 @@ def of_gauge(points: Points, network: Network) -> Verdict:
     """Returns the verdict on S2-gauge from linear networks; measured is the spread of the coupling along the orbit."""
     spreads, changes = [], []
     for cell in points.values():
-        coupling = cell.live["orbit_coupling"].sel(estimator=network.estimator).isel(step=-1)
+        others = np.asarray(
+            cell.live["orbit_coupling"].sel(estimator=network.estimator).isel(step=-1).values, np.float64
+        )
+        # As they were trained (B = 1) the features are on the orbit too.
+        mine = of_features(cell, "ring_coupling", network, "standardised")
+        orbit = np.concatenate([others, mine[:, None]], axis=1)
         losses, loss = cell.live["orbit_loss"].isel(step=-1), cell.live["loss"].isel(step=-1)
-        spreads += np.asarray(coupling.max("orbit") - coupling.min("orbit"), np.float64).tolist()
+        spreads += np.ptp(orbit, axis=1).tolist()
         changes += np.asarray(abs(losses - loss).max("orbit") / loss, np.float64).tolist()
     change = float(np.max(changes, initial=0.0)) if changes else float("nan")
     controls = {"same_loss": control(change, f"loss along the orbit the same to {SAME_LOSS:g}", change < SAME_LOSS)}

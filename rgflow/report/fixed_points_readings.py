@@ -10,9 +10,8 @@ from matplotlib.patches import Patch, Rectangle
 
 from rgflow.exact.block_moments import SCHEMES
 from rgflow.fixed_points.controls import COUPLING_MARGIN, KURTOSIS_MARGIN
-from rgflow.fixed_points.readings import ERROR_RATE, Reading, readings
+from rgflow.fixed_points.readings import ERROR_RATE, JUDGED_GAUGES, Reading, readings
 from rgflow.fixed_points.select import Network
-from rgflow.probes.gauges import GAUGES
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.fixed_points_points import (
@@ -97,7 +96,7 @@ def reading_rows(found: Sequence[Reading]) -> list[dict[str, Any]]:
 
 
 def _draw(axes: Axes, found: Sequence[Reading], names: Sequence[Network], main: Setting) -> None:
-    columns = [(scheme, gauge) for scheme in SCHEMES for gauge in GAUGES]
+    columns = [(scheme, gauge) for scheme in SCHEMES for gauge in JUDGED_GAUGES]
     for reading in found:
         x, y = columns.index((reading.scheme, reading.gauge)), names.index(reading.network)
         colour = LOOKS[reading.status][0]
@@ -116,12 +115,12 @@ def _draw(axes: Axes, found: Sequence[Reading], names: Sequence[Network], main: 
 def _draw_groups(axes: Axes, names: Sequence[Network]) -> None:
     """Separates schemes and kinds of data by lines, and names the schemes."""
     for place, scheme in enumerate(SCHEMES):
-        centre = (len(GAUGES) - 1) / 2 + place * len(GAUGES)
+        centre = (len(JUDGED_GAUGES) - 1) / 2 + place * len(JUDGED_GAUGES)
         where: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
         text = f"fixed point of {SCHEME_NAMES[scheme]}"
         axes.annotate(text, (centre, 1), (0, 15), ha="center", va="bottom", fontweight="bold", fontsize=8, **where)
         if place:
-            axes.axvline(place * len(GAUGES) - 0.5, color=base.INK, linewidth=1.2)
+            axes.axvline(place * len(JUDGED_GAUGES) - 0.5, color=base.INK, linewidth=1.2)
     for y in range(1, len(names)):
         if names[y].data != names[y - 1].data:
             axes.axhline(y - 0.5, color=base.INK, linewidth=0.8)

@@ -440,14 +440,20 @@ def test_a_flow_that_has_no_number_is_not_supported():
 
 def test_gauge_orbits():
     name = "S2-gauge [gaussian, autoencoder, identity, 2 halvings]"
-    assert at(default((LINEAR,)), name).status == "supported"
+    assert at(default((LINEAR,), ring_coupling=lambda x, run: features(x, 0.3)), name).status == "supported"
     moved = lambda x, run: x + 0.05 * np.arange(ORBIT)[None, None, :, None]  # noqa: E731
-    found = at(default((LINEAR,), orbit_coupling=moved), name)
+    found = at(default((LINEAR,), ring_coupling=lambda x, run: features(x, 0.3), orbit_coupling=moved), name)
     assert found.status == "contradicted" and found.measured == pytest.approx(0.25, abs=5e-3)
     worse = lambda x, run: x * (1 + 0.01 * (np.arange(ORBIT) == 2)[None, None, :])  # noqa: E731
-    other = at(default((LINEAR,), orbit_coupling=moved, orbit_loss=worse), name)
+    other = at(
+        default((LINEAR,), ring_coupling=lambda x, run: features(x, 0.3), orbit_coupling=moved, orbit_loss=worse), name
+    )
     assert other.status == "undecided" and failed(other) == {"same_loss"}
-    lost = at(default((LINEAR,), orbit_loss=lambda x, run: x * np.nan), name)
+    alone = at(default((LINEAR,)), name)
+    assert alone.status == "contradicted" and alone.measured == pytest.approx(0.3, abs=5e-3)
+    lost = at(
+        default((LINEAR,), ring_coupling=lambda x, run: features(x, 0.3), orbit_loss=lambda x, run: x * np.nan), name
+    )
     assert lost.status == "undecided"
 
 
