@@ -68,7 +68,7 @@ def check_data(config: Config) -> None:
             gaussian_parameter(config.coupling, quadratic)
         check_normalisable(config.coupling, potential)
     except ValueError as error:
-        raise ValueError(f"potentials.{config.data} = {tuple(potential)}: {error}") from None
+        raise ValueError(f"potentials.{config.data}: {error}") from None
     if config.points % 8:
         raise ValueError(f"points = {config.points}: must be a multiple of 8")
     found = _length(config.coupling, potential, config.points, half_width(config))

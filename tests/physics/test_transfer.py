@@ -218,7 +218,7 @@ def test_what_cannot_be_normalised_is_refused(coupling, potential, named):
 
 def test_what_can_be_normalised_is_not_refused():
     for coupling, potential in [*CASES, (5.0, Potential(-1, -3.0, 0.1)), (5.0, Potential(0, 0.01))]:
-        check_normalisable(coupling, potential)
+        assert check_normalisable(coupling, potential) is None and 0 < support(coupling, potential) < np.inf
 
 
 @pytest.mark.parametrize(

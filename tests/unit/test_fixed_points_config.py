@@ -66,8 +66,8 @@ def test_every_point_of_a_preset_is_a_valid_experiment(preset):
 def test_every_study_of_the_paper_preset_has_valid_points(study):
     config = configs.get_config("paper")
     config.sweep.study = (study,)
-    for point in configs.get_sweep(config):
-        experiment.make(grid.point_config(config, point.values))
+    made_of = [experiment.make(grid.point_config(config, point.values)) for point in configs.get_sweep(config)]
+    assert made_of and all(one.static.num_sites == config.num_sites for one in made_of)
 
 
 def test_the_default_sweep_holds_what_the_claim_is_about():
