@@ -21,6 +21,7 @@ from rgflow.fixed_points import dynamics, experiment, theory
 from rgflow.fixed_points.compression import COMPRESSIONS
 from rgflow.fixed_points.task import ACTIVATIONS, TASKS, Batch, Static, draw_batch, loss, optimal_loss, trivial_loss
 from rgflow.probes.gauges import GAUGES
+from rgflow.protocol import Stream
 
 PHI4 = Potential(0.2, 0.25)
 DECIMATION, BLOCK_SUM = map(SCHEMES.index, ("decimation", "block_sum"))
@@ -255,7 +256,7 @@ def test_a_step_of_adam_by_hand():
     hypers = hypers_of(STATIC, "autoencoder", 0.4)
     state = dynamics.init(STATIC, jax.random.key(0), hypers)
     key = jax.random.key(1)
-    data = draw_batch(STATIC, key, hypers, 64)
+    data = draw_batch(STATIC, jax.random.fold_in(key, Stream.DATA), hypers, 64)
     slope = jax.grad(lambda p: dynamics.objective(STATIC, hypers, p, data)[0])(state.params)
     after, _ = dynamics.step(STATIC, key, state, hypers)
     # The first step of Adam has the size of the rate, whatever the slope.

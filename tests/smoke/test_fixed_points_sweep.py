@@ -36,7 +36,7 @@ def test_every_run_leaves_records_verdicts_and_a_report(workdir):
     verdicts = {v["claim"]: v["status"] for v in json.loads((workdir / "verdicts.json").read_text())}
     # Twenty steps are no optimum: no reading may come to a decision.
     readings = {claim: status for claim, status in verdicts.items() if claim.startswith("S2 [ising")}
-    assert len(readings) == 2 * 4 * 2 and set(readings.values()) == {"undecided"}
+    assert len(readings) == 2 * 3 * 2 and set(readings.values()) == {"undecided"}
     assert verdicts["S2-gauge"] == "not_run"
     assert {claim for claim in verdicts if claim.startswith("S2 [all")} == {
         "S2 [all readings, decimation]", "S2 [all readings, block_sum]"}  # fmt: skip
