@@ -12,6 +12,7 @@ from rgflow.nets.residual import ResidualStack
 from rgflow.protocol import Stream
 from rgflow.rank_flow.theory import SHOWN_AS_MASK, SHOWN_AS_RANDOM
 from rgflow.samplers.markov import MarkovChain, sample_chain, shuffle_time
+from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Hypers, Key
 
 MIXINGS = ("tokenwise", "window", "mixer", "flat", "attention")
@@ -114,7 +115,7 @@ def mask_tokens(static: Static, key: Key, tokens: Int[Array, "B T"]) -> tuple[In
     """
     # One uniform decides both: u / mask_prob is uniform on [0, 1) given u < mask_prob.
     uniform_key, random_key = jax.random.split(key)
-    u = jax.random.uniform(uniform_key, tokens.shape)
+    u = random_uniform(uniform_key, tokens.shape)
     mask = u < static.mask_prob
     if static.mask_mode == "pure":
         return jnp.where(mask, static.num_states, tokens), mask

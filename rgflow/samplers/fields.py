@@ -23,6 +23,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Num
 
 from rgflow.exact.potential import Potential, check_normalisable
+from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Key
 
 BLOCK = 8
@@ -76,7 +77,7 @@ def sample_fields(
     lowest = (jax.random.uniform(offset_key, (), jnp.float32) - 0.5) * spacing - half_width
     operator = _transfer(lowest + spacing * jnp.arange(points, dtype=jnp.float32), coupling, potential)
     # Half a step above the multiples of 2^-23 that are drawn: 0 would be the lowest grid point each time.
-    uniforms = jax.random.uniform(site_key, (num_sites, 2, batch), jnp.float32) + 2.0**-24
+    uniforms = random_uniform(site_key, (num_sites, 2, batch)) + 2.0**-24
     return (lowest + spacing * _sample_ring(operator, uniforms)).T
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, Int8
 
 from rgflow.samplers.equilibration import Agreement, compare_starts, in_equilibrium
 from rgflow.samplers.square import SWEEPS, Coupling, Observables, Spins, observe, start_spins
+from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Key
 
 CHUNK = 32
@@ -73,7 +74,7 @@ def sample_ring(key: Key, coupling: Coupling, num_sites: int, batch: int) -> Int
     sign = jnp.where(jnp.asarray(coupling) < 0, -1, 1)
     wanted = jnp.broadcast_to(sign**num_sites, (batch,))
     bond_key, first_key = jax.random.split(key)
-    uniforms = jax.random.uniform(bond_key, (num_sites, batch), jnp.float32)
+    uniforms = random_uniform(bond_key, (num_sites, batch))
 
     def advance(wanted: Array, inputs: tuple[Array, Array]) -> tuple[Array, Array]:
         uniform, left = inputs

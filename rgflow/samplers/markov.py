@@ -16,10 +16,14 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, Int, Num
 
 from rgflow.samplers.chain_families import FAMILIES, ROUNDING, number_within, sorted_eigenvalues
+from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Key
 
 LARGEST_CORRELATION_LENGTH = 1e6
 """Tokens; beyond it the spectral gap drowns in float64 rounding."""
+
+SMALLEST_IN_BLOCKS = 12
+"""States; from here on two short rows are read faster than one long row."""
 
 
 class MarkovChain(NamedTuple):
@@ -163,14 +167,13 @@ def sample_chain(key: Key, chain: MarkovChain, batch: int, length: int) -> Int[A
     for name, value in (("batch", batch), ("length", length)):
         if value < 1:
             raise ValueError(f"{name} = {value}: must be at least 1")
-    cumulative = _cumulative(chain.transition)
-    # Drawing uniforms is what costs: one call for all of them, and the scan only looks rows up.
-    uniforms = jax.random.uniform(key, (length, batch), jnp.float32)
+    following = _successors(_cumulative(chain.transition))
+    # Drawing uniforms is what costs: all of them at once, and the scan only looks rows up.
+    uniforms = random_uniform(key, (length, batch))
     first = _invert(uniforms[0], _cumulative(chain.stationary[None]))
 
     def advance(tokens: Int[Array, " B"], uniform: Float[Array, " B"]) -> tuple[Array, Array]:
-        following = _invert(uniform, cumulative[tokens])
-        return following, following
+        return (tokens := following(tokens, uniform)), tokens
 
     _, rest = jax.lax.scan(advance, first, uniforms[1:])
     return jnp.concatenate([first[None], rest]).T
@@ -192,6 +195,31 @@ def _cumulative(probabilities: Float[Array | np.ndarray, "rows V"]) -> Float[Arr
 
 def _invert(uniform: Float[Array, " B"], cumulative: Float[Array, "#B V"]) -> Int[Array, " B"]:
     return jnp.sum(uniform[:, None] >= cumulative, axis=-1, dtype=jnp.int32)
+
+
+def _successors(cumulative: Float[Array, "V V"]) -> Callable[[Array, Array], Int[Array, " B"]]:
+    """Return the function (tokens, uniforms) -> next tokens, which is `_invert` of the tokens' rows.
+
+    Beyond a few states the row is cut into about sqrt(V) blocks: the ends of the blocks tell in which one the count
+    ends, and only that one is read. Ones fill the last block, since no uniform reaches 1.
+    """
+    num_states = cumulative.shape[0]
+    width = math.isqrt(num_states - 1) + 1
+    if num_states < SMALLEST_IN_BLOCKS:
+        return lambda tokens, uniform: _invert(uniform, _rows(cumulative, tokens))
+    blocks = -(-num_states // width)
+    padded = jnp.pad(cumulative, ((0, 0), (0, blocks * width - num_states)), constant_values=1.0)
+    ends, inside = padded[:, width - 1 :: width], padded.reshape(-1, width)
+
+    def following(tokens: Int[Array, " B"], uniform: Float[Array, " B"]) -> Int[Array, " B"]:
+        block = _invert(uniform, _rows(ends, tokens))
+        return block * width + _invert(uniform, _rows(inside, tokens * blocks + block))
+
+    return following
+
+
+def _rows(table: Float[Array, "rows width"], index: Int[Array, " B"]) -> Float[Array, "B width"]:
+    return table.at[index].get(mode="promise_in_bounds")
 
 
 def _check_params(kind: str, build: Callable[..., Any], own: str, given: dict[str, Any]) -> None:

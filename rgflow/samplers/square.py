@@ -22,6 +22,7 @@ from rgflow.samplers.multispin import (
     pack_lattices,
     unpack_lattices,
 )
+from rgflow.samplers.threefry import random_bits, random_uniform
 from rgflow.types import Key
 
 Spins = Int8[Array, "B side side"]
@@ -87,7 +88,7 @@ def heat_bath_sweep_unpacked(key: Key, spins: Spins, coupling: Coupling) -> Spin
     Any number of lattices. Raises ValueError for an odd size: on it a square would meet its own colour. Ref: standard.
     """
     even = checkerboard(spins.shape[-1])[None]
-    needed = _needed_field(jax.random.uniform(key, spins.shape, jnp.float32), jnp.abs(coupling))
+    needed = _needed_field(random_uniform(key, spins.shape), jnp.abs(coupling))
     sign = jnp.where(jnp.asarray(coupling) < 0, jnp.int8(-1), jnp.int8(1))
     for colour in (even, ~even):
         drawn = jnp.where(sign * neighbour_sum(spins) >= needed, jnp.int8(1), jnp.int8(-1))
@@ -129,7 +130,7 @@ def swendsen_wang_sweep(key: Key, spins: Spins, coupling: Coupling) -> Spins:
     Any size and sign of the coupling; also the way to go near the critical coupling and below its temperature, where
     heat-bath sweeps forget slowly. Raises nothing. Ref: SW1987.
     """
-    bits = jax.random.bits(key, spins.shape, jnp.uint32)
+    bits = random_bits(key, spins.shape)
     roots = label_clusters(*open_bonds(bits, spins, coupling))
     # The bit that the bonds leave over counts for the cluster of which a site is the first.
     turned = (bits & 1).astype(bool).ravel().at[roots].get(mode="promise_in_bounds")

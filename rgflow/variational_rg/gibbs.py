@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Key
 from rgflow.variational_rg.machine import Machine, hidden_field, mean_unit, visible_field
 
@@ -35,7 +36,9 @@ def sample_units(key: Key, field: Float[Array, "*units"], units: str) -> Float[A
     """
     spin = units == "spin"
     probability = jax.nn.sigmoid(2 * field if spin else field)
-    raised = jax.random.uniform(key, field.shape, field.dtype) < probability
+    fast = field.dtype == jnp.float32
+    uniforms = random_uniform(key, field.shape) if fast else jax.random.uniform(key, field.shape, field.dtype)
+    raised = uniforms < probability
     return jnp.where(raised, 1.0, -1.0 if spin else 0.0).astype(field.dtype)
 
 

@@ -116,7 +116,8 @@ def reference_labels(right, down):
     return first[component].reshape(right.shape)
 
 
-@pytest.mark.parametrize("shape", [(2, 2), (5, 5), (7, 30)])
+# One tile, more along one axis and along both, sides without a tile.
+@pytest.mark.parametrize("shape", [(2, 2), (5, 5), (7, 30), (36, 40), (17, 19)])
 def test_cluster_labels_against_scipy(shape):
     # Below, at and above the percolation threshold: clusters that wrap, one way and both, come with the last two.
     chance = np.repeat([0.0, 0.2, 0.5, 0.6, 1.0], [1, 20, 40, 20, 1])[:, None, None, None]
@@ -133,9 +134,10 @@ def test_cluster_labels_against_scipy(shape):
     np.testing.assert_array_equal(parts, whole[:82].reshape(parts.shape) % (41 * sites))
 
 
-def test_cluster_labels_of_long_paths():
+@pytest.mark.parametrize("side", [16, 48])
+def test_cluster_labels_of_long_paths(side):
     # A snake through the whole lattice, and a spiral of one wrapping row: worst cases for labels that walk.
-    rows, cols = 16, 16
+    rows, cols = side, side
     right, down = np.ones((rows, cols), bool), np.zeros((rows, cols), bool)
     right[:, -1] = False
     down[np.arange(rows), np.where(np.arange(rows) % 2, 0, cols - 1)] = True

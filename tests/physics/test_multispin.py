@@ -18,6 +18,7 @@ from rgflow.samplers.multispin import (
     LATTICES,
     bits_below,
     checkerboard,
+    draw_below,
     heat_bath_sweep_packed,
     pack_lattices,
     unpack_lattices,
@@ -87,6 +88,15 @@ def test_comparison_at_the_thresholds_of_a_sweep(coupling):
         np.testing.assert_array_equal(found[numbers < threshold - 1], 1)
         np.testing.assert_array_equal(found[numbers > threshold], 0)
         assert abs(np.count_nonzero(found) - np.count_nonzero(numbers < threshold)) <= 1
+
+
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
+def test_comparison_as_words_are_drawn_is_that_of_all_words(kind):
+    key, chances = jax.random.key(18, impl=kind), jnp.array([0.1, 0.3, 0.0])
+    words = jax.random.bits(key, (DIGITS, 500), jnp.uint32)
+    coin, below = jax.jit(draw_below, static_argnums=2)(key, chances, 500)
+    np.testing.assert_array_equal(coin, words[0])
+    np.testing.assert_array_equal(below, bits_below(words, chances))
 
 
 @pytest.mark.parametrize("sweep", [PACKED, UNPACKED])

@@ -9,6 +9,7 @@ from rgflow.samplers.markov import (
     MarkovChain,
     _cumulative,
     _invert,
+    _successors,
     autocovariance,
     iid_chain,
     make_chain,
@@ -164,6 +165,35 @@ def test_largest_uniform_stays_among_possible_states():
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     largest = jnp.full(500, np.nextafter(np.float32(1), np.float32(0)))
     assert int(_invert(largest, _cumulative(probabilities)).max()) == 14
+
+
+@pytest.mark.parametrize("num_states", [2, 11, 12, 13, 16, 17, 64, 100])
+def test_rows_in_blocks_invert_like_whole_rows(num_states):
+    generator = np.random.default_rng(num_states)
+    transition = generator.dirichlet(np.full(num_states, 0.3), size=num_states)
+    transition[:, -1] = 0
+    cumulative = _cumulative(transition / transition.sum(axis=1, keepdims=True))
+    tokens = generator.integers(0, num_states, 3000).astype(np.int32)
+    below_one = np.nextafter(np.float32(1), np.float32(0))
+    uniforms = generator.random(3000).astype(np.float32)
+    # Exactly on a threshold, at both ends, and anywhere.
+    uniforms[:1000] = np.asarray(cumulative)[tokens[:1000], generator.integers(0, num_states, 1000)]
+    uniforms[1000:1100], uniforms[1100:1200] = 0, 1
+    uniforms = np.minimum(uniforms, below_one)
+    found = _successors(cumulative)(jnp.asarray(tokens), jnp.asarray(uniforms))
+    np.testing.assert_array_equal(found, _invert(jnp.asarray(uniforms), cumulative[tokens]))
+
+
+@pytest.mark.parametrize("num_states", [5, 16, 64])
+def test_tokens_are_the_plain_inverse_cdf_of_the_librarys_uniforms(num_states):
+    chain = make_chain("dirichlet_lazy", num_states, correlation_length=3.0)
+    tokens = np.asarray(SAMPLE(jax.random.key(8), chain, 30, 40))
+    uniforms = np.asarray(jax.random.uniform(jax.random.key(8), (40, 30)))
+    first, rows = (np.asarray(_cumulative(p)) for p in (chain.stationary[None], chain.transition))
+    expected = (uniforms[0][:, None] >= first).sum(axis=1)
+    for t in range(40):
+        expected = expected if t == 0 else (uniforms[t][:, None] >= rows[expected]).sum(axis=1)
+        np.testing.assert_array_equal(tokens[:, t], expected)
 
 
 def test_vmap_over_chains_equals_one_at_a_time():
