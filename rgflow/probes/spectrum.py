@@ -16,7 +16,12 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Shaped
 
-METHODS = ("svd", "gram")
+from rgflow.probes.singular import gram_values
+
+METHODS = ("auto", "svd", "gram")
+ELONGATED = 4
+"""From this ratio of the sides on, one pass over the matrix and a small decomposition beat a decomposition of it."""
+
 CENTRING_NOISE = 64  # in units of machine epsilon: what centring constant rows may leave behind
 
 
@@ -58,18 +63,19 @@ def binary_scale(x: Float[Array, "*batch n d"]) -> Float[Array, "*batch 1 1"]:
     return jnp.where((largest > 0) & jnp.isfinite(largest), power, 1.0)
 
 
-def singular_values(x: Float[ArrayLike, "*batch n d"], method: str = "svd") -> Float[Array, "*batch k"]:
+def singular_values(x: Float[ArrayLike, "*batch n d"], method: str = "auto") -> Float[Array, "*batch k"]:
     r"""Return the singular values of each matrix in descending order, k = min(n, d).
 
     $s_1 \ge \dots \ge s_k \ge 0,\quad x = U\,\mathrm{diag}(s)\,V^\top$
 
-    `svd` is one batched LAPACK call in float32 (half precision is cast up) or float64. `gram` takes the
-    square roots of the eigenvalues of $x^\top x$: faster, but blind below sqrt(machine epsilon) of the
-    largest value. That is 1.5e-8 in float64; in float32 it is 3e-4, where noise inflates the entropy, so
-    float32 is refused.
-    A matrix with a non-finite entry gives NaN for itself only.
+    `svd` is one batched LAPACK call in float32 (half precision is cast up) or float64, with errors of a few machine
+    epsilons of the largest value. `gram` takes the square roots of the eigenvalues of $x^\top x$, formed in
+    float64 even from float32: what lies below 1.5e-8 of the largest value is lost, which is less than `svd` loses in
+    float32 and more than it loses in float64. `auto`, the default, is the faster one where both are as good: `gram`
+    for matrices in up to float32 on a CPU with at least four times as many rows as columns, or the reverse; else `svd`.
+    A matrix with a non-finite entry gives NaN for itself only. `gram` alone has no derivatives.
     Shapes: [*batch, n, d] -> [*batch, k].
-    Raises: ValueError for an unknown method, for fewer than two axes, and for `gram` below float64.
+    Raises: ValueError for an unknown method, and for fewer than two axes.
 
     Ref: RoyVetterli2007
 
@@ -81,27 +87,44 @@ def singular_values(x: Float[ArrayLike, "*batch n d"], method: str = "svd") -> F
     matrix = at_least_float32(x)
     if matrix.ndim < 2:
         raise ValueError(f"x: shape {matrix.shape} is not a matrix; allowed: [*batch, n, d]")
-    if method == "gram" and matrix.dtype == jnp.float32:
-        raise ValueError("method: 'gram' is too inaccurate in float32; allowed: float64 input, or 'svd'")
+    short, long = sorted(matrix.shape[-2:])
+    if method == "auto" and matrix.dtype == jnp.float32 and long >= ELONGATED * short > 0:
+        return _by_platform(matrix)
+    return _from_gram(matrix) if method == "gram" else _from_svd(matrix)
+
+
+def _scaled(solve: Callable[[Array], Array], matrix: Float[Array, "*batch n d"]) -> Float[Array, "*batch k"]:
+    """Return what ``solve`` gives for the matrices at a harmless scale, and NaN for those that are not finite."""
     finite = jnp.all(jnp.isfinite(matrix), axis=(-2, -1), keepdims=True)
     # Solvers disagree on what a NaN does to the rest of a batch, so they never see one.
     matrix = jnp.where(finite, matrix, 0.0)
     scale = binary_scale(matrix)
-    solve = _singular_values_gram if method == "gram" else _singular_values_svd
     return jnp.where(finite[..., 0], solve(matrix / scale) * scale[..., 0], jnp.nan)
 
 
-def _singular_values_svd(matrix: Float[Array, "*batch n d"]) -> Float[Array, "*batch k"]:
+def _from_svd(matrix: Float[Array, "*batch n d"]) -> Float[Array, "*batch k"]:
     # Without full_matrices=False an n x n buffer is set aside for the left vectors that nobody asked for.
-    return jnp.linalg.svd(matrix, full_matrices=False, compute_uv=False)
+    return _scaled(lambda x: jnp.linalg.svd(x, full_matrices=False, compute_uv=False), matrix)
 
 
-def _singular_values_gram(matrix: Float[Array, "*batch n d"]) -> Float[Array, "*batch k"]:
-    rows, columns = matrix.shape[-2:]
-    contraction = "...ni,...nj->...ij" if columns <= rows else "...in,...jn->...ij"
-    gram = jnp.einsum(contraction, matrix, matrix, precision=lax.Precision.HIGHEST)
-    eigenvalues = jnp.linalg.eigvalsh(gram)
-    return jnp.sqrt(jnp.maximum(eigenvalues, 0.0))[..., ::-1]
+def _from_gram(matrix: Float[Array, "*batch n d"]) -> Float[Array, "*batch k"]:
+    # The squares of float32 fit into float64 at any scale: two passes over the matrix less.
+    return gram_values(matrix) if matrix.dtype == jnp.float32 else _scaled(gram_values, matrix)
+
+
+@jax.custom_jvp
+def _by_platform(matrix: Float[Array, "*batch n d"]) -> Float[Array, "*batch k"]:
+    return _by_platform_jitted(matrix)
+
+
+@_by_platform.defjvp
+def _derivative(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return jax.jvp(_from_svd, primals, tangents)
+
+
+@jax.jit
+def _by_platform_jitted(matrix: Float[Array, "*batch n d"]) -> Float[Array, "*batch k"]:
+    return lax.platform_dependent(matrix, cpu=_from_gram, default=_from_svd)
 
 
 def _relative(s: Float[ArrayLike, "*batch k"]) -> tuple[Float[Array, "*batch k"], Bool[Array, "*batch"]]:
