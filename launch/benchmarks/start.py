@@ -1,0 +1,89 @@
+"""Suite start: seconds from nothing to a compiled chunk, each repetition a fresh Python; there are limits, no peers.
+
+* imports: `import rgflow`, and `import launch.sweep`, what every command pays;
+* first chunk: `python -m launch.sweep --config=configs/rank_flow.py:smoke` until its first record is on disk, with an
+  empty compilation cache;
+* second start: the same in a new workdir with the cache of the first.
+"""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+from launch import environment
+from launch.benchmarks.cases import Case, Contender, Outcome
+
+COMMAND = ("-m", "launch.sweep", "--config=configs/rank_flow.py:smoke")
+PATIENCE = 300.0
+"""Seconds after which a start counts as failed."""
+
+
+def make_import(module: str) -> Callable[[], Outcome]:
+    """A Python that imports one module and ends."""
+
+    def repeat() -> Outcome:
+        subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+        return Outcome(1.0)
+
+    return repeat
+
+
+@contextlib.contextmanager
+def sweep(workdir: pathlib.Path, cache: pathlib.Path) -> Iterator[subprocess.Popen]:
+    """Yields a sweep that has just been started, and ends it."""
+    variables = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    command = [sys.executable, *COMMAND, f"--workdir={workdir}"]
+    variables["XDG_CACHE_HOME"] = str(cache)
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until_first_record(workdir: pathlib.Path, cache: pathlib.Path) -> None:
+    """Starts a sweep in ``workdir`` and returns as soon as its first record is on disk; the sweep goes no further."""
+    deadline = time.monotonic() + PATIENCE
+    with sweep(workdir, cache) as process:
+        while not any((workdir / "chunks").glob("[!.]*.npz")):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the sweep wrote no record (exit code {process.poll()})")
+            time.sleep(0.005)
+
+
+def make_start(warm: bool) -> Callable[[], Outcome]:
+    """A sweep until its first record, in a new workdir; the compilation cache is new too unless ``warm``."""
+    kept = environment.cache_directory().parent / "start"
+    if warm:
+        shutil.rmtree(kept, ignore_errors=True)
+
+    def repeat() -> Outcome:
+        with tempfile.TemporaryDirectory(prefix="rgflow-start-") as own:
+            folder = pathlib.Path(own)
+            until_first_record(folder / "run", kept if warm else folder / "cache")
+        return Outcome(1.0)
+
+    return repeat
+
+
+def cases(tiny: bool) -> list[Case]:
+    """Returns the cases of this suite; ``tiny`` changes nothing, as the sweep is the smoke preset already."""
+    del tiny
+
+    def case(name: str, function: str, limit: float, **arguments: object) -> Case:
+        ours = Contender("rgflow", f"{__name__}:{function}", arguments)
+        return Case(suite="start", name=name, unit="start", ours=ours, limit=limit)
+
+    return [
+        case("import rgflow", "make_import", 1.5, module="rgflow"),
+        case("import launch.sweep", "make_import", 1.5, module="launch.sweep"),
+        case("first chunk, no cache", "make_start", 10.0, warm=False),
+        case("first chunk, cache", "make_start", 4.0, warm=True),
+    ]
