@@ -2,14 +2,16 @@
 
 Each contender runs in a process of its own and they take turns; only ratios taken within a round count, and the table
 shows their median with the spread over the rounds. Peers come with pip install -e '.[bench]'; without --peers rgflow
-is timed alone. Exit codes: 0 measured, 1 a count failed (compilations, communication, memory), 2 bad usage. Slowness
-is never a failure.
+is timed alone. Exit codes: 0 measured, 1 a contender broke, two of them disagree or a count is wrong (compilations,
+communication, memory, growth), 2 bad usage. Slowness is never a failure.
 """
 
 import importlib
 import pathlib
+import sys
 from collections.abc import Sequence
 from importlib import metadata
+from typing import Any
 
 from absl import flags
 from rich.console import Console
@@ -42,7 +44,9 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("peers", False, "time the peers too", flag_values=values)
     flags.DEFINE_integer("rounds", 5, "repetitions of each contender, at least 1", flag_values=values)
     flags.DEFINE_boolean("tiny", False, "the smallest sizes: a test of the plumbing", flag_values=values)
-    flags.DEFINE_string("out", None, "a JSON file for all that was measured", flag_values=values)
+    flags.DEFINE_string(
+        "out", None, "FILE.json for all that was measured, with FILE.md for the tables", flag_values=values
+    )
 
 
 def chosen_suites(names: Sequence[str]) -> list[str]:
@@ -68,23 +72,35 @@ def check_packages(cases: Sequence[Case]) -> None:
         raise UsageError(f"--peers: {', '.join(missing)} not installed; pip install -e '.[bench]' brings every peer")
 
 
-def check_out(path: str | None) -> None:
-    """Raises UsageError when the results could not be written; hours of timing must not end in that."""
-    if path is not None and not pathlib.Path(path).resolve().parent.is_dir():
-        raise UsageError(f"--out = {path!r}: no such folder")
+def checked_out(text: str | None) -> pathlib.Path | None:
+    """Returns the file of --out; raises UsageError when it could not be written: hours of timing must not end there."""
+    if text is None:
+        return None
+    path = pathlib.Path(text)
+    if path.suffix != ".json" or not path.resolve().parent.is_dir():
+        raise UsageError(f"--out = {text!r}: must be a file NAME.json in a folder that exists")
+    return path
 
 
-def time_case(case: Case, number: int, console: Console) -> tuple[list[Row], dict]:
-    """Returns the rows of one case and its samples for the JSON file."""
+def time_case(case: Case, number: int, console: Console) -> tuple[list[Row], dict[str, Any]]:
+    """Returns the rows of one case and its samples for the JSON file; a contender that fails is a row that says so."""
     contenders = [case.ours, *(peer.contender for peer in case.peers)]
-    console.print(f"{case.suite}, {case.name}", highlight=False)
-    with console.status("") as shown:
-        samples = rounds.measure(contenders, number, lambda text: shown.update(f"{case.suite}, {case.name}: {text}"))
+    name = f"{case.suite}, {case.name}"
+    console.print(name, highlight=False)
+    kept: dict[str, Any] = {"suite": case.suite, "case": case.name}
+    try:
+        with console.status(name) as shown:
+            samples = rounds.measure(contenders, number, lambda text: shown.update(f"{name}: {text}"))
+    except rounds.ContenderFailed as error:
+        console.print(f"  FAILED: {error}", highlight=False, markup=False)
+        return [rounds.failed(case, str(error))], {**kept, "error": str(error)}
     found = rounds.rows(case, samples)
     for row in found:
-        console.print("  ".join(cell for cell in tables.cells(row) if cell), highlight=False)
-    kept = {c.name: [s._asdict() for s in own] for c, own in zip(contenders, samples, strict=True)}
-    return found, {"suite": case.suite, "case": case.name, "samples": kept}
+        console.print("  " + "  ".join(cell for cell in tables.cells(row)[2:] if cell), highlight=False)
+    return found, {
+        **kept,
+        "samples": {c.name: [s._asdict() for s in own] for c, own in zip(contenders, samples, strict=True)},
+    }
 
 
 def main(argv: list[str]) -> int:
@@ -93,27 +109,28 @@ def main(argv: list[str]) -> int:
     suites = chosen_suites(values.suite)
     if values.rounds < 1:
         raise UsageError(f"--rounds = {values.rounds}: must be at least 1")
-    check_out(values.out)
+    out = checked_out(values.out)
     cases = [case for suite in suites if suite != COUNTS for case in cases_of(suite, values.tiny, values.peers)]
     check_packages(cases)
-    console = Console()
-    rows: list[Row] = []
-    samples = []
+    # A log file has no width; there, rich's 80 columns would break every line of the table.
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    results = tables.Results(tables.hardware(cases), " ".join(["python -m launch.bench", *argv[1:]]))
     for case in cases:
-        try:
-            found, kept = time_case(case, values.rounds, console)
-        except rounds.ContenderFailed as error:
-            raise command_line.Failed(f"{case.suite}, {case.name}: {error}") from error
-        rows, samples = rows + found, [*samples, kept]
-    counted = counts.checks(values.tiny) if COUNTS in suites else []
-    machine = tables.hardware(cases)
-    if values.out:
-        pathlib.Path(values.out).write_text(tables.to_json(machine, rows, counted, samples))
-    console.print(f"{machine['processor']}, {machine['cores']} cores", highlight=False)
-    console.print(tables.table(rows))
-    if counted:
-        console.print(tables.count_table(counted))
-    return command_line.FAILED if any(count.passed is False for count in counted) else command_line.DONE
+        found, kept = time_case(case, values.rounds, console)
+        results.rows.extend(found)
+        results.samples.append(kept)
+        results.save(out)
+    if COUNTS in suites:
+        results.counts.extend(counts.checks(values.tiny))
+        results.save(out)
+    console.print(f"{results.machine['processor']}, {results.machine['cores']} cores", highlight=False)
+    if results.rows:
+        console.print(tables.table(results.rows))
+    if results.counts:
+        console.print(tables.count_table(results.counts))
+    if out:
+        console.print(f"written: {out}, {out.with_suffix('.md')}", highlight=False)
+    return command_line.DONE if results.sound else command_line.FAILED
 
 
 if __name__ == "__main__":

@@ -46,9 +46,7 @@ def attributes(config: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, s
 
 def room_doc(name: str) -> str:
     """Returns the docstring of a room: papers, claims, equations, what is not reproduced."""
-    module = registry.EXPERIMENTS[name].__module__
-    package = module.rpartition(".")[0] or module
-    return importlib.import_module(package).__doc__ or name
+    return importlib.import_module(registry.package(name)).__doc__ or name
 
 
 def finished_groups(

@@ -17,7 +17,6 @@ import jax
 from absl import flags
 
 from launch import cluster, command_line, environment
-from launch import report as report_command
 from launch import workdir as folder
 from launch.command_line import UsageError
 from rgflow import registry
@@ -228,7 +227,10 @@ def execute(
     run_groups(workdir, prepared, config.engine, {name: description[name] for name in ("digest", "versions")}, stop)
     cluster.leave()
     if first:
-        report_command.write_report(workdir)
+        # Imported here: plots and tables take a second to load, which no sweep should start with.
+        from launch import report
+
+        report.write_report(workdir)
         print(f"done in {progress.clock(time.monotonic() - began)} after compiling")
     return command_line.DONE
 

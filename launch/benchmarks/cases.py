@@ -82,8 +82,8 @@ class Row:
     """One line of the table: a ratio of costs (peer over rgflow) or, where there is no peer, rgflow's own seconds.
 
     ``low`` and ``high`` are order statistics of the rounds that hold the median with a probability of at least
-    90 %. ``status``: met, missed, unclear (the interval holds the target), few rounds, or DISAGREE (the contenders
-    did not get the same answer, and the ratio means nothing).
+    90 %. ``status``: met, missed, unclear (the interval holds the target), few rounds, DISAGREE (the contenders did
+    not get the same answer, and the ratio means nothing) or FAILED (one of them broke; ``peer`` says how).
     """
 
     suite: str

@@ -160,3 +160,9 @@ def rows(case: Case, samples: Sequence[Sequence[Sample]]) -> list[Row]:
         name = peer.contender.name
         found.append(Row(peer=name, measured=middle, low=low, high=high, target=peer.target, status=judged, **common))
     return found
+
+
+def failed(case: Case, reason: str) -> Row:
+    """Returns the row of a case that could not be measured; ``reason`` stands where the peer's name would."""
+    nan = float("nan")
+    return Row(case.suite, case.name, reason, nan, nan, nan, nan, "FAILED", case.unit, nan, 0)

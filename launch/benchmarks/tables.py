@@ -23,6 +23,8 @@ def _number(x: float) -> str:
 
 
 def _seconds(x: float) -> str:
+    if x != x:
+        return ""
     for scale, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
         if x >= scale:
             return f"{x / scale:.3g} {name}"
@@ -31,10 +33,12 @@ def _seconds(x: float) -> str:
 
 def cells(row: Row) -> tuple[str, ...]:
     """Returns one row as text: a ratio with its spread and target, or seconds where there is no peer."""
+    if row.status == "FAILED":
+        return row.suite, row.case, row.peer, "", "", "", row.status, ""
     show, sign = (_number, " x") if row.peer else (_seconds, "")
     spread = f"{show(row.low)} - {show(row.high)}" if row.low <= row.high else "-"
     bound = "" if row.target != row.target else f"{'>= ' if row.peer else '<= '}{show(row.target)}"
-    against = row.peer or "a limit"
+    against = row.peer or ("a limit" if bound else "")
     ours = f"{_seconds(row.seconds)} per {row.unit}"
     return row.suite, row.case, against, show(row.measured) + sign, spread, bound, row.status, ours
 
@@ -42,7 +46,7 @@ def cells(row: Row) -> tuple[str, ...]:
 def table(rows: Iterable[Row]) -> Table:
     """Returns the rows for a terminal."""
     grid = Table(*COLUMNS)
-    colours = {"met": "green", "missed": "red", "DISAGREE": "bold red", "unclear": "yellow"}
+    colours = {"met": "green", "missed": "red", "unclear": "yellow", "DISAGREE": "bold red", "FAILED": "bold red"}
     for row in rows:
         *text, judged, ours = cells(row)
         grid.add_row(*text, f"[{colours.get(judged, 'default')}]{judged}[/]", ours)
@@ -88,12 +92,44 @@ def hardware(cases: Sequence[Case]) -> dict[str, Any]:
     return {"date": time.strftime("%Y-%m-%d"), **machine, "versions": versions}
 
 
-def to_json(machine: dict[str, Any], rows: Sequence[Row], counts: Sequence[Count], samples: Any) -> str:
-    """Returns everything that was measured, down to the single repetition."""
-    body = {
-        **machine,
-        "rows": [dataclasses.asdict(row) for row in rows],
-        "counts": [dataclasses.asdict(count) for count in counts],
-        "samples": samples,
-    }
-    return json.dumps(body, indent=1)
+def _without_nan(x: Any) -> Any:
+    """Returns plain data with null for NaN, which JSON does not know."""
+    if isinstance(x, dict):
+        return {name: _without_nan(value) for name, value in x.items()}
+    if isinstance(x, list | tuple):
+        return [_without_nan(value) for value in x]
+    return None if isinstance(x, float) and x != x else x
+
+
+@dataclasses.dataclass
+class Results:
+    """Everything that was measured so far, down to the single repetition, and on what."""
+
+    machine: dict[str, Any]
+    command: str
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    counts: list[Count] = dataclasses.field(default_factory=list)
+    samples: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Whether every contender ran, all of them agree and every count holds; how fast they were does not matter."""
+        broken = any(row.status in ("FAILED", "DISAGREE") for row in self.rows)
+        return not broken and all(count.passed is not False for count in self.counts)
+
+    def markdown(self) -> str:
+        """Returns both tables with the command and the hardware above them."""
+        versions = ", ".join(f"{name} {version}" for name, version in self.machine["versions"].items())
+        cores = f"{self.machine['cores']} cores"
+        head = f"`{self.command}` on {self.machine['processor']}, {cores}, {self.machine['date']}; {versions}."
+        timed = markdown(COLUMNS, (cells(row) for row in self.rows)) if self.rows else ""
+        found = {None: "", True: "ok", False: "FAILED"}
+        lines = ((c.name, c.measured, c.required, found[c.passed]) for c in self.counts)
+        counted = markdown(("count", "measured", "required", ""), lines) if self.counts else ""
+        return "\n\n".join(part for part in (head, timed, counted) if part) + "\n"
+
+    def save(self, path: pathlib.Path | None) -> None:
+        """Writes the JSON file and the Markdown file of the same name; after each case, so that none is ever lost."""
+        if path is not None:
+            path.write_text(json.dumps(_without_nan(dataclasses.asdict(self)), indent=1))
+            path.with_suffix(".md").write_text(self.markdown())

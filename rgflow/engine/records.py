@@ -8,14 +8,16 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from rgflow.engine import health
 from rgflow.engine.grid import Group, Run
 from rgflow.protocol import Experiment
+
+if TYPE_CHECKING:  # merging alone needs it, and it takes a quarter of a second to load
+    import xarray
 
 DIED_AT = "died_at"
 
@@ -118,8 +120,10 @@ def missing(workdir: pathlib.Path, group: Group, schedule: Sequence[int]) -> lis
 
 def _group_dataset(
     workdir: pathlib.Path, group: Group, experiments: Sequence[Experiment], names: Sequence[str]
-) -> xr.Dataset | None:
+) -> "xarray.Dataset | None":
     """Stacks a group's records into a dataset with dims (run, step, ...); None when there is no record yet."""
+    import xarray
+
     schedule, dims = experiments[0].schedule, experiments[0].dims
     runs = len(group.runs)
     found = [(s, r) for s in schedule if (r := read_record(workdir, group.name, s, runs)) is not None]
@@ -139,7 +143,7 @@ def _group_dataset(
     coords["seed"] = ("run", [run.seed for run in group.runs])
     for name in names:
         coords[name] = ("run", [run.values.get(name, np.nan) for run in group.runs])
-    dataset = xr.Dataset(variables, coords)
+    dataset = xarray.Dataset(variables, coords)
     ranges = {d: np.arange(n) for d, n in dataset.sizes.items() if d not in dataset.coords and d != "run"}
     return dataset.assign_coords(ranges)
 
@@ -149,11 +153,13 @@ def merge(
     groups: Sequence[Group],
     experiment_of: Callable[[Run], Experiment],
     attributes: Mapping[str, str],
-) -> xr.Dataset:
+) -> "xarray.Dataset":
     """Returns every record of the workdir as one dataset with dims (run, step, ...); gaps between groups are NaN.
 
     Coordinates of a run: ``seed`` and every value that some point of the sweep sets.
     """
+    import xarray
+
     names = sorted({name for group in groups for run in group.runs for name in run.values})
     parts = [_group_dataset(workdir, g, [experiment_of(r) for r in g.runs], names) for g in groups]
     present = [part for part in parts if part is not None]
@@ -162,10 +168,10 @@ def merge(
     names_of_all = set().union(*(part.data_vars for part in present))
     fill = {name: health.NEVER if name == DIED_AT else np.nan for name in names_of_all}
     how: Any = {"join": "outer", "data_vars": "all", "coords": "minimal", "compat": "override"}
-    return xr.concat(present, dim="run", fill_value=fill, **how).assign_attrs(attributes)
+    return xarray.concat(present, dim="run", fill_value=fill, **how).assign_attrs(attributes)
 
 
-def write_results(path: pathlib.Path, dataset: xr.Dataset) -> None:
+def write_results(path: pathlib.Path, dataset: "xarray.Dataset") -> None:
     """Writes results.nc (netCDF4 through h5netcdf), atomically."""
     # By way of memory: HDF5 ends the whole process when the disk fails under an open file.
     content = dataset.to_netcdf(engine="h5netcdf")

@@ -27,6 +27,7 @@ __all__ = [
     "order_parameter_grid",
     "predictor",
     "predictor_covariance",
+    "predictor_grid",
     "saddle_points",
     "training_energy",
 ]
@@ -65,6 +66,38 @@ def predictor(
     problem = check_problem(kernel, targets, width, depth, sigma2, temperature)
     cross, diag = check_tests(cross, diag, len(problem.eigenvalues))
     return predictor_at(problem, cross, diag, float(np.exp(find_saddle(problem).log_scale)))
+
+
+def predictor_grid(
+    unit_kernel: Num[ArrayLike, "rows columns"],
+    unit_cross: Num[ArrayLike, "..."],
+    unit_diag: Num[ArrayLike, "..."],
+    targets: Num[ArrayLike, "..."],
+    width: Num[ArrayLike, "..."] | Number,
+    depth: Num[ArrayLike, "..."] | Number,
+    sigma2: Num[ArrayLike, "..."] | Number,
+    temperature: Num[ArrayLike, "..."] | Number = 0.0,
+) -> tuple[Float[np.ndarray, "*points tests"], Float[np.ndarray, "*points tests"]]:
+    r"""Return what :func:`predictor` does at many points (N, L, sigma2, T) of a sweep on the same data.
+
+    The kernels are those at $\sigma^2 = 1$; the last four arguments are numbers or arrays that broadcast together, and
+    the results have their shape (first), nan where there is no saddle point. Raises ValueError for bad input.
+
+    >>> arguments = np.eye(2), np.array([[0.5, 0.0]]), np.ones(1), np.array([1.0, -1.0])
+    >>> mean, variance = predictor_grid(*arguments, width=np.array([4, 8]), depth=2, sigma2=1.0)
+    >>> mean.round(6).tolist(), variance.round(6).tolist()
+    ([[0.5], [0.5]], [[0.75], [0.75]])
+
+    Ref: li2021 (predictor statistics).
+    """
+    problem = check_problem(unit_kernel, targets, 1, 1, 1.0)
+    cross, diag = check_tests(unit_cross, unit_diag, len(problem.eigenvalues))
+    saddle = order_parameter_grid(unit_kernel, targets, width, depth, sigma2, temperature)
+    # The kernel is sigma2 times the unit kernel, so that Q sigma2 is the scale of the latter.
+    scale = (np.exp(saddle.log_scale) * np.asarray(sigma2, np.float64))[..., None]
+    modes, denominator = cross @ problem.vectors, problem.eigenvalues + np.asarray(temperature)[..., None] / scale
+    gain = np.divide(1.0, denominator, out=np.zeros_like(denominator), where=denominator != 0)
+    return (gain * problem.projections) @ modes.T, scale * (diag - gain @ (modes**2).T)
 
 
 def predictor_covariance(
