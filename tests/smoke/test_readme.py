@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from launch import command_line, doctor, report, sweep
+from launch import bench, command_line, doctor, report, sweep
 
 ROOT = pathlib.Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -42,7 +42,7 @@ def points_of(config, config_file):
 @pytest.mark.parametrize("line", LAUNCH)
 def test_command_is_understood(line):
     words = shlex.split(line.split("-m launch.")[1])
-    module = {"sweep": sweep, "report": report, "doctor": doctor}[words[0]]
+    module = {"sweep": sweep, "report": report, "doctor": doctor, "bench": bench}[words[0]]
     values = command_line.parse(["command", *words[1:]], module.define_flags, config=words[0] == "sweep")
     if words[0] == "sweep":
         assert points_of(values.config, command_line.config_file(values).partition(":")[0])
