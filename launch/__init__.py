@@ -1,4 +1,4 @@
-"""Commands: ``python -m launch.sweep``, ``launch.report``, ``launch.bench``, ``launch.doctor``; each has a ``--help``."""
+"""Commands: ``python -m launch.sweep``, ``launch.report``, ``launch.bench``, ``launch.doctor``; all take ``--help``."""
 
 import os
 
