@@ -1,9 +1,9 @@
 """Suite rank_flow_mixer: MLPs over tokens and channels at width 64 and 64 tokens, per run and step.
 
-Every position passes through every block, so there is no shortcut: rgflow and its peers do the same 4.8 GFLOP of matrix
-products a step. They take 0.57 of it (suite matmul_share; PyTorch's own products 0.49), so that without anything else
-the ratio would still be below two. The rest is memory traffic: hidden layers of 2 MB a run leave the second-level cache,
-and about sixteen passes over them are made per sub-layer.
+Every position passes through every block, so there is no shortcut: rgflow and its peers do the same 4.8 GFLOP of
+matrix products a step. They take 0.57 of it (suite matmul_share; PyTorch's own products 0.49), so that without anything
+else the ratio would still be below two. The rest is memory traffic: hidden layers of 2 MB a run leave the second-level
+cache, and about sixteen passes over them are made per sub-layer.
 
 What was tried, as shares of the step's processor time: one run instead of two on a core 1.12 (gradients through
 transposed products), the same with gradients written out as untransposed products 0.92 to 1, eight sequences at a time
