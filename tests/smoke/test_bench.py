@@ -23,7 +23,7 @@ def test_counts_hold_and_a_suite_is_timed(tmp_path):
     assert measured["compilations while it runs"]["measured"] == "0"
     assert measured["communication, rank_flow"]["measured"].startswith("0 bytes")
     assert measured["growth of a step with runs"]["measured"] == "1.00"
-    assert [row["suite"] for row in kept["rows"]] == ["markov", "markov"]
+    assert {row["suite"] for row in kept["rows"]} == {"markov"}
     assert kept["machine"]["processor"]
     assert "markov" in text and "communication" in text
 
