@@ -12,8 +12,10 @@ ROOMS = ("fixed_points", "kernel_rg", "rank_flow", "variational_rg")
 
 
 def test_unknown_room_is_refused_with_the_list_of_rooms():
-    with pytest.raises(ValueError, match=f"experiment = 'nothing': must be one of {', '.join(ROOMS)}"):
+    with pytest.raises(ValueError, match="experiment = 'nothing': must be one of") as caught:
         registry.make(ml_collections.ConfigDict({"experiment": "nothing"}))
+    # Other tests may have added experiments of their own.
+    assert all(name in str(caught.value) for name in ROOMS)
 
 
 @pytest.mark.parametrize("name", ROOMS)
