@@ -105,7 +105,7 @@ def make_mcising(coupling: float, chain: tuple, size: int, sweeps: int) -> Calla
     """One simulation per core, each in a thread: its stretches of sweeps run outside of Python's lock."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from mcising import IsingSimulation
+    from mcising import IsingSimulation  # pyright: ignore[reportMissingImports]
 
     chain = Chain(*chain)
     cores = environment.cores()

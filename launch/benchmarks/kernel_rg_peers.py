@@ -26,8 +26,8 @@ STRETCH = 8
 
 def model(problem: kernel_rg.Problem) -> None:
     """The network, its prior and its likelihood in numpyro's words."""
-    import numpyro
-    from numpyro import distributions as dist
+    import numpyro  # pyright: ignore[reportMissingImports]
+    from numpyro import distributions as dist  # pyright: ignore[reportMissingImports]
 
     prior = dist.Normal(0.0, np.sqrt(problem.sigma2))
     tests, inputs = len(problem.test_inputs), np.concatenate([problem.inputs, problem.test_inputs])
@@ -60,7 +60,7 @@ def in_parallel() -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
 
 def sampler(problem: kernel_rg.Problem, draws: int, warm_up: int) -> Callable[[], np.ndarray]:
     """Returns a function that draws on and returns predictions [chain, draw, test]; its warm-up is done here."""
-    from numpyro import infer
+    from numpyro import infer  # pyright: ignore[reportMissingImports]
 
     method: Any = in_parallel()
     mcmc = infer.MCMC(

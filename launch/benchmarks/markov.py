@@ -71,7 +71,7 @@ def make_rgflow(num_states: int, steps: int):
 
 def make_quantecon(num_states: int, tokens: int):
     """Prepares MarkovChain.simulate: one long series, with NumPy's newer generator, its faster choice."""
-    from quantecon import MarkovChain
+    from quantecon import MarkovChain  # pyright: ignore[reportMissingImports]
 
     chain = MarkovChain(_chain(num_states).transition)
     generator = np.random.default_rng(0)

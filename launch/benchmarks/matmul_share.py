@@ -107,7 +107,7 @@ def matrix_products(mixing: str, runs: int, steps: int, tiny: bool = False) -> C
 
 def torch_products(mixing: str, runs: int, steps: int, tiny: bool = False) -> Callable[[], Outcome]:
     """Returns the same repetition with PyTorch's matrix products, one run after the other on all cores."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     static: Any = rank_flow.make(rank_flow_training.config_of(mixing, tiny)).static
     rows, chain = products(static)

@@ -23,8 +23,8 @@ TRUNCATED_DEVIATION = 0.8796
 @functools.cache
 def _stack_class() -> Any:
     """Returns the class of the networks, once: torch.func stacks modules of one class only."""
-    import torch
-    from torch import nn
+    import torch  # pyright: ignore[reportMissingImports]
+    from torch import nn  # pyright: ignore[reportMissingImports]
 
     class Mixing(nn.Module):
         """An MLP along the positions of [B, T, D]."""
@@ -81,7 +81,7 @@ def _stack_class() -> Any:
 
 def network(sizes: Sizes) -> Any:
     """Returns one network as a torch module, with fresh weights."""
-    from torch import nn
+    from torch import nn  # pyright: ignore[reportMissingImports]
 
     stack = _stack_class()(sizes)
     for module in stack.modules():
@@ -96,7 +96,7 @@ def network(sizes: Sizes) -> Any:
 
 def sampler(sizes: Sizes, config: Any) -> Callable[[np.random.Generator, int], tuple[Any, Any, Any]]:
     """Returns a function from a generator and a number of sequences to tensors (tokens, shown, mask) [B, T]."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     cumulative, stationary = (x.astype(np.float32) for x in chain(config))
 
@@ -116,7 +116,7 @@ def sampler(sizes: Sizes, config: Any) -> Callable[[np.random.Generator, int], t
 
 def loop_over_seeds(mixing: str, seeds: int, steps: int, tiny: bool = False, **values: Any) -> Callable[[], Outcome]:
     """Returns a repetition: ``steps`` steps of ``seeds`` networks, one seed after the other."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     config = config_of(mixing, tiny, **values)
     sizes = sizes_of(config)
@@ -151,8 +151,8 @@ def loop_over_seeds(mixing: str, seeds: int, steps: int, tiny: bool = False, **v
 
 def vmap_over_seeds(mixing: str, seeds: int, steps: int, tiny: bool = False, **values: Any) -> Callable[[], Outcome]:
     """Returns a repetition: ``steps`` steps of ``seeds`` networks at once."""
-    import torch
-    from torch.func import functional_call, stack_module_state
+    import torch  # pyright: ignore[reportMissingImports]
+    from torch.func import functional_call, stack_module_state  # pyright: ignore[reportMissingImports]
 
     config = config_of(mixing, tiny, **values)
     sizes = sizes_of(config)

@@ -28,8 +28,8 @@ def make_sklearn(size: int, hidden: int, updates: int) -> Callable[[], Outcome]:
 
 def make_rbms(size: int, hidden: int, updates: int) -> Callable[[], Outcome]:
     """The steps of rbms.training.pcd.train with training type cd."""
-    import torch
-    from rbms.bernoulli_bernoulli.classes import BBRBM
+    import torch  # pyright: ignore[reportMissingImports]
+    from rbms.bernoulli_bernoulli.classes import BBRBM  # pyright: ignore[reportMissingImports]
 
     torch.manual_seed(0)
     samples = torch.from_numpy(training_samples(size, BATCH * updates))

@@ -92,7 +92,7 @@ def make_numpy(rows: int, width: int, passes: int):
 
 def make_torch(rows: int, width: int, passes: int, threads: int):
     """Prepares torch.linalg.svdvals of the whole stack in float32."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(threads)
     given = torch.from_numpy(streams(rows, width))
