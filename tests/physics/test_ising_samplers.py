@@ -148,6 +148,23 @@ def test_cluster_labels_of_long_paths(side):
     np.testing.assert_array_equal(label_clusters(jnp.asarray(right), jnp.asarray(down)), expected)
 
 
+@pytest.mark.parametrize("snakes", [0, 1, 8, 9, 30, 32])
+def test_slow_tiles_are_settled_apart_however_many_there_are(snakes):
+    # 32 lattices of 2 x 2 tiles: 8 tiles are left to go on without the others, and a snake fills the 4 of its lattice.
+    side, rng = 32, np.random.default_rng(snakes)
+    bonds = rng.random((32, 2, side, side)) < 0.45
+    rows = np.arange(side)
+    slow = rng.permutation(32)[:snakes]
+    bonds[slow, 0] = (rows + 1) % 16 != 0
+    bonds[slow, 1] = False
+    for row in rows[(rows + 1) % 16 != 0]:
+        for turn in (15, 31) if row % 2 == 0 else (0, 16):
+            bonds[slow, 1, row, turn] = True
+    found = jax.vmap(label_clusters)(jnp.asarray(bonds[:, 0]), jnp.asarray(bonds[:, 1]))
+    for labels, (right, down) in zip(found, bonds, strict=True):
+        np.testing.assert_array_equal(labels, reference_labels(right, down))
+
+
 def heat_bath_matrix(coupling, colour):
     """Exact transition matrix of drawing one colour of the 2 x 2 torus anew; of sites, not of a lattice roll."""
     states = spin_states(4).astype(float)
