@@ -1,5 +1,6 @@
 """The process around a run: devices, memory, thread pool, compilation cache, versions."""
 
+import gc
 import os
 import pathlib
 import platform
@@ -46,6 +47,8 @@ def configure(runs: int, cpu_devices: int = 0) -> None:
         jax.config.update("jax_num_cpu_devices", devices)
     if not jax.config.values.get("jax_compilation_cache_dir"):
         jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
+    # Tracing makes millions of objects; without this each full collection would walk through all modules again.
+    gc.freeze()
 
 
 def _number(path: str, label: str = "") -> int | None:

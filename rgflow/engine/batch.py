@@ -120,6 +120,15 @@ def chunk_arguments(initialise: Any, key: Any, hypers: Any, mesh: Mesh) -> tuple
     return step, step, flag, key, hypers, jax.tree.map(sharded, jax.eval_shape(initialise, key, hypers))
 
 
+def run_once(mesh: Mesh) -> dict[str, Any] | None:
+    """Returns the compiler's options for a function that runs once: on a CPU its last level costs more than it saves.
+
+    It also gives the same bits as the default level, the next one up, does; that of no optimisation does not.
+    """
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return {"xla_backend_optimization_level": 2} if on_cpu else None
+
+
 class Program:
     """The two compiled functions of a group of runs that share shapes: ``initialise`` and ``advance``."""
 
@@ -127,7 +136,7 @@ class Program:
         """Compiles for the shapes of ``key`` and ``hypers`` (leading axis: padded runs), sharded over ``mesh``."""
         began = time.monotonic()
         initialise, advance = functions(experiment, run_batch, mesh)
-        self._initialise = initialise.lower(key, hypers).compile()
+        self._initialise = initialise.lower(key, hypers).compile(compiler_options=run_once(mesh))
         arguments = chunk_arguments(initialise, key, hypers, mesh)
         self.carry_shapes = arguments[-1]
         self._advance = advance.lower(*arguments).compile()

@@ -7,8 +7,8 @@ import numpy as np
 
 from rgflow.nets.activations import ACTIVATIONS
 from rgflow.nets.residual import NORMS
-from rgflow.protocol import Experiment, log_spaced_schedule
-from rgflow.rank_flow import dynamics, probe, theory, verdict
+from rgflow.protocol import Experiment, Verdict, log_spaced_schedule
+from rgflow.rank_flow import dynamics, probe, theory
 from rgflow.rank_flow.task import CONTROLS, MIXINGS, Static
 from rgflow.samplers.markov import MarkovChain, iid_chain, make_chain, mode_functions
 from rgflow.types import Config
@@ -107,6 +107,14 @@ def reference_losses(static: Static, chain: MarkovChain) -> dict[str, float]:
     }
 
 
+def judge(dataset: Any, config: Any) -> list[Verdict]:
+    """Returns the room's verdicts on the labelled results of a sweep."""
+    # Imported here: labelled arrays and statistics take a second to load, which no sweep should start with.
+    from rgflow.rank_flow import verdict
+
+    return verdict.verdict(dataset, config)
+
+
 def make(config: Config) -> Experiment:
     """Returns the rank-flow experiment of one run; raises ValueError for a config that makes no sense."""
     validate(config)
@@ -131,7 +139,7 @@ def make(config: Config) -> Experiment:
         init=bind(dynamics.init, static),
         step=bind(dynamics.step, static),
         probe=bind(probe.probe, static),
-        verdict=verdict.verdict,
+        verdict=judge,
         schedule=log_spaced_schedule(config.steps, config.records),
         dims={**probe.DIMS, "mode_modulus": ("mode",)},
         coords=probe.coords(static),

@@ -93,3 +93,19 @@ def test_a_step_that_needs_the_host_or_another_run_is_noticed():
             exported(with_step(extra), grid.Run({}, 0))
     with pytest.raises(AssertionError):
         check(exported(with_step(lambda x: jax.lax.psum(x.sum(), mesh.RUN_AXIS)), grid.Run({}, 0)))
+
+
+@pytest.mark.parametrize("room", ["rank_flow", "variational_rg"])
+def test_first_state_has_the_bits_that_the_default_compilation_gives(room):
+    # It runs once, and is compiled in half of the time.
+    module = importlib.import_module(f"configs.{room}")
+    config = module.get_config("smoke")
+    run = grid.expand(module.get_sweep(config))[0]
+    experiment = grid.experiments(registry.make, config)(run)
+    group = grid.Group("group_000", (run,), 1)
+    run_mesh = mesh.run_mesh(1, 1, jax.devices()[:1])
+    key, hypers, _ = prepare.stacked_inputs(group, [experiment], 0, run_mesh)
+    initialise, _ = batch.functions(experiment, 1, run_mesh)
+    quickly = initialise.lower(key, hypers).compile(compiler_options=batch.run_once(run_mesh))
+    for expected, found in zip(*map(jax.tree.leaves, (initialise(key, hypers), quickly(key, hypers))), strict=True):
+        np.testing.assert_array_equal(found, expected)

@@ -60,6 +60,14 @@ def test_batch_without_any_scored_position_has_zero_loss_and_gradient(key):
         assert all(not np.any(g) for g in jax.tree.leaves(gradient))
 
 
+def test_capacity_is_the_quantile_that_scipy_gives():
+    static = setup(mixing="window")[0]
+    for positions in (1, 7, 64, 1024, 16384):
+        for chance in (0.01, 0.15, 0.108375, 0.9):
+            quantile = stats.binom.isf(task.OVERFLOW_PROBABILITY, positions, chance)
+            assert static.capacity(positions, chance) == min(positions, -(-int(quantile) // 8) * 8)
+
+
 def test_scored_capacity_overflows_as_rarely_as_it_says():
     for batch, length, mask_prob in ((32, 64, 0.15), (8, 16, 0.5), (1, 4, 0.9)):
         static = setup(mixing="window", window=1, batch=batch, length=length, mask_prob=mask_prob)[0]
