@@ -17,7 +17,8 @@ spared here. Its warm-up is not timed.
 What a Gibbs sweep of one chain costs (T = 0.3, N = 20, 16 chains on a core): 70 us of processor time, of which about 19
 are normal numbers (26 by jax.random), three regressions 12, features and observables 2, rescaling 1; the rest is the
 overhead of many small kernels, since 64 chains side by side take 52 to 64 us. At T = 0.3 NUTS needs short trajectories
-only, and a sweep of normal numbers and nothing else would be some 28 times as fast as it.
+only. The floor: a compiled loop of the normal numbers and the three regressions and nothing else, with no weights
+written, features, rescaling or observables, takes 1 / 2.2 of a sweep, which is 14 times as fast as NUTS and not 20.
 """
 
 from collections.abc import Callable
