@@ -4,16 +4,16 @@ A chain whose slower observable (energy or |m|) has the integrated autocorrelati
 configuration every $2\tau$ sweeps. Every contender runs the fastest of its algorithms on both cores, from lattices in
 equilibrium, and measures the energy of every configuration that it counts.
 
-Of rgflow's processor time per sweep (64 lattices of 64 x 64 on one core) labelling clusters takes 70 %: spreading labels
-within tiles and joining tiles a quarter of the sweep each; random bits 10 %, opening bonds 2 %. What changed, with the
-same labels: words of Threefry as one expression in place of ``jax.random.bits``: 4 to 9 times faster alone, 1.03 times
-in a cluster sweep, 2 to 4 times in a packed heat-bath sweep; joining tiles in place of sites: sweeps 1.6 times faster;
-slow tiles without the others (most are settled after 8 sweeps within them, the worst of a thousand after 20), a cheaper
-look at which are settled, and cutting tiles once (the compiler transposed them anew for each reader): 1.4 times.
-No gain: labelling whole rows first, skipping the first scatter, lines of a tile as a scan or as straight code.
-Packed heat-bath sweeps cost a tenth of a cluster sweep, but |m| forgets
-in 57 of them at K = 0.408, where energy forgets in 2.1 cluster sweeps. At K_c mcising's Wolff clusters, one at a time
-and each only a part of the lattice, forget in 5.7: an algorithm whose steps many lattices cannot take together.
+Of rgflow's processor time per sweep (64 lattices of 64 x 64 on one core) labelling clusters takes 70 %: spreading
+labels within tiles and joining tiles a quarter of the sweep each; random bits 10 %, opening bonds 2 %. What changed,
+with the same labels: words of Threefry as one expression in place of ``jax.random.bits``: 4 to 9 times faster alone,
+1.03 times in a cluster sweep, 2 to 4 times in a packed heat-bath sweep; joining tiles in place of sites: sweeps 1.6
+times faster; slow tiles without the others (most are settled after 8 sweeps within them, the worst of a thousand after
+20), a cheaper look at which are settled, and cutting tiles once (the compiler transposed them anew for each reader):
+1.4 times. No gain: labelling whole rows first, skipping the first scatter, lines of a tile as a scan or as straight
+code. Packed heat-bath sweeps cost a tenth of a cluster sweep, but |m| forgets in 57 of them at K = 0.408, where energy
+forgets in 2.1 cluster sweeps. At K_c mcising's Wolff clusters, one at a time and each only a part of the lattice,
+forget in 5.7: an algorithm whose steps many lattices cannot take together.
 """
 
 import functools
