@@ -1,6 +1,6 @@
 r"""Exact moments of block variables on a finite ring, for both renormalization schemes, float64 on the host.
 
-One block is the family of operators $P_a = $ (its variable)$^a/a!$ between the sites that bound it: of a single site
+One block of variable s is the family of operators $P_a = s^a/a!$ between the sites that bound it: of a single site
 $P_a = x^a A(x,y)/a!$, and of two neighbours in a row
 
 - decimation, the left site stays: $P'_a = P_a P_0$,
