@@ -1,129 +1,169 @@
-"""Write the report of a workdir: python -m launch.report --workdir=DIR
+"""Write reports: of one sweep, of several side by side, or of the project.
 
-Merges the records into results.nc, judges the claims (verdicts.json), draws figures/, writes tables/ and report.html;
-also for a sweep that is not finished, whose verdicts then rest on its finished runs. Exit codes: 0 done,
-2 bad usage.
+    python -m launch.report --workdir=DIR          results.nc, verdicts.json, figures/, tables/, report.html of a sweep
+    python -m launch.report --compare DIR DIR ...  several sweeps in one page: compare.html, or --out=FILE.html
+    python -m launch.report --all [DIR ...]        the claims of all rooms: checkpoints/results.html or --out=FILE.html;
+                                                   --out=FILE.md writes Markdown
+
+The report of an unfinished sweep rests on its finished runs. --all takes the newest finished sweep of every room under
+checkpoints/, smoke tests left out, unless folders are named. Exit codes: 0 done, 2 bad usage.
 """
 
-import importlib
-import json
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Sequence
 
-import ml_collections
-import xarray as xr
 from absl import flags
 from rich.console import Console
 
-from launch import command_line
-from launch import workdir as folder
+from launch import command_line, results
 from launch.command_line import UsageError
-from rgflow import registry
-from rgflow.engine import grid, loop, records
-from rgflow.protocol import Experiment, Verdict
-from rgflow.report import figures, html, tables
+from rgflow.engine import records
+from rgflow.protocol import Verdict
+from rgflow.report import compare, ledger, summary, tables
 
 LOG_WIDTH = 120
+ROOT = pathlib.Path("checkpoints")
 
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of this command."""
     flags.DEFINE_string("workdir", None, "the folder of a sweep", flag_values=values)
+    flags.DEFINE_string("compare", None, "folders of two or more sweeps, as words or with commas", flag_values=values)
+    flags.DEFINE_boolean("all", False, "the claims of all rooms", flag_values=values)
+    flags.DEFINE_string("workdirs", None, "the folders that --all reads, as words or with commas", flag_values=values)
+    flags.DEFINE_string("out", None, "the file that --compare or --all writes", flag_values=values)
 
 
-def attributes(config: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the attributes of results.nc."""
-    return {
-        "experiment": run["experiment"],
-        "config": json.dumps(config),
-        "versions": json.dumps(run["versions"]),
-        "device": run["device"],
-        "git_commit": run["git_commit"],
-    }
+def gathered(argv: Sequence[str]) -> list[str]:
+    """Returns the arguments with the folders after --compare, --all or --workdirs as one value with commas.
 
-
-def room_doc(name: str) -> str:
-    """Returns the docstring of a room: papers, claims, equations, what is not reproduced."""
-    return importlib.import_module(registry.package(name)).__doc__ or name
-
-
-def finished_groups(
-    workdir: pathlib.Path, groups: list[grid.Group], experiment_of: Callable[[grid.Run], Experiment]
-) -> list[grid.Group]:
-    """Returns the groups whose every scheduled record is on disk."""
-    return [g for g in groups if loop.finished(g, workdir, experiment_of(g.runs[0]).schedule)]
-
-
-def judge(
-    workdir: pathlib.Path,
-    groups: list[grid.Group],
-    experiment_of: Callable[[grid.Run], Experiment],
-    config: ml_collections.ConfigDict,
-    dataset: xr.Dataset,
-) -> list[Verdict]:
-    """Returns the verdicts on the finished runs; none when no run is finished.
-
-    ``dataset`` holds every record; it is merged again only where some runs must be left out.
+    Example:
+        >>> gathered(["report", "--compare", "a", "b", "--out=c.html"])
+        ['report', '--out=c.html', '--compare=a,b']
+        >>> gathered(["report", "--all", "a", "--out", "b"])
+        ['report', '--all', '--out', 'b', '--workdirs=a']
     """
-    finished = finished_groups(workdir, groups, experiment_of)
-    if not finished:
-        return []
-    if len(finished) < len(groups):
-        dataset = records.merge(workdir, finished, experiment_of, dataset.attrs)
-    return experiment_of(finished[0].runs[0]).verdict(dataset, config)
+    kept, folders, taker = [argv[0]], {}, ""
+    for word in argv[1:]:
+        name, equals, value = word.lstrip("-").partition("=")
+        if not word.startswith("-"):
+            folders.get(taker, kept).append(word)
+            continue
+        taker = "workdirs" if name == "all" else name if name in ("compare", "workdirs") else ""
+        if taker:
+            folders.setdefault(taker, []).extend([value] if equals and name != "all" else [])
+        if name not in ("compare", "workdirs"):
+            kept.append(word)
+    given = [name for name, found in folders.items() if found or name == "compare"]
+    return [*kept, *(f"--{name}={','.join(folders[name])}" for name in given)]
 
 
 def write_report(workdir: pathlib.Path) -> None:
-    """Writes results.nc, verdicts.json, figures/, tables/ and report.html of a workdir, and prints the verdicts.
-
-    Raises UsageError when the folder holds no run or no record yet.
-    """
-    if not (workdir / "run.json").is_file() or not (workdir / "config.json").is_file():
-        raise UsageError(f"--workdir = {str(workdir)!r}: holds no run")
-    run, config = folder.read_run(workdir), records.read_json(workdir / "config.json")
-    groups = [grid.Group.from_json(data) for data in run["groups"]]
-    experiment_of = grid.experiments(registry.make, ml_collections.ConfigDict(config))
-    try:
-        dataset = records.merge(workdir, groups, experiment_of, attributes(config, run))
-    except FileNotFoundError as error:
-        raise UsageError(f"--workdir = {str(workdir)!r}: holds no record yet; run the sweep first") from error
-    verdicts = judge(workdir, groups, experiment_of, ml_collections.ConfigDict(config), dataset)
-    drawn = figures.draw(run["experiment"], dataset)
-    doc = room_doc(run["experiment"])
-    page = html.render(doc.strip().splitlines()[0], doc, verdicts, drawn, run, dataset, workdir)
-
-    records.write_results(workdir / "results.nc", dataset)
-    records.write_json(workdir / "verdicts.json", tables.verdicts_to_json(verdicts))
-    for one in drawn:
-        figures.save(one, workdir / "figures")
-    for one in (d for d in drawn if d.rows):
-        text = tables.csv_text(one.rows)
-        records.write_atomically(workdir / "tables" / f"{one.name}.csv", lambda p, text=text: p.write_text(text))
-    records.write_atomically(workdir / "report.html", lambda p: p.write_text(page, encoding="utf-8"))
-    show(verdicts, tables.unfinished(run, dataset), workdir / "report.html")
+    """Writes the report of a workdir and prints the verdicts and where the files are."""
+    verdicts, unfinished = results.write_files(workdir)
+    show(verdicts, unfinished, workdir)
 
 
-def show(verdicts: list[Verdict], unfinished: str, page: pathlib.Path) -> None:
-    """Prints what is unfinished, the verdict table and the path of the page."""
+def show(verdicts: list[Verdict], unfinished: str, workdir: pathlib.Path) -> None:
+    """Prints what is unfinished, the verdicts (a row per claim where there are many), and where the files are."""
     if unfinished:
         print(unfinished)
     if verdicts:
         # A log file has no width; there, rich's 80 columns would break every line of the table.
         console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
-        console.print(tables.verdict_table(verdicts))
+        claims = summary.claims(verdicts)
+        many = len(verdicts) > summary.MANY_VERDICTS
+        console.print(tables.claim_table(claims) if many else tables.verdict_table(verdicts))
+        if many:
+            print(f"{len(verdicts)} verdicts on {len(claims)} claims; all of them are in verdicts.json and report.html")
     else:
         print("No run is finished: there is nothing to judge yet.")
-    print(f"report: {page}", flush=True)
+    print(tables.files_text(workdir), flush=True)
+
+
+def newest_finished() -> list[str]:
+    """Returns the newest finished sweep of every room under checkpoints/; smoke tests hold no science."""
+    found: dict[str, tuple[float, str]] = {}
+    for run_file in sorted(ROOT.glob("*/run.json")):
+        workdir = run_file.parent
+        try:
+            run, _, groups, experiment_of = results.read_plan(workdir)
+        except UsageError as error:
+            print(f"left out: {error}")
+            continue
+        if run["experiment"] not in ledger.SOURCES:
+            continue
+        if ":smoke" in run["command"] or len(results.finished_groups(workdir, groups, experiment_of)) < len(groups):
+            print(f"left out: {str(workdir)!r}: {'a smoke test' if ':smoke' in run['command'] else 'not finished'}")
+            continue
+        before = found.get(run["experiment"], (0.0, ""))
+        found[run["experiment"]] = max(before, (run_file.stat().st_mtime, str(workdir)))
+    return [path for _, path in found.values()]
+
+
+def write_page(out: pathlib.Path, page: str) -> None:
+    """Writes a page of several sweeps and says where it is; raises UsageError where that cannot be done."""
+    try:
+        records.write_atomically(out, lambda p: p.write_text(page, encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--out = {str(out)!r}: cannot be written ({error.strerror}); give another file") from error
+    print(f"written: {out.absolute()}", flush=True)
+
+
+def out_file(text: str | None, default: pathlib.Path, kinds: Sequence[str]) -> pathlib.Path:
+    """Returns the file to write; raises UsageError for a kind of file that is not made here."""
+    out = pathlib.Path(text) if text else default
+    if out.suffix not in kinds:
+        raise UsageError(f"--out = {str(out)!r}: must end in {' or '.join(kinds)}")
+    return out
+
+
+def write_comparison(folders: Sequence[str], out: pathlib.Path) -> None:
+    """Writes the page that compares sweeps."""
+    if len(folders) < 2:
+        raise UsageError(f"--compare = {','.join(folders)!r}: needs two folders or more, such as --compare DIR DIR")
+    write_page(out, compare.render([results.read_sweep(text) for text in folders]))
+
+
+def write_ledger(folders: Sequence[str], out: pathlib.Path) -> None:
+    """Writes the results of all rooms; says which rooms are missing and what would make them."""
+    sweeps: dict[str, compare.Sweep] = {}
+    for sweep in map(results.read_sweep, folders or newest_finished()):
+        if sweep.room not in ledger.SOURCES:
+            known = ", ".join(ledger.SOURCES)
+            raise UsageError(
+                f"--workdirs = {sweep.path!r}: of {sweep.room}, which is no room here ({known}); leave it out"
+            )
+        if sweep.room in sweeps:
+            other = sweeps[sweep.room].path
+            raise UsageError(f"--workdirs = {sweep.path!r}: a second sweep of {sweep.room} beside {other!r}; name one")
+        sweeps[sweep.room] = sweep
+    docs = {name: results.room_doc(name) for name in ledger.SOURCES}
+    for room in ledger.rooms(sweeps, docs):
+        if room.sweep is None:
+            print(f"missing: {room.name}; make it with: {room.command}")
+    write_page(out, (ledger.markdown if out.suffix == ".md" else ledger.render)(sweeps, docs))
 
 
 def main(argv: list[str]) -> int:
     """Runs the command and returns its exit code."""
-    values = command_line.parse(argv, define_flags)
-    if not values.workdir:
-        raise UsageError("--workdir is missing: give the folder of a sweep")
-    write_report(pathlib.Path(values.workdir).absolute())
+    values = command_line.parse(gathered(argv), define_flags)
+    asked = [name for name in ("workdir", "compare", "all") if values[name].value not in (None, False)]
+    if len(asked) != 1:
+        given = " and ".join(f"--{name}" for name in asked) or "none of --workdir, --compare, --all"
+        missing = "--workdir is missing: give the folder of a sweep, " if not asked else ""
+        raise UsageError(f"{missing}{given} given: give one of --workdir=DIR, --compare DIR DIR, --all")
+    if (values.out and asked == ["workdir"]) or (values.workdirs and asked != ["all"]):
+        raise UsageError("--out is for --compare and --all, --workdirs for --all alone; leave them out")
+    if values.compare is not None:
+        folders = [text for text in values.compare.split(",") if text]
+        write_comparison(folders, out_file(values.out, pathlib.Path("compare.html"), (".html",)))
+    elif values.all:
+        folders = [text for text in (values.workdirs or "").split(",") if text]
+        write_ledger(folders, out_file(values.out, ROOT / "results.html", (".html", ".md")))
+    else:
+        write_report(pathlib.Path(values.workdir).absolute())
     return command_line.DONE
 
 

@@ -55,6 +55,9 @@ PNG_DPI = 150
 RESAMPLES = 1999
 """Fewer than for a verdict: a band is read by eye, and a figure needs hundreds of them."""
 
+NO_CLAIM = "This figure tests no claim. "
+"""How ``falsified_by`` begins where a figure of a room bears on no claim."""
+
 DISTINCT_COLOURS = 3
 WIDTH_INCHES = 9.0
 
@@ -63,7 +66,9 @@ WIDTH_INCHES = 9.0
 class Drawn:
     """A figure with its file name, what it shows in words, and a short text for those who cannot see it.
 
-    ``rows`` are the numbers behind a figure that cannot print them, as a table.
+    ``rows`` are the numbers behind a figure that cannot print them, as a table. ``claims`` are those that the figure
+    bears on, without their places; ``falsified_by`` says what it would show if they were false, or, where it bears on
+    none, what it is for.
     """
 
     name: str
@@ -71,6 +76,8 @@ class Drawn:
     caption: str
     alt: str
     rows: Sequence[Mapping[str, Any]] = ()
+    claims: tuple[str, ...] = ()
+    falsified_by: str = ""
 
     @functools.cached_property
     def svg(self) -> bytes:

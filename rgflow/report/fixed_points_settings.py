@@ -8,6 +8,7 @@ from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.fixed_points_axes import leave_room, panel_grid
 from rgflow.report.fixed_points_flow import (
+    CLAIMS,
     FALSIFIED,
     LABEL,
     PANEL_INCHES,
@@ -80,8 +81,8 @@ def other_settings(board: Board) -> list[Drawn]:
     caption = (
         "As the flow of the main networks, for networks of other depths, activations and penalties beside them, at "
         f"one coupling of the data each: {ESTIMATOR}. Exact flows are black in terms of signs, grey in those of score "
-        f"matching. {about_runs([board.networks[n][board.reference(n.data)] for n in nets])} {FALSIFIED} A claim that "
-        f"holds for one colour alone is a claim about that setting. {PREMISE}"
+        f"matching. {about_runs([board.networks[n][board.reference(n.data)] for n in nets])}"
     )
     alt = f"Ring coupling by layer in other settings. {facts_of_flow(board, nets)}."
-    return [Drawn("fixed_points_flow_settings", figure, caption, alt, flow_rows(board, nets))]
+    falsified_by = f"{FALSIFIED} A claim that holds for one colour alone is a claim about that setting. {PREMISE}"
+    return [Drawn("fixed_points_flow_settings", figure, caption, alt, flow_rows(board, nets), CLAIMS, falsified_by)]

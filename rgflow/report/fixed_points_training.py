@@ -165,11 +165,14 @@ def training(board: Board) -> list[Drawn]:
         "Lines across: the coupling of the data after as many exact steps as the layer of that colour. Step 0: "
         "untrained. Grey below: the last steps, over which the loss must have settled; grey above: what the estimator "
         f"finds in nothing. Least possible losses below {LEAST_LOSS:g} are drawn there. "
-        f"{about_runs([cell for _, _, cell in shown])} That training is a flow to the fixed point would be falsified "
-        "by couplings that settle outside the grey band, or leave it, while the loss settles; that it is the flow of "
-        f"a scheme, by colours off their own lines. {PREMISE}"
+        f"{about_runs([cell for _, _, cell in shown])}"
     )
-    return [Drawn("fixed_points_training", figure, caption, f"Training. {_facts(shown)}.", training_rows(shown))]
+    falsified_by = (
+        "S2: couplings of the last layer that settle outside the grey band, or leave it, while the loss settles; "
+        f"S2-flow: colours that end off their own lines. {PREMISE}"
+    )
+    alt = f"Training. {_facts(shown)}."
+    return [Drawn("fixed_points_training", figure, caption, alt, training_rows(shown), ("S2", "S2-flow"), falsified_by)]
 
 
 def draw_floor_band(axes: Axes, cell: Cell, network: Network) -> None:

@@ -1,22 +1,39 @@
-"""One self-contained page: verdicts, figures, runs, config, versions; it loads nothing from elsewhere."""
+"""One self-contained page: verdicts by claim, figures, runs, timing, config; it loads nothing from elsewhere."""
 
 import json
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import xarray as xr
 from markupsafe import Markup
 
 from rgflow.protocol import Verdict
-from rgflow.report import tables
+from rgflow.report import summary, tables, timing
 from rgflow.report.figures import Drawn
 
-TEMPLATE = "report.html.jinja"
 NARROW_POINTS = 500
 """Figures narrower than this have one panel and are shown smaller."""
+
+FEW_POINTS = 12
+"""Up to this the table of runs is shown without being asked for."""
+
+SIGNS = {"supported": "\u2713", "contradicted": "\u2717", "undecided": "?", "not_run": "\u2013", "mixed": "\u00b1"}
+"""The shape of each status beside its word and colour."""
+
+
+class Picture(NamedTuple):
+    """A figure in a page: its texts, its drawing, and ``key``, which no other figure of the page has."""
+
+    key: str
+    name: str
+    caption: str
+    alt: str
+    claims: tuple[str, ...]
+    falsified_by: str
+    svg: Markup
 
 
 def inline_svg(svg: str, name: str, alt: str) -> Markup:
@@ -42,6 +59,20 @@ def inline_svg(svg: str, name: str, alt: str) -> Markup:
     return Markup(str(label) + body.removeprefix("<svg"))
 
 
+def picture(texts: Mapping[str, Any], svg: str, prefix: str = "") -> Picture:
+    """Returns a figure from its texts (as in figures.json) and its SVG; ``prefix`` tells pages' sources apart."""
+    key = prefix + texts["name"]
+    drawing = inline_svg(svg, key, texts["alt"])
+    about = (texts["name"], texts["caption"], texts["alt"], tuple(texts["claims"]), texts["falsified_by"])
+    return Picture(key, *about, drawing)
+
+
+def texts_of(drawn: Drawn) -> dict[str, Any]:
+    """Returns all words of a figure, as figures.json keeps them."""
+    names = ("name", "caption", "alt", "claims", "falsified_by")
+    return {name: getattr(drawn, name) for name in names}
+
+
 def paragraphs(text: str | None) -> list[str]:
     """Returns the paragraphs of a docstring, without the marks of literals."""
     blocks = re.split(r"\n\s*\n", (text or "").strip())
@@ -59,44 +90,32 @@ def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def claims(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """Groups verdicts by claim: ``S1-i [window, length 1]`` and ``S1-i [window, length 7]`` go together."""
-    grouped: dict[str, list[Verdict]] = {}
-    for verdict in verdicts:
-        grouped.setdefault(verdict.claim.split(" [")[0], []).append(verdict)
-    heads = {claim: next((v for v in group if v.status != "not_run"), group[0]) for claim, group in grouped.items()}
-    return [
-        {
-            "claim": claim,
-            "statement": heads[claim].statement,
-            "expected": heads[claim].expected,
-            "verdicts": group,
-        }
-        for claim, group in grouped.items()
-    ]
-
-
-def place(verdict: Verdict) -> str:
-    """Returns where in the sweep a verdict was read: the bracketed part of its claim, or 'all runs'."""
-    match = re.search(r" \[(.*)\]$", verdict.claim)
-    return match.group(1) if match else "all runs"
-
-
-def _environment() -> jinja2.Environment:
-    loader = jinja2.PackageLoader("rgflow.report", "")
+def environment() -> jinja2.Environment:
+    """Returns the templates of all pages with their filters."""
+    loader = jinja2.PackageLoader("rgflow.report", "templates")
     settings: dict[str, Any] = {
         "trim_blocks": True,
         "lstrip_blocks": True,
         "undefined": jinja2.StrictUndefined,
     }
-    environment = jinja2.Environment(loader=loader, autoescape=True, **settings)
-    environment.filters |= {
+    found = jinja2.Environment(loader=loader, autoescape=True, **settings)
+    found.filters |= {
         "number": tables.number_text,
-        "status": tables.status_text,
+        "status": summary.status_text,
+        "sign": SIGNS.__getitem__,
         "failed": tables.failed_controls,
-        "place": place,
+        "place": summary.place,
+        "answer": summary.answer,
+        "readings": lambda v: summary.counts_text(summary.readings(v)) if summary.readings(v) else "",
+        "without": lambda text, start: text.removeprefix(start).strip(),
     }
-    return environment
+    return found
+
+
+def marks(figures: Sequence[Any], claims: Sequence[summary.Claim]) -> dict[str, list[tuple[str, str]]]:
+    """Returns for every figure its claims with their anchors, as far as the page has these claims."""
+    anchors = {claim.name: claim.anchor for claim in claims}
+    return {f.name: [(name, anchors[name]) for name in f.claims if name in anchors] for f in figures}
 
 
 def render(
@@ -112,19 +131,36 @@ def render(
 
     ``experiment_doc`` is the room's docstring; its first paragraph after the title introduces the page.
     ``run`` is the content of run.json and ``dataset`` the merged results, whose attribute ``config`` holds
-    the config as JSON. An empty list of verdicts is shown as "no run is finished".
+    the config as JSON. An empty list of verdicts is shown as "no run is finished". Times are read from the
+    workdir's events.jsonl.
     """
     about = [text for text in paragraphs(experiment_doc) if text != title]
-    shown = [{"drawn": d, "svg": inline_svg(d.svg.decode(), d.name, d.alt)} for d in drawn]
-    return _environment().get_template(TEMPLATE).render(
+    claims = summary.claims(verdicts)
+    config = flat(json.loads(dataset.attrs.get("config", "{}")))
+    events = timing.read_events(workdir / "events.jsonl")
+    points, groups = tables.run_summary(dataset), timing.groups(run, events)
+    return environment().get_template("report.html.jinja").render(
         title=title,
         introduction=about[0] if about else "",
         details="\n\n".join(about[1:]),
         unfinished=tables.unfinished(run, dataset),
-        claims=claims(verdicts),
-        figures=shown,
-        points=tables.run_summary(dataset),
-        config=flat(json.loads(dataset.attrs.get("config", "{}"))),
+        claims=claims,
+        unfold=len(verdicts) <= summary.MANY_VERDICTS,
+        figures=[picture(texts_of(d), d.svg.decode()) for d in drawn],
+        shown={c.name: [(k + 1, d.name) for k, d in enumerate(drawn) if c.name in d.claims] for c in claims},
+        marks=marks(drawn, claims),
+        points=points,
+        few=FEW_POINTS,
+        dead=tables.dead_runs(points),
+        total=dataset.sizes["run"],
+        groups=groups,
+        compiled=any(g.compiling is not None for g in groups),
+        sessions=timing.sessions(events),
+        least=timing.LEAST_SECONDS,
+        resume=timing.resume_command(run, workdir),
+        grow=timing.grow_command(run, config, workdir),
+        sweep_keys=timing.sweep_keys(config),
+        config=config,
         versions=run.get("versions", {}),
         run=run,
         workdir=str(workdir),

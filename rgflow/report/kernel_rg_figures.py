@@ -190,12 +190,16 @@ def agreement(points: Sequence[Point]) -> Drawn:
         "Chains of linear networks against the exact finite-width law: every compared number, in standard errors of "
         f"the chains. Beyond {FALSE_ALARM_SIGMA:g}: {outside} of {seen.size}; of a sampler that is exact "
         f"{seen.size * 6.3e-5:.1g} are expected there. Layers of a network follow from top to bottom. Right: split "
-        f"R-hat and effective sample size of the same numbers, bounds dotted.{lacking}{about_runs(points)} Agreement "
-        "would be falsified by marks outside the shaded band."
+        f"R-hat and effective sample size of the same numbers, bounds dotted.{lacking}{about_runs(points)}"
+    )
+    falsified_by = (
+        "S4-sampler: marks outside the shaded band. Marks right of the bound of R-hat or left of that of the sample "
+        "size decide nothing."
     )
     facts = [f"{name_in_words(p)}: {_worst(p)}" for p, _ in of_study(points, "cases", "hmc")]
     alt = f"Sampled against exact, {outside} of {seen.size} beyond {FALSE_ALARM_SIGMA:g} standard errors. "
-    return Drawn("agreement", figure, caption, alt + "; ".join(facts), agreement_rows(points))
+    alt += "; ".join(facts)
+    return Drawn("agreement", figure, caption, alt, agreement_rows(points), ("S4-sampler",), falsified_by)
 
 
 def name_in_words(point: Summary) -> str:

@@ -124,9 +124,15 @@ def _caption(what: str, points: Sequence[Point]) -> str:
         f"Kernels of the hidden layers of linear networks{what}. Projection on the labels, sampled (filled) beside "
         "theories (open); and the distance (Frobenius norm) of each chain's mean kernel from theories, mean over "
         "chains with 1.96 standard errors. A single chain is noisy: its distance from the exact law is that noise, and "
-        f"no theory can be nearer. {about(points)} The theory of the saddle point would be falsified by layers as "
-        "far from it as from infinite width."
+        f"no theory can be nearer. {about(points)}"
     )
+
+
+CLAIMS = ("S4-linear", "S4-sampler")
+FALSIFIED = (
+    "S4-linear: layers as far from the saddle point as from infinite width; S4-sampler: sampled projections off those "
+    "of the exact law by more than their bars allow."
+)
 
 
 def _facts(layers: Sequence[Layer]) -> str:
@@ -184,7 +190,8 @@ def case_kernels(points: Sequence[Point]) -> Drawn:
         panel.grid(False, axis="x")
     figure.legend(handles=_handles(points), loc="outside upper center", ncols=4, columnspacing=1.5)
     alt = f"Layer kernels of the cases. {_facts(layers)}"
-    return Drawn("kernels_cases", figure, _caption(", all cases", points), alt, kernel_rows(layers))
+    rows = kernel_rows(layers)
+    return Drawn("kernels_cases", figure, _caption(", all cases", points), alt, rows, CLAIMS, FALSIFIED)
 
 
 def depth_kernels(points: Sequence[Point]) -> Drawn:
@@ -213,7 +220,7 @@ def depth_kernels(points: Sequence[Point]) -> Drawn:
     what = " of the greatest depth that was run, projections in units of that of infinite width"
     alt = f"Layer kernels of the deepest networks. {_facts(layers)}"
     rows = kernel_rows([layer for members in every.values() for point in members for layer in layers_of(point)])
-    return Drawn("kernels_depth", figure, _caption(what, points), alt, rows)
+    return Drawn("kernels_depth", figure, _caption(what, points), alt, rows, CLAIMS, FALSIFIED)
 
 
 def kernel_figures(points: Sequence[Point]) -> list[Drawn]:

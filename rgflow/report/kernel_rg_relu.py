@@ -139,8 +139,12 @@ def relu_figure(points: Sequence[Point], quantity: str) -> Drawn:
     caption = (
         f"ReLU networks, {quantity} of the output at the test points: sampled (Hamiltonian Monte Carlo) against the "
         "heuristic, which puts the kernel of the infinitely wide ReLU network into the theory of linear networks, and "
-        f"against infinite width. {ABOUT[quantity]}. {about(points)} The heuristic would be falsified, for the "
-        f"{quantity} alone, by differences above {RELU_BOUND:.0%}."
+        f"against infinite width. {ABOUT[quantity]}. {about(points)}"
+    )
+    claim = f"S4-ReLU {quantity}"
+    falsified_by = (
+        f"{claim}: marks of the heuristic off the diagonal by more than {RELU_BOUND:.0%} over all test points of a "
+        "panel, or no nearer to it than those of infinite width."
     )
     case = "width {width:g}, depth {depth:g}, sigma2 {sigma2:g}, label scale {label_scale:g}: heuristic off by "
     facts = [
@@ -149,7 +153,7 @@ def relu_figure(points: Sequence[Point], quantity: str) -> Drawn:
         for p in panels
     ]  # fmt: skip
     alt = f"Sampled {quantity} of ReLU networks against a heuristic. {'; '.join(facts)}."
-    return Drawn(f"relu_{quantity}", figure, caption, alt, relu_rows(panels, quantity))
+    return Drawn(f"relu_{quantity}", figure, caption, alt, relu_rows(panels, quantity), (claim,), falsified_by)
 
 
 def relu_figures(points: Sequence[Point]) -> list[Drawn]:

@@ -44,7 +44,7 @@ ERRORS = ("bias", "variance", "error")
 
 
 class Sweep(NamedTuple):
-    """A study against one quantity: its axis, whether groups share value axes, what would falsify the claim."""
+    """A study against one quantity: its axis, whether groups share value axes, its claim, what would falsify it."""
 
     study: str
     axis: str
@@ -52,19 +52,21 @@ class Sweep(NamedTuple):
     scale: str
     shared: bool
     claim: str
+    falsified_by: str
 
 
 SWEEPS = (
     Sweep("width", "width", "width $N$ (units per layer)", "log", True,
-          "that fewer units lower the variance if and only if the label norm r_0 is below sigma^(2L), falsified by "
-          "sampled variances that move the other way; the grey level is the limit of few units, r_0^(1/L)"),
+          "S4-width", "sampled variances that grow towards few units where the label norm r_0 is below sigma^(2L), or "
+          "fall where it is above; the grey level is the limit of few units, r_0^(1/L)"),
     Sweep("depth", "depth", "depth $L$ (hidden layers)", "linear", False,
-          "that Q approaches the grey level where sigma^2 (1 - alpha) is below 1 and grows without bound where it is "
-          "above, falsified by sampled Q that do not"),
+          "S4-depth", "sampled Q that move away from the grey level with depth where sigma^2 (1 - alpha) is below 1, "
+          "or stop growing where it is above"),
     Sweep("size", "num_train", "training points $P$", "linear", True,
-          "that the bias peaks at P = N0 (grey line), falsified by a sampled bias without a maximum there"),
+          "S4-size", "a sampled bias without a maximum at P = N0 (grey line)"),
     Sweep("sigma2", "sigma2", r"prior variance of a weight $\sigma^2$", "linear", True,
-          "that the scale of the weights enters through Q alone, falsified by sampled points off the curves"),
+          "S4-linear", "sampled points off the curve of the saddle point by more than 2 L/N, which would mean that "
+          "the scale of the weights does not enter through Q alone"),
 )  # fmt: skip
 
 
@@ -208,7 +210,7 @@ def sweep_figure(sweep: Sweep, points: Sequence[Point]) -> Drawn:
     caption = (
         f"Linear networks against {words}: squared bias, variance and their sum at the test "
         "points, the scale Q of the kernel and the order parameter u_0. Theory is computed at the swept values on "
-        f"the same data; straight lines join them. {about(points)}{left_out} Claim: {sweep.claim}."
+        f"the same data; straight lines join them. {about(points)}{left_out}"
     )
     ends = [members[k] for members in every.values() for k in sorted({0, len(members) - 1})]
     names = dict.fromkeys((sweep.axis, "sigma2", "data_seed"))
@@ -218,7 +220,8 @@ def sweep_figure(sweep: Sweep, points: Sequence[Point]) -> Drawn:
         for p, _ in ends
     ]
     alt = f"Errors and order parameter against {words}. {'; '.join(facts)}."
-    return Drawn(sweep.study, figure, caption, alt, rows_of(points))
+    falsified_by = f"{sweep.claim}: {sweep.falsified_by}."
+    return Drawn(sweep.study, figure, caption, alt, rows_of(points), (sweep.claim,), falsified_by)
 
 
 def sweep_figures(points: Sequence[Point]) -> list[Drawn]:
@@ -243,8 +246,12 @@ def data_figures(points: Sequence[Point]) -> list[Drawn]:
     base.legend(figure, [*sampled_handles(found), *mark_handles(tuple(LINES))])
     caption = (
         "Linear networks on data other than that of a teacher: templates (clusters of two classes), random labels, "
-        f"and, where it was run, digits. {about(found)} The theory would be falsified by sampled points off the open "
-        "marks of the exact law."
+        f"and, where it was run, digits. {about(found)}"
+    )
+    falsified_by = (
+        "S4-sampler: sampled points off the marks of the exact law by more than their bars allow; S4-linear: sampled "
+        "points farther than 2 L/N from the marks of the saddle point."
     )
     facts = [f"{p.values['data']}: " + ", ".join(f"{n} {text(p, n)}" for n in names[:4]) for p, _ in found]
-    return [Drawn("data", figure, caption, f"Errors by kind of data. {'; '.join(facts)}.", rows_of(found))]
+    alt = f"Errors by kind of data. {'; '.join(facts)}."
+    return [Drawn("data", figure, caption, alt, rows_of(found), ("S4-sampler", "S4-linear"), falsified_by)]

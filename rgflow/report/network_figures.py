@@ -148,12 +148,15 @@ def effective_rank(shown: Shown) -> Drawn:
         base.legend(figure, line_handles(shown.control))
     caption = (
         f"Effective rank of every layer, with and without the column mean subtracted. {_about(shown)} Faint lines are "
-        f"single runs. R is the rank of {names[-1]!r} over that of {names[0]!r}. That training makes the rank fall "
-        "with depth would be falsified by solid lines that fall no more than the dashed ones; a fall in the uncentred "
-        "panel alone is a shift of the mean and not a loss of directions."
+        f"single runs. R is the rank of {names[-1]!r} over that of {names[0]!r}."
+    )
+    falsified_by = (
+        "That training makes the rank fall with depth would be falsified by solid lines that fall no more than the "
+        "dashed ones; a fall in the uncentred panel alone is a shift of the mean and not a loss of directions."
     )
     alt = f"Effective rank against depth, {len(names)} layers. Rank of the last layer over that of the first, "
-    return Drawn(f"{shown.name}_effective_rank", figure, caption, alt + "; ".join(facts) + ".")
+    alt += "; ".join(facts) + "."
+    return Drawn(f"{shown.name}_effective_rank", figure, caption, alt, falsified_by=falsified_by)
 
 
 def rank_measures(shown: Shown) -> Drawn:
@@ -174,13 +177,15 @@ def rank_measures(shown: Shown) -> Drawn:
     if len(shown.states) > 1:
         base.legend(figure, line_handles(shown.control))
     caption = (
-        f"Five measures of the rank of every layer, uncentred, each on a logarithmic axis of its own. {_about(shown)} "
+        f"Five measures of the rank of every layer, uncentred, each on a logarithmic axis of its own. {_about(shown)}"
+    )
+    falsified_by = (
         "That a fall of the effective rank is more than a matter of its definition would be falsified by measures that "
         "disagree; where only those that the largest singular value rules fall (stable rank, participation ratio), one "
         "direction has grown."
     )
     alt = "Five rank measures against depth. Value of the last layer over that of the first, " + "; ".join(facts) + "."
-    return Drawn(f"{shown.name}_rank_measures", figure, caption, alt)
+    return Drawn(f"{shown.name}_rank_measures", figure, caption, alt, falsified_by=falsified_by)
 
 
 def kernel_drift(shown: Shown) -> Drawn:
@@ -205,9 +210,12 @@ def kernel_drift(shown: Shown) -> Drawn:
         base.legend(figure, bar_handles(shown.control))
     caption = (
         f"Change of the Gram matrix from one layer to the next. {_about(shown)} C2 is the share of the two largest in "
-        "the total. That training concentrates the change would be falsified by filled bars spread evenly over the "
-        "transitions, or no more concentrated than the hatched ones."
+        "the total."
+    )
+    falsified_by = (
+        "That training concentrates the change would be falsified by filled bars spread evenly over the transitions, "
+        "or no more concentrated than the hatched ones."
     )
     alt = f"Kernel drift between successive layers of {len(names)}."
     alt += " Share of the two largest, " + "; ".join(facts) + "." if facts else ""
-    return Drawn(f"{shown.name}_kernel_drift", figure, caption, alt)
+    return Drawn(f"{shown.name}_kernel_drift", figure, caption, alt, falsified_by=falsified_by)

@@ -155,9 +155,11 @@ def block_figures(dataset: xr.Dataset, config: Any) -> list[Drawn]:
         "positions, last layer, and of the exact optimal predictor's centred logits, on logarithmic axes. Right: "
         "mean held-out R^2 of the relevant modes at the neighbours and of the others, whose eigenvalue is 0 "
         "(trained, last layer). "
-        f"{about_runs(block_runs(dataset, config))}{absent} "
-        "A collapse onto the relevant degrees of freedom would be falsified by trained ranks that stay above the "
-        "dotted line or do not grow along it, and by other modes read out as well as the relevant ones."
+        f"{about_runs(block_runs(dataset, config))}{absent}"
+    )
+    falsified_by = (
+        "S1-i as a collapse onto the relevant degrees of freedom: trained ranks that stay above the dotted line or do "
+        "not grow along it, and other modes read out as well as the relevant ones."
     )
     facts = [
         _cell_text(cell, modes)
@@ -165,4 +167,5 @@ def block_figures(dataset: xr.Dataset, config: Any) -> list[Drawn]:
         for x in lengths
         for modes, cell in cells_at(blocks, mixing, x).items()
     ]
-    return [Drawn("blocks", figure, caption, f"Ranks against the number of relevant modes. {'; '.join(facts)}.")]
+    alt = f"Ranks against the number of relevant modes. {'; '.join(facts)}."
+    return [Drawn("blocks", figure, caption, alt, (), ("S1-i",), falsified_by)]

@@ -154,12 +154,15 @@ def robustness_figure(readings: Sequence[Reading]) -> Drawn | None:
         "claim the p-values are adjusted by Holm's method over all readings, so that the chance of any wrong "
         f"decision among them is below {100 * ERROR_RATE:g} %; a failed control leaves a square undecided; undefined "
         "is a reading without a statistic (constant rows, no run that learned enough). The verdict on a claim is "
-        "the table and not its friendliest square: one contradicted square is enough to falsify the claim as a "
-        "statement about every reading."
+        "the table and not its friendliest square."
+    )
+    falsified_by = (
+        f"{', '.join(by_claim)}: one contradicted square is enough to falsify that claim as a statement about every "
+        "reading; a claim about one reading, by a contradicted square of that reading."
     )
     facts = [f"{claim}: {counts_text(found)}, {_extremes(found)}" for claim, found in by_claim.items()]
     alt = f"Verdict of every reading. {'; '.join(facts)}."
-    return Drawn("robustness", figure, caption, alt, robustness_rows(readings))
+    return Drawn("robustness", figure, caption, alt, robustness_rows(readings), tuple(by_claim), falsified_by)
 
 
 def robustness_rows(readings: Sequence[Reading]) -> list[dict[str, str | float]]:

@@ -81,14 +81,18 @@ def loss(cells: Cells, about: str) -> Drawn:
     caption = (
         "Loss on held-out masked tokens against training step, with the exact optima as levels. "
         f"{about}{about_lengths(cells)} The excess is the latest loss above the optimum of what the "
-        "architecture can see. A loss that stays at H(pi) has learned no correlation at all: whatever "
-        "its ranks do is not a renormalization of the data."
+        "architecture can see."
+    )
+    falsified_by = (
+        f"{base.NO_CLAIM}It shows whether one can be judged: a loss that stays at H(pi) has learned no "
+        "correlation, and whatever the ranks of such a network do is no renormalization of the data."
     )
     facts = [
         f"{c.name}: latest loss {interval_text(c.latest['loss'].values)} nats, excess {interval_text(_excess(c))}"
         for c in ends(cells)
     ]
-    return Drawn("loss", figure, caption, "Held-out loss against training step. " + "; ".join(facts) + ".")
+    alt = "Held-out loss against training step. " + "; ".join(facts) + "."
+    return Drawn("loss", figure, caption, alt, falsified_by=falsified_by)
 
 
 def rank_training(cells: Cells, about: str) -> Drawn:
@@ -112,9 +116,10 @@ def rank_training(cells: Cells, about: str) -> Drawn:
     base.legend(figure, [*length_handles(lengths, colours), floor_handle()])
     caption = (
         "Rank ratio of the last layer to the embedding against training step; 1 (grey) is no collapse "
-        f"and the leftmost point the untrained network. {about} {ABOUT_FLOOR}Claim S1-i would be falsified by curves "
-        "that do not go down; S1-ii by curves of all correlation lengths going down together."
-    )
+        f"and the leftmost point the untrained network. {about} {ABOUT_FLOOR}"
+    ).strip()
+    falsified_by = "S1-i: curves that do not go down; S1-ii: curves of all correlation lengths that go down together."
     facts = [f"{c.name}: R from {interval_text(ratio_of(c.untrained))} to {interval_text(ratio_of(c.latest))}"
              for c in ends(cells)]  # fmt: skip
-    return Drawn("rank_training", figure, caption, "Rank ratio against training step. " + "; ".join(facts) + ".")
+    alt = "Rank ratio against training step. " + "; ".join(facts) + "."
+    return Drawn("rank_training", figure, caption, alt, (), ("S1-i", "S1-ii"), falsified_by)

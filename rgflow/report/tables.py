@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rgflow.protocol import Verdict
+from rgflow.report import summary
+from rgflow.report.summary import status_text
 
 STATUS_STYLE = {
     "supported": "bold green",
@@ -21,16 +24,8 @@ STATUS_STYLE = {
     "undecided": "yellow",
     "not_run": "dim",
 }
-STATUS_TEXT = {"not_run": "not run"}
-"""How a status reads where it differs from its name."""
-
 MOST_DECIMALS = 6
 ABSENT = "-"
-
-
-def status_text(status: str) -> str:
-    """Returns a status in words."""
-    return STATUS_TEXT.get(status, status)
 
 
 def decimals(width: float) -> int:
@@ -136,7 +131,26 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     return table
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
+def claim_table(claims: Sequence[summary.Claim]) -> Table:
+    """Returns one row per claim for the terminal: how many places have which status, least and largest effect."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("claim", no_wrap=True)
+    for status in summary.STATUSES:
+        table.add_column(status_text(status), justify="right", no_wrap=True, style=STATUS_STYLE[status])
+    table.add_column("least effect", justify="right", no_wrap=True)
+    table.add_column("largest effect", justify="right", no_wrap=True)
+    table.add_column("controls that failed, in places", overflow="fold")
+    for claim in claims:
+        ends = [number_text(v.measured, v.low, v.high) for v in claim.extremes] if claim.extremes else [ABSENT] * 2
+        failed = [f"{name} {count}" for name, count in claim.failed.items()]
+        more = f" and {len(failed) - 2} more" if len(failed) > 2 else ""
+        counts = [str(claim.counts.get(status, 0) or ABSENT) for status in summary.STATUSES]
+        table.add_row(*map(Text, (claim.name, *counts, *ends, (", ".join(failed[:2]) + more) or "none")))
+    return table
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """Returns one row of a GitHub table."""
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
@@ -154,7 +168,7 @@ def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
         for v in verdicts
     ]
     header = ["claim", "status", "measured [95 % interval]", "supported if", "runs (dead)", "controls"]
-    lines = [_markdown_row(header), "|---|---|--:|---|--:|---|", *(_markdown_row(row) for row in rows)]
+    lines = [markdown_row(header), "|---|---|--:|---|--:|---|", *(markdown_row(row) for row in rows)]
     return "\n".join(lines) + "\n"
 
 
@@ -198,6 +212,27 @@ def run_summary(dataset: xr.Dataset) -> list[dict[str, Any]]:
             "steps": int(max(planned[k] for k in runs)),
         })  # fmt: skip
     return rows
+
+
+def files_text(workdir: pathlib.Path) -> str:
+    """Returns where the files of a report are, a line each; those that were not made are left out."""
+    names = {
+        "report": "report.html",
+        "figures": "figures",
+        "tables": "tables",
+        "verdicts": "verdicts.json",
+        "results": "results.nc",
+    }
+    return "\n".join(f"{what + ':':9} {workdir / name}" for what, name in names.items() if (workdir / name).exists())
+
+
+def dead_runs(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns one row per dead run of :func:`run_summary`: the values of its point, its seed, the step it died at."""
+    return [
+        {"where": ", ".join(f"{name} = {value}" for name, value in p["values"].items()), "seed": seed, "step": step}
+        for p in points
+        for seed, step in p["dead"].items()
+    ]
 
 
 def unfinished(run: Mapping[str, Any], dataset: xr.Dataset) -> str:

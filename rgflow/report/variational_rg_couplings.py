@@ -180,13 +180,17 @@ def couplings(stacks: Stacks) -> list[Drawn]:
         f"spins. Left and middle: against the coupling of the data, at L1 = {strength_text(strength)}; right: by "
         "layer, for every penalty. Couplings are nearest-neighbour pseudo-likelihood fits, lengths second-moment "
         f"lengths (those that are no number are left out), means over runs with 95 % intervals. "
-        f"{about_runs(_union(stacks.real, strength, reference[0]))}{outside} If training were this coarse-graining, "
-        "hidden units would lie on the diamonds of the same colour (their places are no lattice), below the diagonal "
-        "on the disordered side and above it on the ordered one."
+        f"{about_runs(_union(stacks.real, strength, reference[0]))}{outside}"
     )
+    falsified_by = (
+        "S3-d coupling: hidden units more than 10 % off the diamonds of the same colour (their places are no lattice), "
+        "or not below the diagonal on the disordered side and above it on the ordered one; S3-d length: the same in "
+        "the middle panel."
+    )
+    claims = ("S3-d coupling", "S3-d length")
     drawn = _union(found, strength, reference[0])
     alt = f"Couplings of hidden layers against those of blocked data. {_facts(drawn, layers)}."
-    return [Drawn("couplings", figure, caption, alt, coupling_rows(drawn, layers))]
+    return [Drawn("couplings", figure, caption, alt, coupling_rows(drawn, layers), claims, falsified_by)]
 
 
 def _union(found: Sequence[Cell], strength: float, reference: Cell) -> list[Cell]:

@@ -155,10 +155,14 @@ def by_strength(stacks: Stacks) -> list[Drawn]:
     left_out = f" {len(here) - len(cells)} penalties between these are not shown." if len(here) > len(cells) else ""
     caption = (
         f"Receptive fields of stacks trained on the lattice at K = {coupling:.4g}: layers down, penalty on the weights "
-        f"across. {HOW}{about_runs(here)}{left_out} If stacks formed block spins, fields would be compact patches of "
-        "one sign, about as large as each other within a layer and larger in the next."
+        f"across. {HOW}{about_runs(here)}{left_out}"
     )
-    return [Drawn("fields", figure, caption, f"Galleries of receptive fields. {_facts(columns, layers)}", rows)]
+    falsified_by = (
+        "S3-c: fields that are no compact patches of one sign, about as large as each other within a layer and larger "
+        "in the next."
+    )
+    alt = f"Galleries of receptive fields. {_facts(columns, layers)}"
+    return [Drawn("fields", figure, caption, alt, rows, ("S3-c",), falsified_by)]
 
 
 def by_shuffle(stacks: Stacks) -> list[Drawn]:
@@ -176,11 +180,14 @@ def by_shuffle(stacks: Stacks) -> list[Drawn]:
         "Receptive fields on real data and on data from which something was taken away, at K = "
         f"{coupling:.4g} and L1 = {strength_text(strength)}. Sites shuffled: every site has its values from other "
         "samples, nothing is correlated. Bonds shuffled: only correlations along one axis are left. "
-        f"{HOW}{about_runs(here)} If fields came from correlations, those of shuffled sites would hold single sites "
-        "and those of shuffled bonds would be stretched along one axis."
+        f"{HOW}{about_runs(here)}"
+    )
+    falsified_by = (
+        "S3-c as a statement about the correlations of the data: fields of shuffled sites that hold more than single "
+        "sites, or fields of shuffled bonds that are not stretched along one axis."
     )
     alt = f"Galleries of receptive fields on real and shuffled data. {_facts(columns, layers)}"
-    return [Drawn("fields_controls", figure, caption, alt, rows)]
+    return [Drawn("fields_controls", figure, caption, alt, rows, ("S3-c",), falsified_by)]
 
 
 MAKERS: tuple[Callable[[Stacks], list[Drawn]], ...] = (by_strength, by_shuffle)

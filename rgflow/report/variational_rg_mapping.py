@@ -136,10 +136,14 @@ def trace_condition(paths: Sequence[Path], found: Sequence[Cell]) -> Drawn:
         "units varies from state to state, once a constant in the energy has made its mean under the data 1; an exact "
         "RG step has 0, and is the lower left. Right: the free-energy gap as trained; open marks on the line are the "
         "same machines with that constant added, which makes the gap 0 and leaves the relative entropy as it was. "
-        f"{about_runs(found)} If a vanishing gap meant an exact step, the line would be empty."
+        f"{about_runs(found)}"
+    )
+    falsified_by = (
+        "S3-b: any mark on the line of no gap with a relative entropy above 0, for a vanishing gap would mean an exact "
+        "step; S3-a: nothing here, it is an identity of every mark, which the verdict checks to 1e-12."
     )
     alt = "Trace condition and free-energy gap against relative entropy. Trained machines: " + "; ".join(_facts(paths))
-    return Drawn("trace_condition", figure, caption, alt + ".", mapping_rows(paths))
+    return Drawn("trace_condition", figure, caption, alt + ".", mapping_rows(paths), ("S3-b", "S3-a"), falsified_by)
 
 
 def mapping_figures(dataset: xr.Dataset) -> list[Drawn]:

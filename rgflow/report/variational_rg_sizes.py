@@ -149,11 +149,15 @@ def field_sizes(stacks: Stacks) -> list[Drawn]:
         "of a layer that have a field, relative to that of weights without any place. Right: median number of sites "
         "in a field. Marks are means over runs, bars and bands 95 % intervals; short lines on the right are as many "
         f"principal components of the same data as the layer has units. A layer without a mark has no unit with a "
-        f"field. {about_runs(every)} If "
-        "fields were block spins, one penalty would have all layers below the bound on the left and above 2 on the "
-        "right, the second layer wider than the first, and shuffled sites below 1.5 in the first layer."
+        f"field. {about_runs(every)}"
     )
-    return [Drawn("field_sizes", figure, caption, _size_text(found, number), size_rows(every, number))]
+    falsified_by = (
+        "S3-c: at every penalty a layer above the bound on the left, fewer than two sites in a field on the right, a "
+        "second layer no wider than the first, or shuffled sites with more than 1.5 sites in the first layer. Block "
+        "spins have none of these at one penalty."
+    )
+    alt, rows = _size_text(found, number), size_rows(every, number)
+    return [Drawn("field_sizes", figure, caption, alt, rows, ("S3-c",), falsified_by)]
 
 
 def _size_text(found: Sequence[Cell], number: int) -> str:
@@ -197,8 +201,11 @@ def reconstructions(stacks: Stacks) -> list[Drawn]:
         f"{len(samples)} test samples at K = {cell.values['coupling']:.4g} (one a row) and the means of the spins that "
         "come back from each layer, after the way up through the trained machines and down again, for the first live "
         f"run with L1 = {strength_text(cell.values['l1'])}. Spins of the wrong sign, mean over runs with 95 % "
-        f"interval, by layer: {', '.join(errors)}. {about_runs([cell])} If the layers kept what matters on large "
-        "scales, domains would come back from the last one, without their details."
+        f"interval, by layer: {', '.join(errors)}. {about_runs([cell])}"
+    )
+    falsified_by = (
+        f"{base.NO_CLAIM}It shows what the layers keep: had they kept what matters on large scales, domains would "
+        "come back from the last one, without their details."
     )
     rows = [
         {**head(cell), "layer": k + 1, "wrong": plain(average(wrong[:, k])),
@@ -206,7 +213,7 @@ def reconstructions(stacks: Stacks) -> list[Drawn]:
         for k in range(len(stacks.layers))
     ]  # fmt: skip
     alt = f"Test samples and their reconstructions. Share of wrong spins by layer: {', '.join(errors)}."
-    return [Drawn("reconstructions", figure, caption, alt, rows)]
+    return [Drawn("reconstructions", figure, caption, alt, rows, falsified_by=falsified_by)]
 
 
 MAKERS: tuple[Callable[[Stacks], list[Drawn]], ...] = (field_sizes, reconstructions)

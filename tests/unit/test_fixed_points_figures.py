@@ -8,6 +8,7 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 import xarray as xr
+from figure_words import check_every_claim_is_drawn, check_words
 
 from rgflow.exact.block_moments import SCHEMES
 from rgflow.fixed_points.compression import COMPRESSIONS
@@ -162,7 +163,7 @@ def find(rows, **values):
 
 def check_texts(one):
     text = f"{one.caption} {one.alt}"
-    assert one.caption.endswith(".") and one.alt.endswith(".") and "falsif" in one.caption
+    assert one.caption.endswith(".") and one.alt.endswith(".")
     assert "nan" not in text.lower() and "$" not in text and "  " not in text
     read = list(csv.DictReader(io.StringIO(tables.csv_text(one.rows))))
     assert read and not {"nan", "inf"} & {value for row in read for value in row.values()}
@@ -174,6 +175,11 @@ def test_full_results_give_every_figure(drawn):
         assert one.figure.get_size_inches()[0] <= figures.WIDTH_INCHES
         assert xml.etree.ElementTree.fromstring(one.svg).tag.endswith("svg")
         check_texts(one)
+
+
+def test_words_say_what_would_falsify_which_claim(drawn):
+    check_words("fixed_points", drawn.values())
+    check_every_claim_is_drawn("fixed_points", drawn.values())
 
 
 @pytest.mark.parametrize(

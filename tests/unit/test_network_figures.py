@@ -40,7 +40,7 @@ def test_figures_are_drawn_and_equal_for_equal_data(runs):
         assert len(one.alt) > 60
         assert "nan" not in one.alt.lower()
         assert "trained" in one.alt and "untrained" in one.alt
-        assert "falsified" in one.caption
+        assert "falsified" in one.falsified_by
         assert ("One run, so no interval" in one.caption) == (runs == 1)
         svg = one.svg
         assert svg == other.svg

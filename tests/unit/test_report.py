@@ -1,7 +1,9 @@
 """Tables, figures and page of a report, from hand-made verdicts and synthetic results."""
 
+import dataclasses
 import io
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -12,10 +14,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import xarray as xr
+from figure_words import check_every_claim_is_drawn, check_words
 from rich.console import Console
 
 from configs import rank_flow as rank_flow_config
 from launch import report as report_command
+from launch import results as results_command
 from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import grid, records
@@ -23,6 +27,7 @@ from rgflow.probes.spectrum import RANK_MEASURES
 from rgflow.protocol import Verdict
 from rgflow.rank_flow import robustness
 from rgflow.report import figures, html, rank_flow_figures, tables
+from rgflow.report.rank_flow_cells import cells_of
 
 NAN = float("nan")
 LEVELS, CENTRINGS = ["position", "masked", "unmasked", "pooled"], ["uncentred", "centred"]
@@ -220,9 +225,14 @@ def test_figures_cope_with(case):
     names = [d.name for d in drawn]
     assert len(set(names)) == len(names)
     assert ("rank_ratio_correlation_length" in names) == (case == "nine_lengths")
+    check_words("rank_flow", drawn)
     for d in drawn:
-        assert d.caption
         assert "nan" not in d.alt.lower()
+
+
+def test_words_say_what_would_falsify_which_claim(drawn):
+    check_words("rank_flow", drawn)
+    check_every_claim_is_drawn("rank_flow", drawn)
 
 
 def test_svg_is_xml(drawn):
@@ -239,6 +249,14 @@ def test_alt_text_holds_numbers_of_the_data(dataset, drawn):
         re.search(r"window, length 7: from \S+ at the embedding, R = (\S+)", alt["effective_rank_depth"]).group(1)
     )
     assert abs(found - ratio) < 0.01
+
+
+def test_transitions_of_deeper_networks_are_left_out():
+    shallow = results(("window",), (1.0,), depths=(2, 2, 2))
+    with figures.style():
+        drawn = rank_flow_figures.kernel_drift(cells_of(shallow), "")
+    assert len(drawn.figure.axes[0].get_xticks()) == 2
+    assert "1 [1, 1] trained" in drawn.alt
 
 
 def test_dead_runs_do_not_enter_a_mean():
@@ -352,12 +370,33 @@ def test_every_figure_has_alt_text_and_caption(page, drawn):
 def test_page_holds_verdicts_runs_config_and_command(page):
     text = re.sub(r"\s+", " ", Page(page).text)
     for part in (
-        "-0.19 [-0.23, -0.15]", "S1-ii: It is selective.", "window, length 7", "needs two lengths",
-        "all 2 passed", "converged, informed", "at least 0.5 <of> the attainable", "seed 0 at step 1",
+        "-0.19 [-0.23, -0.15]", "S1-iiIt is selective.", "window, length 7", "needs two lengths",
+        "all 2 controls passed", "converged, informed", "at least 0.5 <of> the attainable", "seed 0 at step 1",
+        "1 supported", "1 undecided", "of 2 places: holds in some places, open in the others",
+        "What would falsify it.", "1 dead run of 12",
         '<b> & "quotes"',
         "python -m launch.sweep --config=a.py", "Intro & more.", "7 (1)",
     ):  # fmt: skip
         assert part in text, part
+
+
+def test_claims_and_figures_link_to_each_other(page, drawn):
+    parsed = Page(page)
+    links, claims = parsed.all("href"), {"S1-i", "S1-ii", "S1-iii"}
+    for d in drawn:
+        assert links.count(f"#figure-{d.name}") == len(d.claims)
+        assert set(d.claims) <= claims
+    for claim in claims:
+        assert links.count(f"#claim-{claim}") == sum(claim in d.claims for d in drawn) > 0
+
+
+def test_folds_are_open_only_where_they_are_few(dataset):
+    def opened(verdicts):
+        page = Page(page_of(dataset, verdicts, drawn=[]))
+        return sum("open" in a for tag, a in page.tags if tag == "details")
+
+    many = [dataclasses.replace(VERDICTS[0], claim=f"S1-i [{k}]") for k in range(31)]
+    assert opened(many[:30]) == opened(many) + 1
 
 
 def test_unfinished_page_says_so():
@@ -414,7 +453,39 @@ def test_report_of_an_unfinished_sweep(tmp_path, capsys, monkeypatch):
         assert json.loads(dataset.attrs["config"])["depth"] == rank_flow_config.get_config("smoke").depth
         assert {"experiment", "versions", "device", "git_commit"} <= set(dataset.attrs)
     assert (tmp_path / "figures" / "effective_rank_depth.svg").exists()
+    for name in ("report.html", "figures", "tables", "verdicts.json", "results.nc"):
+        assert (f"{tmp_path / name}\n" in printed) == (tmp_path / name).exists(), name
     assert "The verdicts rest on the finished runs" in (tmp_path / "report.html").read_text()
+
+
+def test_all_takes_the_newest_finished_sweep_and_writes_its_report(tmp_path, capsys, monkeypatch):
+    empty, _ = figures.panels(1, 1, 2.0)
+    monkeypatch.setattr(figures, "draw", lambda *_: [figures.Drawn("empty", empty, "Nothing.", "Nothing.")])
+    monkeypatch.setattr(report_command, "ROOT", tmp_path)
+    every = ("group_000", "group_001")
+    old, new = (make_workdir(tmp_path / name, finished=every) for name in ("old", "new"))
+    make_workdir(tmp_path / "unfinished")
+    smoke = make_workdir(tmp_path / "smoke", finished=every)
+    said = records.read_json(smoke / "run.json")
+    records.write_json(smoke / "run.json", {**said, "command": "python -m launch.sweep --config=a.py:smoke"})
+    for age, path in enumerate((smoke, new, old)):
+        os.utime(path / "run.json", (2e9 - age, 2e9 - age))
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "run.json").write_text("{")
+
+    assert report_command.newest_finished() == [str(new)]
+    printed = capsys.readouterr().out
+    for part in ("smoke': a smoke test", "unfinished': not finished", "damaged"):
+        assert part in printed, part
+    assert report_command.main(["report", "--all"]) == 0
+    assert f"{new}: its report is missing or older than its records, writing it" in capsys.readouterr().out
+    page = (tmp_path / "results.html").read_text()
+    assert str(new) in page and str(old) not in page and "kernel_rg is missing" in page
+
+    assert report_command.main(["report", "--compare", str(new), str(new), f"--out={tmp_path / 'c.html'}"]) == 0
+    assert "writing it" not in capsys.readouterr().out
+    os.utime(next((new / "chunks").glob("*.npz")), (3e9, 3e9))
+    assert not results_command.is_current(new)
 
 
 def test_report_before_any_run_is_finished(tmp_path, capsys, monkeypatch):

@@ -1,0 +1,136 @@
+"""What a report of a sweep is made of: reads a workdir, judges it, writes the files, and reads them back."""
+
+import importlib
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ml_collections
+import xarray as xr
+
+from launch import workdir as folder
+from launch.command_line import UsageError
+from rgflow import registry
+from rgflow.engine import grid, loop, records
+from rgflow.protocol import Experiment, Verdict
+from rgflow.report import compare, figures, html, tables
+
+
+def attributes(config: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the attributes of results.nc."""
+    return {
+        "experiment": run["experiment"],
+        "config": json.dumps(config),
+        "versions": json.dumps(run["versions"]),
+        "device": run["device"],
+        "git_commit": run["git_commit"],
+    }
+
+
+def room_doc(name: str) -> str:
+    """Returns the docstring of a room: papers, claims, equations, what is not reproduced."""
+    return importlib.import_module(registry.package(name)).__doc__ or name
+
+
+def read_plan(
+    workdir: pathlib.Path,
+) -> tuple[dict[str, Any], dict[str, Any], list[grid.Group], Callable[[grid.Run], Experiment]]:
+    """Returns run.json, config.json, the groups of runs and how a run's experiment is made.
+
+    Raises UsageError for a folder without a run, or with one of a version of the code that this one cannot read.
+    """
+    if not (workdir / "run.json").is_file() or not (workdir / "config.json").is_file():
+        raise UsageError(f"{str(workdir)!r}: holds no run; give the folder of a sweep")
+    run, config = folder.read_run(workdir), records.read_json(workdir / "config.json")
+    groups = [grid.Group.from_json(data) for data in run["groups"]]
+    experiment_of = grid.experiments(registry.make, ml_collections.ConfigDict(config))
+    try:
+        for group in groups:
+            experiment_of(group.runs[0])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"{str(workdir)!r}: this version of the code cannot read its config ({why}); run it anew"
+        ) from error
+    return run, config, groups, experiment_of
+
+
+def finished_groups(
+    workdir: pathlib.Path, groups: list[grid.Group], experiment_of: Callable[[grid.Run], Experiment]
+) -> list[grid.Group]:
+    """Returns the groups whose every scheduled record is on disk."""
+    return [g for g in groups if loop.finished(g, workdir, experiment_of(g.runs[0]).schedule)]
+
+
+def judge(
+    workdir: pathlib.Path,
+    groups: list[grid.Group],
+    experiment_of: Callable[[grid.Run], Experiment],
+    config: ml_collections.ConfigDict,
+    dataset: xr.Dataset,
+) -> list[Verdict]:
+    """Returns the verdicts on the finished runs; none when no run is finished.
+
+    ``dataset`` holds every record; it is merged again only where some runs must be left out.
+    """
+    finished = finished_groups(workdir, groups, experiment_of)
+    if not finished:
+        return []
+    if len(finished) < len(groups):
+        dataset = records.merge(workdir, finished, experiment_of, dataset.attrs)
+    return experiment_of(finished[0].runs[0]).verdict(dataset, config)
+
+
+def write_files(workdir: pathlib.Path) -> tuple[list[Verdict], str]:
+    """Writes everything that a report is made of; returns the verdicts and what is unfinished, '' where nothing is.
+
+    Raises UsageError when the folder holds no run or no record yet.
+    """
+    run, config, groups, experiment_of = read_plan(workdir)
+    try:
+        dataset = records.merge(workdir, groups, experiment_of, attributes(config, run))
+    except FileNotFoundError as error:
+        raise UsageError(f"{str(workdir)!r}: holds no record yet; run the sweep first") from error
+    verdicts = judge(workdir, groups, experiment_of, ml_collections.ConfigDict(config), dataset)
+    drawn = figures.draw(run["experiment"], dataset)
+    doc = room_doc(run["experiment"])
+    page = html.render(doc.strip().splitlines()[0], doc, verdicts, drawn, run, dataset, workdir)
+
+    records.write_results(workdir / "results.nc", dataset)
+    for one in drawn:
+        figures.save(one, workdir / "figures")
+    (workdir / "figures").mkdir(exist_ok=True)
+    records.write_json(workdir / "figures" / "figures.json", [html.texts_of(one) for one in drawn])
+    for one in (d for d in drawn if d.rows):
+        text = tables.csv_text(one.rows)
+        records.write_atomically(workdir / "tables" / f"{one.name}.csv", lambda p, text=text: p.write_text(text))
+    records.write_atomically(workdir / "report.html", lambda p: p.write_text(page, encoding="utf-8"))
+    # Last: with it everything else is there.
+    records.write_json(workdir / "verdicts.json", tables.verdicts_to_json(verdicts))
+    return verdicts, tables.unfinished(run, dataset)
+
+
+def is_current(workdir: pathlib.Path) -> bool:
+    """Tells whether the report of a workdir is there and no older than its records."""
+    made = [workdir / name for name in ("verdicts.json", "results.nc", "figures/figures.json")]
+    if not all(path.is_file() for path in made):
+        return False
+    newest = max((path.stat().st_mtime for path in (workdir / "chunks").glob("*")), default=0.0)
+    return made[0].stat().st_mtime >= newest
+
+
+def read_sweep(text: str) -> compare.Sweep:
+    """Returns a sweep as its report shows it, which is written first where it is missing or old."""
+    workdir = pathlib.Path(text).absolute()
+    run, config, _, _ = read_plan(workdir)
+    if not is_current(workdir):
+        print(f"{text}: its report is missing or older than its records, writing it", flush=True)
+        write_files(workdir)
+    verdicts = [Verdict(**fields) for fields in records.read_json(workdir / "verdicts.json")]
+    texts = records.read_json(workdir / "figures" / "figures.json")
+    drawn = [(t, (workdir / "figures" / f"{t['name']}.svg").read_text(encoding="utf-8")) for t in texts]
+    with xr.open_dataset(workdir / "results.nc", engine="h5netcdf") as dataset:
+        unfinished = tables.unfinished(run, dataset)
+    title = room_doc(run["experiment"]).strip().splitlines()[0]
+    return compare.Sweep(text, run, config, verdicts, drawn, title, unfinished)

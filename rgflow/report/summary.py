@@ -1,0 +1,178 @@
+"""Verdicts by claim: in how many places a claim holds, and from which effect to which; no place speaks for all."""
+
+import dataclasses
+import functools
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rgflow.protocol import Verdict
+
+STATUSES = ("supported", "contradicted", "undecided", "not_run")
+WORDS = {"not_run": "not run"}
+"""How a status reads where it differs from its name."""
+
+ALL_READINGS = "all readings"
+"""How the place of a verdict begins that sums up many readings and is none itself."""
+
+MANY_VERDICTS = 30
+"""Beyond this a list of verdicts is not read; a row for each claim is."""
+
+Counts = Mapping[str, int]
+
+
+def claim_name(verdict: Verdict) -> str:
+    """Returns the claim without its place: ``S1-i`` of ``S1-i [window, length 7]``."""
+    return verdict.claim.partition(" [")[0]
+
+
+def place(verdict: Verdict) -> str:
+    """Returns where in the sweep a verdict was read: the bracketed part of its claim, or 'all runs'."""
+    match = re.search(r" \[(.*)\]$", verdict.claim)
+    return match.group(1) if match else "all runs"
+
+
+def sums_up(verdict: Verdict) -> bool:
+    """Tells whether a verdict is the sum of many readings."""
+    return place(verdict).startswith(ALL_READINGS)
+
+
+def status_text(status: str) -> str:
+    """Returns a status in words."""
+    return WORDS.get(status, status)
+
+
+def readings(verdict: Verdict) -> dict[str, int]:
+    """Returns how many readings a verdict on all of them found in every status."""
+    found = {status: verdict.controls.get(status, {}).get("value") for status in STATUSES}
+    return {status: int(value) for status, value in found.items() if value is not None}
+
+
+def counts_text(counts: Counts, of: str = "") -> str:
+    """Returns counts in words, statuses without any left out.
+
+    Example:
+        >>> counts_text({"supported": 2, "contradicted": 0, "undecided": 3}, "places")
+        '2 supported, 3 undecided of 5 places'
+    """
+    said = ", ".join(f"{counts[s]} {status_text(s)}" for s in STATUSES if counts.get(s))
+    return f"{said or 'none'} of {sum(counts.values())} {of}" if of else said or "none"
+
+
+def answer(counts: Counts, of: str = "places") -> str:
+    """Returns what a distribution of verdicts amounts to, in words; the friendliest place never speaks for the rest.
+
+    ``of`` is what is counted, in the plural.
+
+    Example:
+        >>> answer({"supported": 2, "undecided": 3}), answer({"contradicted": 4}), answer({"not_run": 1})
+        ('holds in some places, open in the others', 'contradicted everywhere', 'not run')
+    """
+    yes, no, unclear = (counts.get(status, 0) for status in ("supported", "contradicted", "undecided"))
+    if not yes + no + unclear:
+        return "not run"
+    if yes and no:
+        return f"holds in some {of}, fails in others" + (", open in the rest" if unclear else "")
+    if yes:
+        return f"holds in some {of}, open in the others" if unclear else f"holds in all {of} that were judged"
+    if no:
+        return "holds nowhere: contradicted or open" if unclear else "contradicted everywhere"
+    return "open everywhere"
+
+
+def common_sentences(texts: Sequence[str]) -> str:
+    """Returns the sentences that all texts begin with; where there is none, the different texts one after the other.
+
+    Example:
+        >>> common_sentences(["It falls. Measured: a.", "It falls. Measured: b."])
+        'It falls.'
+    """
+    split = [re.split(r"(?<=\.) (?=[A-Z])", text) for text in texts]
+    shared = []
+    for sentences in zip(*split, strict=False):
+        if len(set(sentences)) > 1:
+            break
+        shared.append(sentences[0])
+    return " ".join(shared) or " ".join(dict.fromkeys(texts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A claim with its verdicts: those on places, and those that sum up all readings of it."""
+
+    name: str
+    places: tuple[Verdict, ...]
+    summed: tuple[Verdict, ...] = ()
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Every verdict, sums first."""
+        return self.summed + self.places
+
+    @property
+    def anchor(self) -> str:
+        """The id of the claim in a page."""
+        return "claim-" + re.sub(r"\W+", "-", self.name)
+
+    @functools.cached_property
+    def _asked(self) -> list[Verdict]:
+        return [v for v in self.verdicts if v.status != "not_run"] or list(self.verdicts)
+
+    @property
+    def statement(self) -> str:
+        """What is claimed; a sentence about single places is left to them."""
+        return common_sentences([v.statement for v in self._asked])
+
+    @property
+    def expected(self) -> str:
+        """What would support the claim at a place."""
+        return next(iter(v.expected for v in self._asked if not sums_up(v)), self._asked[0].expected)
+
+    @functools.cached_property
+    def counts(self) -> dict[str, int]:
+        """How many places have which status; of a claim that has sums alone, the sums."""
+        found = Counter(v.status for v in self.places or self.summed)
+        return {status: found[status] for status in STATUSES if found[status]}
+
+    @property
+    def status(self) -> str:
+        """The status of all places, ``mixed`` where they differ."""
+        return next(iter(self.counts)) if len(self.counts) == 1 else "mixed"
+
+    @property
+    def extremes(self) -> tuple[Verdict, Verdict] | None:
+        """The places with the smallest and the largest effect; None where no place has a number."""
+        found = [v for v in self.places or self.summed if v.measured is not None and v.measured == v.measured]
+        if not found:
+            return None
+        return min(found, key=lambda v: v.measured or 0.0), max(found, key=lambda v: v.measured or 0.0)
+
+    @property
+    def distribution(self) -> Counts:
+        """The counts that answer the claim: over all readings where they were judged, over places elsewhere."""
+        found: Counter[str] = Counter()
+        for verdict in self.summed:
+            found.update(readings(verdict))
+        return found if found else self.counts
+
+    @property
+    def of(self) -> str:
+        """What :attr:`distribution` counts."""
+        return "readings" if any(map(readings, self.summed)) else "places"
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """How many places each control failed in, the most frequent first."""
+        found = Counter(n for v in self.places for n, control in v.controls.items() if not control["passed"])
+        return dict(found.most_common())
+
+
+def claims(verdicts: Sequence[Verdict]) -> list[Claim]:
+    """Groups verdicts by claim, in their order."""
+    grouped: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        grouped.setdefault(claim_name(verdict), []).append(verdict)
+    return [
+        Claim(name, tuple(v for v in found if not sums_up(v)), tuple(filter(sums_up, found)))
+        for name, found in grouped.items()
+    ]

@@ -1,0 +1,142 @@
+"""What a sweep cost, when it ran, and the commands that resume it or let it grow; from run.json and events.jsonl."""
+
+import datetime
+import json
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+LEAST_SECONDS = 5
+"""Events carry whole seconds: a speed from less time than this would be made of rounding."""
+
+ENDS = {"finished": "finished", "stopped": "stopped by {signal}"}
+
+
+class Group(NamedTuple):
+    """The cost of a group of runs: steps that were computed, seconds for them, seconds of saving and compiling."""
+
+    name: str
+    runs: int
+    steps: int
+    seconds: float
+    saving: float
+    compiling: float | None
+
+    @property
+    def steps_per_second(self) -> float | None:
+        """Steps of the whole group per second, None where that cannot be known."""
+        return self.steps / self.seconds if self.steps and self.seconds >= LEAST_SECONDS else None
+
+    @property
+    def milliseconds(self) -> float | None:
+        """Milliseconds per step of one run, None where that cannot be known."""
+        return 1e3 * self.seconds / (self.steps * self.runs) if self.steps_per_second else None
+
+
+class Session(NamedTuple):
+    """One start of the sweep: when, on what, for how long, and how it ended."""
+
+    began: str
+    device: str
+    seconds: float
+    ended: str
+
+
+def read_events(path: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns the events of a log; none without a file. Half a line of a killed process is left out."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            event = json.loads(line)
+            event["at"] = datetime.datetime.strptime(event["time"], "%Y-%m-%dT%H:%M:%S%z")
+        except (ValueError, KeyError, TypeError):
+            continue
+        found.append(event)
+    return found
+
+
+def _seconds(first: Mapping[str, Any], last: Mapping[str, Any]) -> float:
+    # A clock that was set back gives nothing rather than less than nothing.
+    return max(0.0, (last["at"] - first["at"]).total_seconds())
+
+
+def sessions(events: Sequence[Mapping[str, Any]]) -> list[Session]:
+    """Returns every start with its end; one that was killed ends with its last event."""
+    starts = [k for k, event in enumerate(events) if event["event"] == "started"]
+    found = []
+    for first, after in zip(starts, [*starts[1:], len(events)], strict=False):
+        own = events[first:after]
+        how = next((ENDS[e["event"]].format(**{"signal": "a signal", **e}) for e in own if e["event"] in ENDS), None)
+        began, device = own[0]["at"].strftime("%Y-%m-%d %H:%M %z"), own[0].get("device", "-")
+        found.append(Session(began, device, _seconds(own[0], own[-1]), how or "no end recorded: killed or running"))
+    return found
+
+
+def groups(run: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> list[Group]:
+    """Returns what each group of run.json took: the time between two events belongs to the group of the later one."""
+    steps, seconds, saving = ({group["name"]: 0.0 for group in run["groups"]} for _ in range(3))
+    compiling: dict[str, float] = {}
+    position: dict[str, int] = {}
+    for before, event in zip([None, *events], events, strict=False):
+        name = event.get("group", "")
+        if event["event"] == "started":
+            position = {}
+            for group, value in (event.get("compile_seconds") or {}).items():
+                compiling[group] = compiling.get(group, 0.0) + value
+        if name not in steps or before is None:
+            continue
+        seconds[name] += _seconds(before, event)
+        saving[name] += event.get("seconds", 0.0)
+        step = event.get("step", 0)
+        if event["event"] != "resumed":
+            steps[name] += max(0, step - position.get(name, 0))
+        position[name] = max(step, position.get(name, 0))
+    sizes = {group["name"]: len(group["runs"]) for group in run["groups"]}
+    return [Group(n, sizes[n], int(steps[n]), seconds[n], saving[n], compiling.get(n)) for n in steps]
+
+
+def _without(words: Sequence[str], name: str) -> list[str]:
+    """Returns a command without one of its flags, written as --NAME=VALUE or --NAME VALUE."""
+    kept, skip = [], False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in (f"--{name}", f"-{name}"):
+            skip = True
+        elif not word.startswith((f"--{name}=", f"-{name}=")):
+            kept.append(word)
+    return kept
+
+
+def resume_command(run: Mapping[str, Any], workdir: pathlib.Path) -> str:
+    """Returns the command that goes on with a workdir; what it was started with may have refused an old one."""
+    words = _without(_without(shlex.split(run["command"]), "resume"), "workdir")
+    return shlex.join([*words, f"--workdir={workdir}"])
+
+
+def seed_keys(run: Mapping[str, Any], config: Mapping[str, str]) -> dict[str, int]:
+    """Returns the config keys that hold numbers of seeds, of the kinds of runs that the sweep has.
+
+    ``config`` is flat. A key such as ``training.window.seeds`` counts where a run has the value ``window``.
+    """
+    swept = {str(value) for group in run["groups"] for one in group["runs"] for value in one["values"].values()}
+    found = {key: value for key, value in config.items() if key.split(".")[-1] == "seeds"}
+    used = {key: int(value) for key, value in found.items() if "." not in key or key.split(".")[-2] in swept}
+    return used or {key: int(value) for key, value in found.items()}
+
+
+def grow_command(run: Mapping[str, Any], config: Mapping[str, str], workdir: pathlib.Path) -> str:
+    """Returns the command that doubles the seeds of a sweep; '' for a config without such a key."""
+    keys = seed_keys(run, config)
+    if not keys:
+        return ""
+    words = shlex.split(resume_command(run, workdir))
+    for key in keys:
+        words = _without(words, f"config.{key}")
+    return shlex.join([*words, *(f"--config.{key}={2 * value}" for key, value in keys.items())])
+
+
+def sweep_keys(config: Mapping[str, str]) -> dict[str, str]:
+    """Returns the config keys that say which points a sweep has, with their values."""
+    return {key: value for key, value in config.items() if key.startswith("sweep.")}
