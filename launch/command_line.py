@@ -150,15 +150,34 @@ def quiet_background_saves() -> None:
     sys.unraisablehook = hook
 
 
-def run(main: Callable[[list[str]], int], usage: str | None, define: Callable[[flags.FlagValues], None]) -> NoReturn:
-    """Runs a command: --help, one-line usage errors with exit code 2, quiet library logs."""
+def help_for(argv: Sequence[str], usage: str, define: Callable[[flags.FlagValues], None], config: bool) -> str:
+    """Returns what --help prints; with --config=FILE among the arguments, the keys of that file too."""
+    # Imported here: no other start needs it.
+    from launch import help_text
+
+    parts = [help_text.prose(usage), help_text.flags_text(define, define.__module__, config)]
+    if config and _config_words(argv):
+        known = parse([argv[0], *_config_words(argv)], define, config=True)
+        words = config_file(known)
+        parts.append(help_text.keys_text(help_text.config_keys(known.config, words.partition(":")[0]), words))
+    return "\n\n".join(part for part in parts if part)
+
+
+def run(
+    main: Callable[[list[str]], int],
+    usage: str | None,
+    define: Callable[[flags.FlagValues], None],
+    config: bool = False,
+) -> NoReturn:
+    """Runs a command: --help, one-line usage errors with exit code 2, quiet library logs.
+
+    ``usage`` is the docstring of the command; ``config`` tells whether it takes --config.
+    """
     quiet_background_saves()
-    if {"--help", "-h", "-help"} & set(sys.argv[1:]):
-        values = flags.FlagValues()
-        define(values)
-        print(f"{usage}\nFlags:\n{values.get_help()}")
-        sys.exit(DONE)
     try:
+        if {"--help", "-h", "-help"} & set(sys.argv[1:]):
+            print(help_for(sys.argv, usage or "", define, config))
+            sys.exit(DONE)
         sys.exit(main(sys.argv))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,8 +1,18 @@
-"""Run a sweep: python -m launch.sweep --config=configs/ROOM.py[:smoke|:default|:paper] [--config.KEY=VALUE ...]
+"""Run a sweep: python -m launch.sweep --config=FILE[:PRESET] [--config.KEY=VALUE ...] [--workdir=DIR]
 
-Records, checkpoints, results.nc, verdicts.json, figures and report.html go to the workdir. The same command started
-again resumes; more seeds or points run only what is missing. Exit codes: 0 done, 2 bad usage or config, 75 stopped
-and resumable, 1 anything else.
+Every run of the sweep (points x seeds) goes through the experiment that the config names. Records, checkpoints,
+results.nc, verdicts.json, figures and report.html go to the workdir. The same command started again resumes; more
+seeds or points run only what is missing. Without --workdir the folder is checkpoints/<experiment>-<preset>-<digest>,
+where the digest changes with every key that changes numbers.
+
+Examples:
+
+  python -m launch.sweep --config=configs/rank_flow.py:smoke
+  python -m launch.sweep --config=configs/rank_flow.py --help
+  python -m launch.sweep --config=configs/kernel_rg.py --workdir=/data/kernels
+  python -m launch.sweep --config=examples/signal_propagation.py --config.seeds=128
+
+Exit codes: 0 done, 2 bad usage or config, 75 stopped and resumable, 1 anything else (101 in one of several processes).
 """
 
 import dataclasses
@@ -16,7 +26,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from launch import cluster, command_line, environment
+from launch import cluster, command_line, environment, tensorboard
 from launch import workdir as folder
 from launch.command_line import UsageError
 from rgflow import registry
@@ -32,7 +42,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "workdir",
         None,
-        "where everything goes; default checkpoints/<room>-<preset>-<digest>",
+        "where everything goes; a folder that holds a run of the same config is resumed or grown",
         flag_values=values,
     )
     flags.DEFINE_enum(
@@ -44,6 +54,9 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_boolean(
         "dry_run", False, "compile, print memory and time of compilation, and stop", flag_values=values
+    )
+    flags.DEFINE_boolean(
+        "tensorboard", False, "also write TensorBoard event files to the workdir's tensorboard/", flag_values=values
     )
     cluster.define_flags(values)
 
@@ -160,14 +173,22 @@ def prepare(
 
 
 def run_groups(
-    workdir: pathlib.Path, prepared: list[Prepared], engine: Any, meta: dict[str, Any], stop: loop.StopRequest
+    workdir: pathlib.Path,
+    prepared: list[Prepared],
+    engine: Any,
+    meta: dict[str, Any],
+    stop: loop.StopRequest,
+    board: tensorboard.Board | None = None,
 ) -> None:
     """Runs the prepared groups one after the other; raises loop.Stopped when a signal asked to stop."""
     log = progress.EventLog(workdir / "events.jsonl" if hosts.is_first() else None)
-    log("started", groups=[p.group.name for p in prepared], device=environment.device_text(), processes=hosts.count())
-    with progress.Progress(sum(p.cost for p in prepared), quiet=not hosts.is_first()).shown() as bar:
+    compiling = {p.group.name: round(p.program.compile_seconds, 2) for p in prepared}
+    device = environment.device_text()
+    log("started", device=device, processes=hosts.count(), compile_seconds=compiling)
+    bar = progress.Progress(sum(p.cost for p in prepared), quiet=not hosts.is_first(), groups=len(prepared))
+    with bar.shown():
         for p in prepared:
-            loop.run_group(p, workdir, engine, meta, bar, log, stop)
+            loop.run_group(p, workdir, engine, meta, bar, log, stop, board.add if board else None)
     log("finished")
 
 
@@ -178,6 +199,9 @@ def main(argv: list[str]) -> int:
     if bad := environment.bad_version():
         print(f"error: {bad}", file=sys.stderr)
         return command_line.FAILED
+    if values.tensorboard:
+        tensorboard.check()
+    registry.search_in(folder.import_folder(config, config_file))
     points = sweep_points(config, config_file.partition(":")[0])
     check_engine(config.engine)
     experiment_of = make_experiments(config, points)
@@ -198,10 +222,11 @@ def main(argv: list[str]) -> int:
             with folder.owned(workdir):
                 run = folder.check(workdir, values.resume, config)
                 groups = plan(run, points, experiment_of, config.engine.run_batch, workdir)
-                description = folder.describe(config, groups, argv)
+                description = folder.describe(config, config_file, groups, argv)
                 try:
                     prepared = prepare(workdir, groups, experiment_of, config, stop)
-                    return execute(workdir, config, prepared, description, stop)
+                    board = tensorboard.open_board(workdir, groups, experiment_of) if values.tensorboard else None
+                    return execute(workdir, config, prepared, description, stop, board)
                 except loop.Stopped as stopped:
                     say(f"stopped by {stopped}; resume with:\n  {description['command']}")
                     return command_line.RESUMABLE
@@ -216,7 +241,12 @@ def main(argv: list[str]) -> int:
 
 
 def execute(
-    workdir: pathlib.Path, config: Config, prepared: list[Prepared], description: dict[str, Any], stop: loop.StopRequest
+    workdir: pathlib.Path,
+    config: Config,
+    prepared: list[Prepared],
+    description: dict[str, Any],
+    stop: loop.StopRequest,
+    board: tensorboard.Board | None = None,
 ) -> int:
     """Runs and reports a workdir that this sweep owns, returns the exit code; raises loop.Stopped on a signal."""
     began = time.monotonic()
@@ -224,16 +254,22 @@ def execute(
     if first:
         records.write_json(workdir / "config.json", config.to_dict())
         records.write_json(workdir / "run.json", description)
-    run_groups(workdir, prepared, config.engine, {name: description[name] for name in ("digest", "versions")}, stop)
+    meta = {name: description[name] for name in ("digest", "versions")}
+    run_groups(workdir, prepared, config.engine, meta, stop, board)
     cluster.leave()
+    if board is not None:
+        board.close()
     if first:
         # Imported here: plots and tables take a second to load, which no sweep should start with.
-        from launch import report
+        from launch import closing, report
 
+        ran = time.monotonic()
         report.write_report(workdir)
-        print(f"done in {progress.clock(time.monotonic() - began)} after compiling")
+        compiling = sum(p.program.compile_seconds for p in prepared)
+        times = {"compiling": compiling, "running": ran - began, "report": time.monotonic() - ran}
+        print(closing.summary(workdir, description, config, times, board is not None))
     return command_line.DONE
 
 
 if __name__ == "__main__":
-    command_line.run(main, __doc__, define_flags)
+    command_line.run(main, __doc__, define_flags, config=True)

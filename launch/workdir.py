@@ -10,6 +10,7 @@ from typing import Any
 
 from launch import environment
 from launch.command_line import UsageError
+from rgflow import registry
 from rgflow.engine import grid, hosts, lock, records
 from rgflow.types import Config
 
@@ -22,20 +23,37 @@ SHARED_SECONDS = 30.0
 
 
 def named(text: str | None, config: Config, config_file: str) -> pathlib.Path:
-    """Returns the folder that --workdir names, checkpoints/<room>-<preset>-<digest> when it is not given."""
+    """Returns the folder that --workdir names, checkpoints/<experiment>-<preset>-<digest> when it is not given."""
     if text and "://" in text:
         raise UsageError(f"--workdir = {text!r}: must be a folder of a mounted file system, not a bucket")
     preset = config_file.partition(":")[2] or "default"
-    default = pathlib.Path("checkpoints") / f"{config.experiment}-{preset}-{grid.config_digest(config)}"
+    experiment = config.experiment.rpartition(".")[2]
+    default = pathlib.Path("checkpoints") / f"{experiment}-{preset}-{grid.config_digest(config)}"
     return pathlib.Path(text or default).absolute()
 
 
+def import_folder(config: Config, config_file: str) -> str:
+    """Returns the folder in which an experiment outside the package is looked for last; '' for a room.
+
+    It is the one in which the config file has the experiment beside it: ``examples.signal_propagation`` is looked for
+    one folder above ``examples/signal_propagation.py``. ``config_file`` may end in a colon and a preset.
+    """
+    if config.experiment in registry.EXPERIMENTS:
+        return ""
+    parents = pathlib.Path(config_file.partition(":")[0]).absolute().parents
+    return str(parents[min(config.experiment.count("."), len(parents) - 1)])
+
+
 def read_run(workdir: pathlib.Path) -> dict[str, Any]:
-    """Returns run.json; raises UsageError when it is damaged."""
+    """Returns run.json; raises UsageError when it is damaged.
+
+    An experiment outside the package can be imported from then on where the sweep imported it.
+    """
     try:
         run = records.read_json(workdir / "run.json")
         [grid.Group.from_json(data) for data in run["groups"]]
         dict(run["science"])
+        registry.search_in(run.get("import_from", ""))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"--workdir = {str(workdir)!r}: its run.json cannot be read ({type(error).__name__}: {error}); "
@@ -108,11 +126,12 @@ def _sees_lock(workdir: pathlib.Path) -> bool:
     return True
 
 
-def describe(config: Config, groups: list[grid.Group], command: list[str]) -> dict[str, Any]:
-    """Returns the content of run.json."""
+def describe(config: Config, config_file: str, groups: list[grid.Group], command: list[str]) -> dict[str, Any]:
+    """Returns the content of run.json; ``config_file`` is the text of --config."""
     return {
         "experiment": config.experiment,
         "command": shlex.join(["python", "-m", "launch.sweep", *command[1:]]),
+        "import_from": import_folder(config, config_file),
         "digest": grid.config_digest(config),
         "science": grid.science_fields(config),
         "groups": [group.to_json() for group in groups],

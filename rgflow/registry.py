@@ -1,7 +1,13 @@
-"""Names of experiments and the functions that make them; add a room here and nowhere else."""
+"""Names of experiments and the functions that make them; add a room here and nowhere else.
+
+An experiment outside the package is named by its module: ``config.experiment = "examples.signal_propagation"``. Python
+looks for it where it looks for every module, the folder in which the command was started among others, and at last
+beside the config file.
+"""
 
 import dataclasses
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -30,20 +36,39 @@ EXPERIMENTS: dict[str, Callable[[Any], Experiment]] = {
 }
 
 
+def search_in(folder: str) -> None:
+    """Makes the modules in ``folder`` importable, after everything that is importable already; '' is no folder."""
+    if folder and folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _outside(name: str) -> Callable[[Any], Experiment]:
+    """Returns ``make`` of the module called ``name``; raises ValueError when there is none."""
+    rooms = f"must be one of {', '.join(sorted(EXPERIMENTS))}, or a module with a function make"
+    try:
+        module = importlib.import_module(name)
+    except (ImportError, ValueError, TypeError, SyntaxError) as error:
+        raise ValueError(f"experiment = {name!r}: {rooms} ({type(error).__name__}: {error})") from error
+    if not callable(getattr(module, "make", None)):
+        raise ValueError(f"experiment = {name!r}: {rooms} ({module.__file__} has none)")
+    return module.make
+
+
 def make(config: Any) -> Experiment:
     """Returns the experiment that ``config.experiment`` names; raises ValueError when there is none."""
-    if config.experiment not in EXPERIMENTS:
-        raise ValueError(f"experiment = {config.experiment!r}: must be one of {', '.join(sorted(EXPERIMENTS))}")
-    return EXPERIMENTS[config.experiment](config)
+    name = config.experiment
+    return (EXPERIMENTS[name] if name in EXPERIMENTS else _outside(name))(config)
 
 
 def package(name: str) -> str:
     """Returns the name of the package (or module) that the experiments called ``name`` are made in.
 
     Example:
-        >>> package("rank_flow")
-        'rgflow.rank_flow'
+        >>> package("rank_flow"), package("examples.signal_propagation")
+        ('rgflow.rank_flow', 'examples.signal_propagation')
     """
+    if name not in EXPERIMENTS:
+        return name
     maker = EXPERIMENTS[name]
     if isinstance(maker, Room):
         return maker.package

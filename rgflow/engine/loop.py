@@ -4,8 +4,8 @@ import contextlib
 import pathlib
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from rgflow.engine import health, hosts, mesh, records
 from rgflow.engine.checkpoint import Checkpoints, SaveFailed
 from rgflow.engine.grid import Group
 from rgflow.engine.prepare import Prepared, chunks, stretches
-from rgflow.engine.progress import EventLog, Progress
+from rgflow.engine.progress import EventLog, Loss, Progress, Status
 
 
 class Stopped(Exception):
@@ -56,6 +56,40 @@ def _local_runs(prepared: Prepared, array: jax.Array) -> tuple[int, np.ndarray]:
     """Returns (first run, values) of the real runs on this process's devices; the clones are left out."""
     first, rows = mesh.local_rows(array)
     return first, rows[: max(len(prepared.group.runs) - first, 0)]
+
+
+class Chunk(NamedTuple):
+    """A finished chunk: its first and last step, how many runs are dead by then, and the loss of the others."""
+
+    start: int
+    stop: int
+    dead: int
+    loss: Loss | None
+
+
+def moments(values: np.ndarray) -> np.ndarray:
+    """Returns (number, mean, sum of squared deviations) of the finite values, as float32."""
+    live = np.asarray(values, np.float64)[np.isfinite(values)]
+    mean = live.mean() if live.size else 0.0
+    with np.errstate(over="ignore"):  # of a run that diverges; infinity is told as no number
+        return np.array([live.size, mean, ((live - mean) ** 2).sum()], np.float32)
+
+
+def joint_loss(parts: np.ndarray) -> Loss | None:
+    """Returns the loss of all runs from the :func:`moments` of each process, [process, 3]; None without runs.
+
+    Example:
+        >>> joint_loss(np.stack([moments(np.array([1.0, 3.0])), moments(np.array([np.nan, 5.0]))]))
+        Loss(mean=3.0, error=1.154..., runs=3)
+    """
+    number, means, squares = np.asarray(parts, np.float64).T
+    runs = int(number.sum())
+    if not runs:
+        return None
+    with np.errstate(invalid="ignore"):
+        mean = float((number * means).sum() / runs)
+        spread = float((squares + number * (means - mean) ** 2).sum())
+    return Loss(mean, (spread / (runs - 1) / runs) ** 0.5 if runs > 1 else float("nan"), runs)
 
 
 class _GroupLoop:
@@ -131,8 +165,21 @@ class _GroupLoop:
         self.store.close()
         self.log("closed", group=self.name, seconds=round(time.monotonic() - began, 4))
 
-    def run(self, stop: StopRequest) -> Iterator[tuple[int, int, int]]:
-        """Runs what is missing; yields (start, stop, dead runs) after every chunk. Raises Stopped after saving.
+    def _losses(self, record: Any, probe: bool) -> np.ndarray:
+        """Returns the loss of each run on this process's devices, a mean since the last record; none without one."""
+        name = next((name for name in self.carry.info_sum if "loss" in name), "")
+        if not name:
+            return np.empty(0)
+        if probe:  # the record took the sums
+            return _local_runs(self.prepared, record[name])[1]
+        total, count, died_at = (
+            _local_runs(self.prepared, x)[1]
+            for x in (self.carry.info_sum[name], self.carry.info_count, self.carry.died_at)
+        )
+        return np.where((died_at == health.NEVER) & (count > 0), total, np.nan) / np.maximum(count, 1)
+
+    def run(self, stop: StopRequest) -> Iterator[Chunk]:
+        """Runs what is missing; yields every finished chunk. Raises Stopped after saving.
 
         A record reaches the disk before the checkpoint of the same step: a checkpoint never stands for a lost record.
         """
@@ -149,12 +196,15 @@ class _GroupLoop:
                     self._record(end, record)
                 dead = int((_local_runs(self.prepared, self.carry.died_at)[1] != health.NEVER).sum())
                 # What one process decides all must do; the exchange also says that all have written their records.
-                asked, due, dead_runs = hosts.gather([bool(stop.name), self._due(end), dead]).T
+                loss = moments(self._losses(record, probe))
+                facts = hosts.gather([bool(stop.name), self._due(end), dead, *loss.view(np.int32).tolist()])
+                asked, due, dead_runs = facts[:, :3].T
                 if due[0] or (asked.any() and end > self.newest):
                     self._save(end)
                 if probe:
                     self.log("record", group=self.name, step=end, dead=int(dead_runs.sum()))
-                yield start, end, int(dead_runs.sum())
+                loss_of_all = joint_loss(np.ascontiguousarray(facts[:, 3:]).view(np.float32))
+                yield Chunk(start, end, int(dead_runs.sum()), loss_of_all)
                 if asked.any():
                     self.log("stopped", group=self.name, step=end, signal=stop.name)
                     raise Stopped(stop.name or "a signal to another process")
@@ -168,21 +218,24 @@ def run_group(
     progress: Progress,
     log: EventLog,
     stop: StopRequest,
+    watch: Callable[[Group, Sequence[int]], None] | None = None,
 ) -> None:
-    """Runs one group to its end.
+    """Runs one group to its end; ``watch`` is told the step of every record when it is on disk.
 
     Raises Stopped after saving when ``stop`` was requested, OSError (SaveFailed among them) when the disk refuses,
     OutOfMemory, and PeerLost when another process of the sweep is gone.
     """
-    name, last = prepared.group.name, prepared.schedule[-1]
+    last, runs = prepared.schedule[-1], len(prepared.group.runs)
     work = _GroupLoop(prepared, workdir, engine, meta, log)
     per_step, shown = prepared.cost / max(last, 1), 0
+    progress.begin(prepared.cost)
     try:
-        for start, step, dead in work.run(stop):
+        for start, step, dead, loss in work.run(stop):
             progress.skip(per_step * (start - shown))
-            text = f"{name} step {step}/{last}" + (f", {dead} dead" if dead else "")
-            progress.advance(per_step * (step - start), text)
+            progress.advance(per_step * (step - start), step - start, Status(step, last, runs, dead, loss))
             shown = step
+            if watch is not None and step in prepared.schedule:
+                watch(prepared.group, [step])
         progress.skip(per_step * (last - shown))
     except Stopped:
         work.close()

@@ -2,17 +2,39 @@
 
 import contextlib
 import json
+import math
+import os
 import pathlib
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from rich import progress as rich_progress
+from rich.console import RenderableType
+from rich.text import Text
 
 LINE_SECONDS = 5.0
 LEAST_SEEN = 0.005
 """Share of the work before which its speed is not told: a first group of unlike cost may be wrong by a hundredfold."""
+
+
+class Loss(NamedTuple):
+    """Mean loss of the live runs since the last record, and its standard error over them."""
+
+    mean: float
+    error: float
+    runs: int
+
+
+class Status(NamedTuple):
+    """Where a group stands: its step, its runs, how many of them are dead, and their loss where it has one."""
+
+    step: int
+    steps: int
+    runs: int
+    dead: int = 0
+    loss: Loss | None = None
 
 
 class EventLog:
@@ -21,8 +43,8 @@ class EventLog:
     def __init__(self, path: pathlib.Path | None) -> None:
         """Appends to ``path``, whose folder exists; None logs nothing (one process of a sweep writes the log)."""
         self._path = path
-        if path is not None and path.exists() and not path.read_bytes().endswith(b"\n"):
-            path.open("a").write("\n")  # a killed process left half a line
+        if path is not None and path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)  # a killed process, or a full disk, left half a line
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Appends one event with the wall-clock time."""
@@ -45,14 +67,83 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class Progress:
-    """Counts work in units of estimated cost, so that the time left is right across groups of unlike cost."""
+def short(value: float) -> str:
+    """Returns a speed in two digits.
 
-    def __init__(self, total: float, quiet: bool = False) -> None:
+    Example:
+        >>> short(8123.0), short(431.0), short(2.26), short(1.5e6)
+        ('8.1e3', '430', '2.3', '1.5e6')
+    """
+    if value < 1000:
+        return f"{float(f'{value:.2g}'):g}"
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def loss_text(loss: Loss | None) -> str:
+    """Returns a loss with its standard error, whose first digit is the last one shown; "" for none.
+
+    Example:
+        >>> loss_text(Loss(1.23412, 0.0052, 8)), loss_text(Loss(1.23412, math.nan, 1))
+        ('loss 1.234 +- 0.005 (8 runs)', 'loss 1.234 (1 run)')
+    """
+    if loss is None or not math.isfinite(loss.mean):
+        return ""
+    runs = f"({loss.runs} run{'s' * (loss.runs != 1)})"
+    if not (math.isfinite(loss.error) and loss.error > 0):
+        return f"loss {loss.mean:.4g} {runs}"
+    digits = -math.floor(math.log10(loss.error))
+    if 0 <= digits <= 6:
+        return f"loss {loss.mean:.{digits}f} +- {loss.error:.{digits}f} {runs}"
+    return f"loss {loss.mean:.3g} +- {loss.error:.1g} {runs}"
+
+
+class Pace:
+    """Work done since a moment, in units of estimated cost; what was found finished is no work."""
+
+    def __init__(self, total: float) -> None:
+        """``total`` is all the work there is, what will be found finished included."""
+        self.total, self.worked, self.skipped, self.began = max(total, 1e-9), 0.0, 0.0, time.monotonic()
+
+    @property
+    def left(self) -> float:
+        """The work that is left."""
+        return max(self.total - self.worked - self.skipped, 0.0)
+
+    @property
+    def seen(self) -> bool:
+        """Whether enough was seen to tell a speed."""
+        return self.worked > 0 and self.worked >= LEAST_SEEN * (self.total - self.skipped)
+
+    def seconds_for(self, work: float) -> float:
+        """Returns how long some work takes at the speed since the beginning."""
+        return work * (time.monotonic() - self.began) / self.worked
+
+
+class _Bar(rich_progress.Progress):
+    """A bar with a line of text below it; the two fit a terminal of 80 columns."""
+
+    below = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yields the bar and the text."""
+        yield self.make_tasks_table(self.tasks)
+        yield Text(self.below, no_wrap=True, overflow="ellipsis")
+
+
+class Progress:
+    """Counts work in units of estimated cost, so that the time left is right across groups of unlike cost.
+
+    A group's own speed, once seen, tells how long the rest of it takes; the groups after it, whose cost may be
+    estimated worse, are given the speed of all work so far.
+    """
+
+    def __init__(self, total: float, quiet: bool = False, groups: int = 1) -> None:
         """``total`` is in an arbitrary unit of cost; ``quiet`` shows nothing."""
-        self._total, self._done, self._skipped, self._quiet = max(total, 1e-9), 0.0, 0.0, quiet
-        self._began = self._printed = time.monotonic()
-        self._bar: rich_progress.Progress | None = None
+        self._all = self._group = Pace(total)
+        self._quiet, self._groups, self._number, self._run_steps = quiet, groups, 0, 0
+        self._printed = time.monotonic()
+        self._bar: _Bar | None = None
         self._task: Any = None
 
     @contextlib.contextmanager
@@ -62,30 +153,48 @@ class Progress:
             yield self
             return
         columns = (
-            rich_progress.BarColumn(),
+            rich_progress.BarColumn(bar_width=None),
             rich_progress.TaskProgressColumn(),
             rich_progress.TextColumn("{task.description}"),
         )
-        with rich_progress.Progress(*columns) as self._bar:
-            self._task = self._bar.add_task("", total=self._total, completed=int(self._done))
+        with _Bar(*columns, expand=True) as self._bar:
+            self._task = self._bar.add_task("", total=self._all.total)
             yield self
         self._bar = None
 
+    def begin(self, cost: float) -> None:
+        """Starts the next group, whose whole cost is ``cost``."""
+        self._group, self._run_steps = Pace(cost), 0
+        self._number += 1
+
     def skip(self, cost: float) -> None:
         """Adds work that was found finished, which says nothing about the speed of the rest."""
-        self._done += cost
-        self._skipped += cost
+        self._all.skipped += cost
+        self._group.skipped += cost
 
-    def advance(self, cost: float, text: str) -> None:
-        """Adds finished work and shows ``text`` with the time left."""
-        self._done += cost
+    def left(self) -> str:
+        """Returns the time left, "?" before enough was seen."""
+        if not self._all.seen:
+            return "?"
+        here = self._group if self._group.seen else self._all
+        later = max(self._all.left - self._group.left, 0.0)
+        return clock(here.seconds_for(self._group.left) + self._all.seconds_for(later))
+
+    def advance(self, cost: float, steps: int, status: Status) -> None:
+        """Adds ``steps`` finished steps of every run, of cost ``cost``, and shows where the group stands."""
+        self._all.worked += cost
+        self._group.worked += cost
+        self._run_steps += steps * status.runs
         now = time.monotonic()
-        rate = (self._done - self._skipped) / max(now - self._began, 1e-9)
-        seen = self._done - self._skipped >= LEAST_SEEN * (self._total - self._skipped)
-        left = clock((self._total - self._done) / rate) if seen and rate > 0 else "?"
-        line = f"{text}  {clock(now - self._began)} elapsed, {left} left"
+        where = f"group {self._number}/{self._groups}  step {status.step}/{status.steps}"
+        times = f"{clock(now - self._all.began)} elapsed, {self.left()} left"
+        speed = f"{short(self._run_steps / max(now - self._group.began, 1e-9))} run-steps/s"
+        dead = f"{status.dead} dead" if status.dead else ""
+        facts = "  ".join(text for text in (speed, loss_text(status.loss), dead) if text)
+        done = self._all.total - self._all.left
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, description=line)
+            self._bar.below = facts
+            self._bar.update(self._task, completed=done, description=f"{where}  {times}")
         elif not self._quiet and now - self._printed >= LINE_SECONDS:
             self._printed = now
-            print(f"[{self._done / self._total:4.0%}] {line}", flush=True)
+            print(f"[{done / self._all.total:4.0%}] {where}  {facts}  {times}", flush=True)
