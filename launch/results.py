@@ -93,7 +93,8 @@ def write_files(workdir: pathlib.Path) -> tuple[list[Verdict], str]:
     except FileNotFoundError as error:
         raise UsageError(f"{str(workdir)!r}: holds no record yet; run the sweep first") from error
     verdicts = judge(workdir, groups, experiment_of, ml_collections.ConfigDict(config), dataset)
-    drawn = figures.draw(run["experiment"], dataset)
+    module = importlib.import_module(registry.package(run["experiment"]))
+    drawn = figures.draw(run["experiment"], dataset, getattr(module, "figures", None))
     doc = room_doc(run["experiment"])
     page = html.render(doc.strip().splitlines()[0], doc, verdicts, drawn, run, dataset, workdir)
 

@@ -15,6 +15,7 @@ Examples:
 Exit codes: 0 done, 2 bad usage or config, 75 stopped and resumable, 1 anything else (101 in one of several processes).
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import pathlib
@@ -30,9 +31,8 @@ from launch import cluster, command_line, environment, tensorboard
 from launch import workdir as folder
 from launch.command_line import UsageError
 from rgflow import registry
-from rgflow.engine import grid, hosts, loop, mesh, progress, records
-from rgflow.engine.prepare import Prepared
-from rgflow.engine.prepare import prepare as prepare_group
+from rgflow.engine import ahead, grid, hosts, loop, mesh, progress, records
+from rgflow.engine.prepare import Prepared, prepare
 from rgflow.protocol import Experiment, Point
 from rgflow.types import Config
 
@@ -147,49 +147,60 @@ def check_memory(prepared: Prepared) -> None:
     say(f"warning: {text}")
 
 
-def prepare(
-    workdir: pathlib.Path,
-    groups: list[grid.Group],
-    experiment_of: Callable[[grid.Run], Experiment],
-    config: Config,
-    stop: loop.StopRequest,
-) -> list[Prepared]:
-    """Compiles the groups that still have something to do, and says what each of them will cost.
-
-    Raises loop.Stopped between two groups when a signal asked to stop.
-    """
+def pending_groups(
+    workdir: pathlib.Path, groups: list[grid.Group], experiment_of: Callable[[grid.Run], Experiment]
+) -> list[grid.Group]:
+    """Returns the groups that still have something to do, and says what there is."""
     say(f"{sum(len(g.runs) for g in groups)} runs on {environment.device_text()}, workdir {workdir}")
-    prepared = []
+    found = []
     for group in groups:
-        if not loop.pending(group, workdir, experiment_of(group.runs[0]).schedule):
+        if loop.pending(group, workdir, experiment_of(group.runs[0]).schedule):
+            found.append(group)
+        else:
             say(f"{group.name}: {len(group.runs)} runs are finished")
-            continue
-        prepared.append(prepare_group(group, experiment_of, config.root_seed))
-        say(prepared[-1].summary)
-        check_memory(prepared[-1])
-        if hosts.gather([bool(stop.name)]).any():
-            raise loop.Stopped(stop.name or "a signal to another process")
-    return prepared
+    return found
+
+
+def check_stop(stop: loop.StopRequest) -> None:
+    """Raises loop.Stopped when a signal asked some process of the sweep to stop."""
+    if hosts.gather([bool(stop.name)]).any():
+        raise loop.Stopped(stop.name or "a signal to another process")
 
 
 def run_groups(
     workdir: pathlib.Path,
-    prepared: list[Prepared],
-    engine: Any,
+    groups: list[grid.Group],
+    experiment_of: Callable[[grid.Run], Experiment],
+    config: Config,
     meta: dict[str, Any],
     stop: loop.StopRequest,
     board: tensorboard.Board | None = None,
-) -> None:
-    """Runs the prepared groups one after the other; raises loop.Stopped when a signal asked to stop."""
+) -> float:
+    """Runs groups one after the other, each as soon as it is compiled; returns the seconds spent waiting for that.
+
+    Raises loop.Stopped when a signal asked to stop, between two groups or within one.
+    """
     log = progress.EventLog(workdir / "events.jsonl" if hosts.is_first() else None)
-    compiling = {p.group.name: round(p.program.compile_seconds, 2) for p in prepared}
-    device = environment.device_text()
-    log("started", device=device, processes=hosts.count(), compile_seconds=compiling)
-    bar = progress.Progress(sum(p.cost for p in prepared), quiet=not hosts.is_first(), groups=len(prepared))
-    with bar.shown():
-        for p in prepared:
-            loop.run_group(p, workdir, engine, meta, bar, log, stop, board.add if board else None)
+    log("started", device=environment.device_text(), processes=hosts.count(), groups=[g.name for g in groups])
+
+    def ready(prepared: Prepared) -> None:
+        say(prepared.summary)
+        log("compiled", group=prepared.group.name, seconds=round(prepared.program.compile_seconds, 2))
+        bar.expect(queue.cost)
+
+    queue = ahead.Ahead(groups, experiment_of, config.root_seed, ready)
+    bar = progress.Progress(queue.cost, quiet=not hosts.is_first(), groups=len(groups))
+    waited, asked = 0.0, time.monotonic()
+    with bar.shown(), contextlib.closing(iter(queue)) as compiled:
+        for prepared in compiled:
+            waited += time.monotonic() - asked
+            check_memory(prepared)
+            check_stop(stop)
+            log("running", group=prepared.group.name)
+            loop.run_group(prepared, workdir, config.engine, meta, bar, log, stop, board.add if board else None)
+            asked = time.monotonic()
     log("finished")
+    return waited
 
 
 def main(argv: list[str]) -> int:
@@ -216,7 +227,11 @@ def main(argv: list[str]) -> int:
         if values.dry_run:
             run = folder.check(workdir, values.resume, config)
             groups = plan(run, points, experiment_of, config.engine.run_batch, workdir)
-            prepare(workdir, groups, experiment_of, config, stop)
+            for group in pending_groups(workdir, groups, experiment_of):
+                prepared = prepare(group, experiment_of, config.root_seed)
+                say(prepared.summary)
+                check_memory(prepared)
+                check_stop(stop)
             return command_line.DONE
         try:
             with folder.owned(workdir):
@@ -224,9 +239,8 @@ def main(argv: list[str]) -> int:
                 groups = plan(run, points, experiment_of, config.engine.run_batch, workdir)
                 description = folder.describe(config, config_file, groups, argv)
                 try:
-                    prepared = prepare(workdir, groups, experiment_of, config, stop)
                     board = tensorboard.open_board(workdir, groups, experiment_of) if values.tensorboard else None
-                    return execute(workdir, config, prepared, description, stop, board)
+                    return execute(workdir, config, groups, experiment_of, description, stop, board)
                 except loop.Stopped as stopped:
                     say(f"stopped by {stopped}; resume with:\n  {description['command']}")
                     return command_line.RESUMABLE
@@ -243,19 +257,20 @@ def main(argv: list[str]) -> int:
 def execute(
     workdir: pathlib.Path,
     config: Config,
-    prepared: list[Prepared],
+    groups: list[grid.Group],
+    experiment_of: Callable[[grid.Run], Experiment],
     description: dict[str, Any],
     stop: loop.StopRequest,
     board: tensorboard.Board | None = None,
 ) -> int:
     """Runs and reports a workdir that this sweep owns, returns the exit code; raises loop.Stopped on a signal."""
     began = time.monotonic()
-    first = hosts.is_first()
+    pending, first = pending_groups(workdir, groups, experiment_of), hosts.is_first()
     if first:
         records.write_json(workdir / "config.json", config.to_dict())
         records.write_json(workdir / "run.json", description)
     meta = {name: description[name] for name in ("digest", "versions")}
-    run_groups(workdir, prepared, config.engine, meta, stop, board)
+    waited = run_groups(workdir, pending, experiment_of, config, meta, stop, board)
     cluster.leave()
     if board is not None:
         board.close()
@@ -265,8 +280,7 @@ def execute(
 
         ran = time.monotonic()
         report.write_report(workdir)
-        compiling = sum(p.program.compile_seconds for p in prepared)
-        times = {"compiling": compiling, "running": ran - began, "report": time.monotonic() - ran}
+        times = {"compiling": waited, "running": ran - began - waited, "report": time.monotonic() - ran}
         print(closing.summary(workdir, description, config, times, board is not None))
     return command_line.DONE
 

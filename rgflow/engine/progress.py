@@ -162,9 +162,17 @@ class Progress:
             yield self
         self._bar = None
 
+    def expect(self, total: float) -> None:
+        """Corrects how much work there is in all, once more of it is known."""
+        self._all.total = max(total, 1e-9)
+        if self._bar is not None:
+            self._bar.update(self._task, total=self._all.total)
+
     def begin(self, cost: float) -> None:
         """Starts the next group, whose whole cost is ``cost``."""
         self._group, self._run_steps = Pace(cost), 0
+        if not self._number:  # until then the compiler was waited for, which says nothing about the speed
+            self._all.began = self._group.began
         self._number += 1
 
     def skip(self, cost: float) -> None:

@@ -88,24 +88,30 @@ class Drawn:
         return buffer.getvalue()
 
 
+Figures = Callable[[xr.Dataset], list[Drawn]]
+
+
 def style() -> contextlib.AbstractContextManager[None]:
     """Returns a context in which matplotlib has this module's settings, whatever matplotlibrc says."""
     return matplotlib.style.context(["default", STYLE])
 
 
-def draw(experiment_name: str, dataset: xr.Dataset) -> list[Drawn]:
-    """Returns the figures of a room, drawn from its results alone; none for a room without figures."""
+def draw(experiment_name: str, dataset: xr.Dataset, outside: Figures | None = None) -> list[Drawn]:
+    """Returns the figures of an experiment, drawn from its results alone.
+
+    Those of an experiment that is no room are what ``outside`` returns, none without it.
+    """
     # Imported here because the rooms' figures are made of this module's parts.
     from rgflow.report import fixed_points_figures, kernel_rg_figures, rank_flow_figures, variational_rg_figures
 
-    rooms: dict[str, Callable[[xr.Dataset], list[Drawn]]] = {
+    rooms: dict[str, Figures] = {
         "fixed_points": fixed_points_figures.figures,
         "kernel_rg": kernel_rg_figures.figures,
         "rank_flow": rank_flow_figures.figures,
         "variational_rg": variational_rg_figures.figures,
     }
     if experiment_name not in rooms:
-        return []
+        rooms[experiment_name] = outside or (lambda dataset: [])
     with style():
         drawn = rooms[experiment_name](dataset)
         for one in drawn:

@@ -78,13 +78,16 @@ def groups(run: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> list[
     steps, seconds, saving = ({group["name"]: 0.0 for group in run["groups"]} for _ in range(3))
     compiling: dict[str, float] = {}
     position: dict[str, int] = {}
+    for event in (e for e in events if e["event"] == "compiled"):
+        compiling[event.get("group", "")] = compiling.get(event.get("group", ""), 0.0) + event.get("seconds", 0.0)
+    # Groups are compiled while others run.
+    events = [e for e in events if e["event"] != "compiled"]
     for before, event in zip([None, *events], events, strict=False):
         name = event.get("group", "")
         if event["event"] == "started":
             position = {}
-            for group, value in (event.get("compile_seconds") or {}).items():
-                compiling[group] = compiling.get(group, 0.0) + value
-        if name not in steps or before is None:
+        # What passed before a group began to run was spent on another group, or waiting for the compiler.
+        if name not in steps or before is None or event["event"] == "running":
             continue
         seconds[name] += _seconds(before, event)
         saving[name] += event.get("seconds", 0.0)

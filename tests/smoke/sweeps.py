@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from launch import command_line, sweep
+from launch import command_line
+from rgflow.engine import ahead
 
 ROOT = pathlib.Path(__file__).parents[2]
 SHARED = ("JAX_NUM_CPU_DEVICES", "PJRT_NPROC", "NPROC")
@@ -33,7 +34,7 @@ def run(*flags, code=0, timeout=280):
 
 def refused(module, arguments, monkeypatch, capsys):
     """Runs a command in this process, where nothing may compile, and returns its single line of complaint."""
-    monkeypatch.setattr(sweep, "prepare_group", lambda *_: pytest.fail("a program was compiled"))
+    monkeypatch.setattr(ahead, "prepare", lambda *_: pytest.fail("a program was compiled"))
     monkeypatch.setattr(sys, "argv", ["command", *arguments])
     with pytest.raises(SystemExit) as stopped:
         command_line.run(module.main, module.__doc__, module.define_flags)

@@ -41,9 +41,10 @@ def points_of(config, config_file):
 
 @pytest.mark.parametrize("line", LAUNCH)
 def test_command_is_understood(line):
-    words = shlex.split(line.split("-m launch.")[1])
+    words = [word for word in shlex.split(line.split("-m launch.")[1]) if word != "--help"]
     module = {"sweep": sweep, "report": report, "doctor": doctor, "bench": bench}[words[0]]
-    values = command_line.parse(["command", *words[1:]], module.define_flags, config=words[0] == "sweep")
+    arguments = report.gathered(["command", *words[1:]]) if module is report else ["command", *words[1:]]
+    values = command_line.parse(arguments, module.define_flags, config=words[0] == "sweep")
     if words[0] == "sweep":
         assert points_of(values.config, command_line.config_file(values).partition(":")[0])
 

@@ -106,7 +106,7 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     stamps = ("2026-01-01T10:00:00+0000", "2026-01-01T10:01:00+0000")
     events = [
-        {"time": stamps[0], "event": "started", "device": "2 x cpu", "compile_seconds": {"group_000": 3.0}},
+        {"time": stamps[0], "event": "started", "device": "2 x cpu"},
         {"time": stamps[1], "event": "record", "group": "group_000", "step": 100},
     ]
     (folder / "events.jsonl").write_text("\n".join(map(json.dumps, events)))

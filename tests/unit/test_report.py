@@ -298,8 +298,11 @@ def test_drawing_leaves_matplotlib_alone():
     assert shown.returncode == 0, shown.stderr
 
 
-def test_a_room_without_figures_has_none():
-    assert figures.draw("no_such_room", results()) == []
+def test_an_experiment_that_is_no_room_has_its_own_figures_or_none():
+    assert figures.draw("somebodys_experiment", results()) == []
+    own = lambda dataset: figures.draw("rank_flow", dataset)[:1]  # noqa: E731
+    (drawn,) = figures.draw("somebodys_experiment", results(), own)
+    assert drawn.svg == figures.draw("rank_flow", results())[0].svg
 
 
 # --- page

@@ -35,23 +35,29 @@ def read(tmp_path):
 
 def test_a_group_has_its_steps_seconds_and_speed(read):
     events = read(
-        event(0, "started", device=DEVICE, compile_seconds={"a": 12.5}),
+        event(0, "started", device=DEVICE),
+        event(7, "compiled", group="a", seconds=12.5),
+        event(8, "running", group="a"),
         event(10, "record", group="a", step=0),
+        event(20, "compiled", group="b", seconds=4.5),
         event(30, "record", group="a", step=400),
         event(32, "checkpoint", group="a", step=400, seconds=1.5),
+        event(36, "running", group="b"),
         event(40, "record", group="b", step=10),
         event(40, "finished"),
     )
     a, b = timing.groups(run_of(a=5, b=2), events)
-    assert (a.runs, a.steps, a.seconds, a.saving, a.compiling) == (5, 400, 32.0, 1.5, 12.5)
-    assert a.steps_per_second == 12.5 and a.milliseconds == pytest.approx(16.0)
-    assert (b.steps, b.seconds, b.compiling) == (10, 8.0, None)
+    assert (a.runs, a.steps, a.seconds, a.saving, a.compiling) == (5, 400, 24.0, 1.5, 12.5)
+    assert a.steps_per_second == pytest.approx(400 / 24) and a.milliseconds == pytest.approx(12.0)
+    assert (b.steps, b.seconds, b.compiling) == (10, 4.0, 4.5)
 
 
 def test_time_between_two_starts_is_nobodys_and_repeated_steps_count(read):
     events = read(
-        event(0, "started", device=DEVICE, compile_seconds={"a": 1.0}), event(20, "record", group="a", step=100),
-        event(600, "started", device=DEVICE, compile_seconds={"a": 2.0}), event(601, "resumed", group="a", step=50),
+        event(0, "started", device=DEVICE), event(0, "compiled", group="a", seconds=1.0),
+        event(20, "record", group="a", step=100),
+        event(600, "started", device=DEVICE), event(600, "compiled", group="a", seconds=2.0),
+        event(601, "resumed", group="a", step=50),
         event(621, "stopped", group="a", step=200, signal="SIGTERM"),
     )  # fmt: skip
     (a,) = timing.groups(run_of(a=1), events)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from launch import command_line, sweep, tensorboard
-from rgflow.engine import grid, loop, prepare, progress, records
+from rgflow.engine import ahead, grid, loop, prepare, progress, records
 from rgflow.protocol import Experiment, Point, Stream
 
 tensorboardX = pytest.importorskip("tensorboardX", reason="the extra 'tensorboard' is not installed")
@@ -168,7 +168,7 @@ def test_names_of_points_are_folders_of_any_file_system():
 
 def test_missing_package_is_one_line_before_anything_compiles(monkeypatch, capsys):
     monkeypatch.setattr(tensorboard.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(sweep, "prepare_group", lambda *_: pytest.fail("a program was compiled"))
+    monkeypatch.setattr(ahead, "prepare", lambda *_: pytest.fail("a program was compiled"))
     monkeypatch.setattr(sys, "argv", ["sweep", "--config=configs/rank_flow.py:smoke", "--tensorboard"])
     with pytest.raises(SystemExit) as stopped:
         command_line.run(sweep.main, sweep.__doc__, sweep.define_flags, config=True)
