@@ -6,15 +6,15 @@
 * second start: the same in a new workdir with the cache of the first.
 
 Where the time goes (2 cores, smoke preset: two programs; the first group runs as soon as its own is compiled, while a
-thread compiles the other, which made both starts 1.7 to 2 times shorter). Importing launch.sweep takes 1.0 s, half of it
-jax; plots, tables, statistics and rooms that no one asked for made it 2.5 to 3 s. The room adds 0.6 s. Tracing and
+thread compiles the other, which made both starts 1.7 to 2 times shorter). Importing launch.sweep takes 1.0 s, half of
+it jax; plots, tables, statistics and rooms that no one asked for made it 2.5 to 3 s. The room adds 0.6 s. Tracing and
 lowering one group's programs takes 3 s, half of it the probe's. Then ``initialise`` (1.6 s of processor time at the
 compiler's level 2, with the same bits as at 3, which takes 3.3 s) and ``advance`` (16 s on both cores, of which the
 training step is a quarter and the probe the rest: 400 small kernels). The floor without a cache: with
-``XLA_FLAGS=--xla_backend_optimization_level=0``, which no sweep should run with, the first record comes after 11 to 12 s
-instead of 16. With a cache tracing and the imports alone take 4.5 s. What would be left is a smaller probe; or a cache
-that skips the tracing, which would have to know by itself when some code has changed. No gain: keeping the smallest
-programs in the cache, ``fold_in`` as one expression.
+``XLA_FLAGS=--xla_backend_optimization_level=0``, which no sweep should run with, the first record comes after 11 to
+12 s instead of 16. With a cache tracing and the imports alone take 4.5 s. What would be left is a smaller probe; or a
+cache that skips the tracing, which would have to know by itself when some code has changed. No gain: keeping the
+smallest programs in the cache, ``fold_in`` as one expression.
 """
 
 import contextlib
