@@ -1,6 +1,6 @@
 """Groups compiled in a thread, in their order, while those that are ready run: the devices need not wait for all."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from rgflow.engine import hosts
@@ -32,7 +32,7 @@ class Ahead:
         self._ready(prepared)
         return prepared
 
-    def __iter__(self) -> Iterator[Prepared]:
+    def __iter__(self) -> Generator[Prepared, None, None]:
         """Yields the groups in their order; what went wrong while one was compiled is raised when its turn comes."""
         if hosts.count() > 1:
             yield from map(self._one, self._groups)

@@ -300,9 +300,10 @@ def test_drawing_leaves_matplotlib_alone():
 
 def test_an_experiment_that_is_no_room_has_its_own_figures_or_none():
     assert figures.draw("somebodys_experiment", results()) == []
-    own = lambda dataset: figures.draw("rank_flow", dataset)[:1]  # noqa: E731
-    (drawn,) = figures.draw("somebodys_experiment", results(), own)
-    assert drawn.svg == figures.draw("rank_flow", results())[0].svg
+    mine = figures.Drawn("mine", figures.panels(1, 1, 2.0)[0], "what is seen", "in words")
+    (drawn,) = figures.draw("somebodys_experiment", results(), lambda dataset: [mine])
+    assert drawn is mine
+    assert b"<svg" in drawn.svg
 
 
 # --- page
