@@ -69,17 +69,19 @@ def run_shell(text):
 def test_blocks_run_in_order_in_one_namespace(page, folder, monkeypatch):
     monkeypatch.chdir(folder)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    namespace = {"__name__": "__main__"}
+    namespace, ran = {"__name__": "__main__"}, 0
     try:
         for number, block in enumerate(doc_pages.blocks(page)):
             if (block.language, block.kind) == ("sh", "run"):
                 run_shell(block.text)
             if (block.language, block.kind) == ("python", "run"):
                 exec(compile(block.text, f"{page}, block {number}", "exec"), namespace)
+            ran += block.kind == "run"
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         plt.close("all")
+    assert ran, f"{page} has no block that is run"
 
 
 @pytest.mark.parametrize(

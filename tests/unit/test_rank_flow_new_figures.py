@@ -6,7 +6,7 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 import xarray as xr
-from figure_words import check_words
+from figure_words import checked_words
 
 from rgflow.rank_flow import probe
 from rgflow.report import figures
@@ -167,7 +167,7 @@ def test_full_results_give_every_figure(drawn):
 
 
 def test_words_say_what_would_falsify_which_claim(drawn):
-    check_words("rank_flow", drawn.values())
+    assert checked_words("rank_flow", drawn.values())
 
 
 def test_studies_that_were_not_run_have_no_figure():

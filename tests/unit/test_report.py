@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import xarray as xr
-from figure_words import check_every_claim_is_drawn, check_words
+from figure_words import checked_words, every_claim_of
 from rich.console import Console
 
 from configs import rank_flow as rank_flow_config
@@ -225,14 +225,13 @@ def test_figures_cope_with(case):
     names = [d.name for d in drawn]
     assert len(set(names)) == len(names)
     assert ("rank_ratio_correlation_length" in names) == (case == "nine_lengths")
-    check_words("rank_flow", drawn)
+    assert checked_words("rank_flow", drawn)
     for d in drawn:
         assert "nan" not in d.alt.lower()
 
 
 def test_words_say_what_would_falsify_which_claim(drawn):
-    check_words("rank_flow", drawn)
-    check_every_claim_is_drawn("rank_flow", drawn)
+    assert checked_words("rank_flow", drawn) == every_claim_of("rank_flow")
 
 
 def test_svg_is_xml(drawn):

@@ -8,7 +8,7 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 import xarray as xr
-from figure_words import check_every_claim_is_drawn, check_words
+from figure_words import checked_words, every_claim_of
 
 from rgflow.exact.ising import CRITICAL_COUPLING, axis_correlation_length, kaufman_energy, kaufman_specific_heat
 from rgflow.report import figures, tables
@@ -220,8 +220,7 @@ def test_full_results_give_every_figure(drawn):
 
 
 def test_words_say_what_would_falsify_which_claim(drawn):
-    check_words("variational_rg", drawn.values())
-    check_every_claim_is_drawn("variational_rg", drawn.values())
+    assert checked_words("variational_rg", drawn.values()) == every_claim_of("variational_rg")
 
 
 @pytest.mark.parametrize("studies", [["shuffled"], pytest.param(list(STUDIES), marks=pytest.mark.slow)])
