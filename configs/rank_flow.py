@@ -3,6 +3,7 @@
     python -m launch.sweep --config=configs/rank_flow.py            # the claims: two mixings, two correlation lengths
     python -m launch.sweep --config=configs/rank_flow.py --config.sweep.study=phases     # small phase diagrams
     python -m launch.sweep --config=configs/rank_flow.py --config.sweep.study=controls   # tasks with less to learn
+    python -m launch.sweep --config=configs/rank_flow.py --config.sweep.study=settings   # what the source leaves open
     python -m launch.sweep --config=configs/rank_flow.py --config.sweep.study=blocks     # chains with few slow modes
     python -m launch.sweep --config=configs/rank_flow.py:smoke      # a test of the plumbing, no science
     python -m launch.sweep --config=configs/rank_flow.py:paper      # everything at published sizes, 32 seeds
@@ -19,8 +20,16 @@ from configs import common
 from rgflow.protocol import Point
 from rgflow.types import Config
 
-STUDIES = ("claims", "controls", "blocks", "phases")
+STUDIES = ("claims", "controls", "settings", "blocks", "phases")
 PHASE_AXES = ("depth", "width", "window")
+SWEPT = {
+    "mixing": ("tokenwise", "sweep.mixing"),
+    "correlation_length": (1.062, "sweep.correlation_length"),
+    "control": ("none", "sweep.control"),
+    "steps": (10_000, "training.MIXING.steps"),
+    "learning_rate": (3e-4, "training.MIXING.learning_rate"),
+}
+"""Keys that every point sets: their value here, which a sweep never reads, and what to set instead."""
 
 
 def _training(seeds: int, steps: int, learning_rate: float) -> ml_collections.ConfigDict:
@@ -91,8 +100,8 @@ def get_config(preset: str = "default") -> Config:
     config.pooled_batch = 512  # held-out sequences for the loss, for one row per sequence, for linear readouts
     config.records = 8  # * log-spaced in training step, besides the untrained one
     config.training = ml_collections.ConfigDict()
-    config.training.tokenwise = _training(seeds=8, steps=10_000, learning_rate=3e-4)
-    config.training.window = _training(seeds=4, steps=3_000, learning_rate=1e-3)
+    config.training.tokenwise = _training(seeds=6, steps=10_000, learning_rate=3e-4)
+    config.training.window = _training(seeds=6, steps=3_000, learning_rate=1e-3)
     config.training.mixer = _training(seeds=4, steps=3_000, learning_rate=1e-3)
     config.training.flat = _training(seeds=4, steps=3_000, learning_rate=1e-3)
     config.training.attention = _training(seeds=4, steps=3_000, learning_rate=1e-3)
@@ -101,11 +110,16 @@ def get_config(preset: str = "default") -> Config:
     config.phases.update({"cooldown": 0.5, "records": 5, "depth": 6, "width": 32, "window": 4})
 
     config.sweep = ml_collections.ConfigDict()
-    config.sweep.study = ("claims",)  # claims | controls | blocks | phases
+    config.sweep.study = ("claims",)  # claims | controls | settings | blocks | phases
     config.sweep.mixing = ("tokenwise", "window")
     config.sweep.correlation_length = (1.062, 7.090)
     config.sweep.control = ("untrained", "random_labels", "time_shuffled", "iid")
     config.sweep.chain = ("lazy_uniform", "lazy_zipf")  # of the controls: one spectrum, two stationary distributions
+    config.sweep.settings = common.section(  # each leaves its value above, one at a time
+        mask_mode=("bert",), norm=("post", "none"), activation=("relu",), tied=(True,),
+        residual=(), hidden_multiple=(), num_states=(), length=(),
+    )  # fmt: skip
+    config.sweep.settings.chain = common.section(kind=("circulant",))
     config.sweep.groups = (2, 4, 8)  # of the block chains
     config.sweep.phases = ml_collections.ConfigDict()
     config.sweep.phases.mixing = ("window",)
@@ -157,8 +171,25 @@ def _phases(config: Config) -> list[Point]:
     return points
 
 
+def _settings(config: Config) -> list[dict[str, Any]]:
+    """Returns what leaves the config's own settings, one at a time; a point that sets one has a key more."""
+    axes = config.sweep.settings
+    names = [name for name in axes if name != "chain"]
+    values = {name: common.words(axes[name]) if isinstance(config[name], str) else axes[name] for name in names}
+    found = [{name: value} for name in names for value in values[name] if value != config[name]]
+    return found + [{"kind": kind} for kind in common.words(axes.chain.kind) if kind != config.chain.kind]
+
+
+def _check_swept(config: Config) -> None:
+    """Raises ValueError for a key that was changed and that every point sets: the change would have no effect."""
+    for key, (own, instead) in SWEPT.items():
+        if config[key] != own:
+            raise ValueError(f"{key} = {config[key]!r}: set per point by the sweep; set {instead} instead")
+
+
 def get_sweep(config: Config) -> list[Point]:
     """Returns the points of the chosen studies; each mixing brings its own steps, rate and number of seeds."""
+    _check_swept(config)
     axes = config.sweep
     for name, training in {
         **{f"training.{m}": config.training[m] for m in config.training},
@@ -173,6 +204,7 @@ def get_sweep(config: Config) -> list[Point]:
         "claims": [{}],
         "controls": [{"control": c} for c in common.words(axes.control)]
         + [{"kind": kind} for kind in common.words(axes.chain)],
+        "settings": _settings(config),
         "blocks": [{"kind": "block", "groups": groups} for groups in axes.groups],
     }
     points = _phases(config) if "phases" in studies else []

@@ -119,9 +119,12 @@ def missing(workdir: pathlib.Path, group: Group, schedule: Sequence[int]) -> lis
 
 
 def _group_dataset(
-    workdir: pathlib.Path, group: Group, experiments: Sequence[Experiment], names: Sequence[str]
+    workdir: pathlib.Path, group: Group, experiments: Sequence[Experiment], absent: Mapping[str, Any]
 ) -> "xarray.Dataset | None":
-    """Stacks a group's records into a dataset with dims (run, step, ...); None when there is no record yet."""
+    """Stacks a group's records into a dataset with dims (run, step, ...); None when there is no record yet.
+
+    ``absent`` names the coordinates of the runs, each with the value for runs whose point does not set it.
+    """
     import xarray
 
     schedule, dims = experiments[0].schedule, experiments[0].dims
@@ -141,11 +144,20 @@ def _group_dataset(
         variables[name] = (("run", *dims.get(name, ())), values)
     coords: dict[str, Any] = {"step": steps, **{k: list(v) for k, v in experiments[0].coords.items()}}
     coords["seed"] = ("run", [run.seed for run in group.runs])
-    for name in names:
-        coords[name] = ("run", [run.values.get(name, np.nan) for run in group.runs])
+    for name in absent:
+        coords[name] = ("run", [run.values.get(name, absent[name]) for run in group.runs])
     dataset = xarray.Dataset(variables, coords)
     ranges = {d: np.arange(n) for d, n in dataset.sizes.items() if d not in dataset.coords and d != "run"}
     return dataset.assign_coords(ranges)
+
+
+def _of_config(config: Any, name: str) -> Any:
+    """Returns the value of a dotted key of a plain config, NaN where it has none."""
+    for part in name.split("."):
+        if not isinstance(config, Mapping) or part not in config:
+            return np.nan
+        config = config[part]
+    return config
 
 
 def merge(
@@ -156,12 +168,15 @@ def merge(
 ) -> "xarray.Dataset":
     """Returns every record of the workdir as one dataset with dims (run, step, ...); gaps between groups are NaN.
 
-    Coordinates of a run: ``seed`` and every value that some point of the sweep sets.
+    Coordinates of a run: ``seed`` and every value that some point of the sweep sets; a run whose point does not set it
+    has that of the config, which ``attributes`` holds as JSON (NaN where the config lacks it).
     """
     import xarray
 
+    config = json.loads(attributes.get("config", "{}"))
     names = sorted({name for group in groups for run in group.runs for name in run.values})
-    parts = [_group_dataset(workdir, g, [experiment_of(r) for r in g.runs], names) for g in groups]
+    absent = {name: _of_config(config, name) for name in names}
+    parts = [_group_dataset(workdir, g, [experiment_of(r) for r in g.runs], absent) for g in groups]
     present = [part for part in parts if part is not None]
     if not present:
         raise FileNotFoundError(f"{workdir} holds no records yet: run the sweep until its first record")

@@ -18,9 +18,15 @@ and the kernel drifts at one or two transitions only (S1-iii).
 | rank of the exact optimal predictor (the floor)       | probe.predictor_rows                   |
 | held-out $R^2$ of modes and of the Bayes logits       | relevance.readout_records              |
 | linear response to a shift along a mode, its decay    | relevance.perturbation_records, decay.decay_rates |
-| runs of the claims, controls, block chains, phases    | select                                 |
-| claims, controls, decision rules                      | verdict.verdict                        |
+| the same relative to the stream, range of its lengths | decay.relative_perturbation, decay.dynamic_range |
+| runs of claims, controls, settings, blocks, phases    | select                                 |
+| S1-i, S1-ii, S1-iii: statistic, controls, rule        | claims                                 |
 | the same in every reading, with one error rate        | robustness.readings                    |
+| the same at settings that the source leaves open      | settings.verdicts                      |
+| S1-data: is the fall owed to the order of the data?   | order.owed_to_order                    |
+| S1-modes: are fast modes forgotten first?             | modes.forgotten_in_order               |
+| S1b-loss, S1b-rank, S1b-decay: attention beside MLPs  | attention                              |
+| all of them                                           | verdict.verdict                        |
 
 Notation: $\xi$ = correlation_length (tokens), V = num_states, T = length, p = mask_prob, L = depth, d = width,
 $R = \mathrm{ER}_L / \mathrm{ER}_0$ = rank ratio, S = selectivity.
@@ -32,8 +38,8 @@ Not reproduced, because the sources could not be read in full: the paper's own f
 ``dirichlet_lazy``), whether its network mixes positions (five readings can be run: ``tokenwise``, ``window``,
 ``mixer``, ``flat``, ``attention``), the masking variant (``pure`` and ``bert``), centring of the stream, the place of
 the normalisation, the number of seeds, the initialisation (ours: LeCun normal weights, zero biases); of HR2026b its
-definition of perturbation decay (ours is exact linear response to a shift of the embedding along a mode), its
-fixed-point shift and the contributions of single heads.
+definition of perturbation decay (ours is exact linear response to a shift of the embedding along a mode, relative to
+the growing stream), its fixed-point shift and the contributions of single heads.
 """
 
 from rgflow.rank_flow.experiment import make

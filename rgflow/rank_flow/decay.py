@@ -10,6 +10,23 @@ import numpy as np
 import xarray as xr
 
 
+def relative_perturbation(records: xr.Dataset) -> xr.DataArray:
+    r"""Returns the logarithm of each perturbation relative to the stream that it perturbs, 0 at layer 0.
+
+    $\ln \frac{\|\delta h_l\| / \|h_l\|}{\|\delta h_0\| / \|h_0\|}$: the stream of a residual stack grows with depth,
+    its perturbations with it, and what normalises the stream before reading it sees only the ratio. NaN where the
+    records lack ``stream_growth``. Shapes: [..., mode, layer].
+
+    Ref: HR2026b (perturbations per Markov mode; the normalisation is ours).
+
+    Example:
+        >>> records = xr.Dataset({"perturbation": ("layer", [0.0, 1.0]), "stream_growth": ("layer", [0.0, 1.5])})
+        >>> relative_perturbation(records).values.tolist()
+        [0.0, -0.5]
+    """
+    return records["perturbation"] - records.get("stream_growth", np.nan)
+
+
 def decay_rates(perturbation: xr.DataArray) -> xr.DataArray:
     r"""Returns the rate at which each perturbation decays with depth, in 1/layers; negative where it grows.
 

@@ -87,14 +87,15 @@ def chain_of(config: Config) -> MarkovChain:
 def reference_losses(static: Static, chain: MarkovChain) -> dict[str, float]:
     """Returns the exact losses (nats) that the recorded ones are judged against; NaN where none has a closed form.
 
-    ``stationary_entropy``: the loss of one who sees nothing. ``bayes_loss``: the optimum with the whole sequence.
+    ``stationary_entropy``: H(pi). ``blind_loss``: the optimum of one who sees no other position, which is H(pi) where
+    scored positions show nothing of themselves. ``bayes_loss``: the optimum with the whole sequence.
     ``architecture_loss``: the optimum of what this mixing can see (one token, a window, the sequence), NaN for an
     attention without position code, whose optimum is not known.
     """
     task = (static.length, static.mask_prob)
     entropy = theory.stationary_entropy(chain)
     if static.control == "random_labels":
-        return dict.fromkeys(("stationary_entropy", "bayes_loss", "architecture_loss"), entropy)
+        return dict.fromkeys(("stationary_entropy", "blind_loss", "bayes_loss", "architecture_loss"), entropy)
     tokenwise_loss = theory.tokenwise_optimum(chain, static.mask_mode, static.mask_prob)
     closed_form = static.mask_mode == "pure" and static.control == "none"
     bayes_loss = theory.bayes_masked_loss(chain, *task) if closed_form else np.nan
@@ -102,6 +103,7 @@ def reference_losses(static: Static, chain: MarkovChain) -> dict[str, float]:
     known = {"tokenwise": tokenwise_loss, "window": window_loss, "attention": np.nan}
     return {
         "stationary_entropy": entropy,
+        "blind_loss": tokenwise_loss,
         "bayes_loss": bayes_loss,
         "architecture_loss": known.get(static.mixing, bayes_loss),
     }

@@ -21,6 +21,7 @@ DIMS = {
     "mode_r2": ("layer", "mode"),
     "bayes_r2": ("layer",),
     "perturbation": ("mode", "layer"),
+    "stream_growth": ("layer",),
 }
 
 
@@ -117,16 +118,20 @@ def mode_directions(static: Static, hypers: Hypers, params: Any) -> Float[Array,
 def perturbation_records(static: Static, hypers: Hypers, params: Any, data: Batch) -> Record:
     r"""Returns $\ln \|\delta h_l\|_F / \|\delta h_0\|_F$ for a small shift of the embedding along each mode.
 
-    Exact linear response (a derivative, no finite step) over the rows of a few held-out sequences.
+    Exact linear response (a derivative, no finite step) over the rows of a few held-out sequences; of the same rows
+    ``stream_growth``, $\ln \|h_l\|_F / \|h_0\|_F$: a layer that normalises its input sees only the ratio of the two.
     """
     encoding = inputs(static, data.shown[:PERTURBED_SEQUENCES])
     shape = (*encoding.shape[:-1], static.width)
     stream_of = lambda shift: apply_net(static.net(), params, encoding, shift)[1]  # noqa: E731
-    _, push = jax.linearize(stream_of, jnp.zeros(shape))
+    stream, push = jax.linearize(stream_of, jnp.zeros(shape))
+
+    def size(x: Array) -> Float[Array, " L"]:
+        return jnp.sqrt(jnp.sum(x**2, axis=tuple(range(1, x.ndim))))
 
     def response(direction: Float[Array, " D"]) -> Float[Array, " L"]:
-        change = push(jnp.broadcast_to(direction, shape))
-        return jnp.sqrt(jnp.sum(change**2, axis=tuple(range(1, change.ndim))))
+        return size(push(jnp.broadcast_to(direction, shape)))
 
     sizes = jax.lax.map(response, mode_directions(static, hypers, params))
-    return {"perturbation": jnp.log(sizes / sizes[:, :1])}
+    of_stream = size(stream)
+    return {"perturbation": jnp.log(sizes / sizes[:, :1]), "stream_growth": jnp.log(of_stream / of_stream[0])}

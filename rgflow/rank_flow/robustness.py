@@ -8,18 +8,19 @@ them stays below 5 % however the readings depend on each other. The verdict on t
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
-from rgflow.probes.judge import Control, information, passed
+from rgflow.probes.judge import Control, average, information, passed
 from rgflow.probes.spectrum import RANK_MEASURES
-from rgflow.probes.stats import Status, holm
+from rgflow.probes.stats import Status, holm, t_difference, t_interval
 from rgflow.protocol import Verdict
-from rgflow.rank_flow import verdict as claims
+from rgflow.rank_flow import claims
+from rgflow.rank_flow.select import Cells
 
 ERROR_RATE = 0.05
 RESOLUTION = 1e-4
@@ -29,7 +30,7 @@ DRIFT_MEASURES = ("kernel_drift", "frobenius_drift")
 STATEMENTS = {
     "S1-i": "Training makes the effective rank of the residual stream fall with depth.",
     "S1-ii": "The collapse is selective: present at short, absent at long correlation length.",
-    "S1-iii": "Kernel drift of the trained stream is concentrated on one or two transitions.",
+    "S1-iii": "Training concentrates the kernel drift of the stream on one or two transitions.",
 }
 
 
@@ -91,14 +92,10 @@ def p_value(samples: Sequence[np.ndarray], bound: float, alternative: str) -> fl
     )
 
 
-def t_interval(samples: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Returns the 95 % t-interval of a mean or of a difference of two."""
-    mean = float(samples[0].mean() - sum(x.mean() for x in samples[1:]))
-    if max(np.ptp(x) for x in samples) < RESOLUTION:
-        return mean, mean
-    test = stats.ttest_1samp(samples[0], 0) if len(samples) == 1 else stats.ttest_ind(*samples, equal_var=False)
-    interval = test.confidence_interval(0.95)
-    return float(interval.low), float(interval.high)
+def bounds(samples: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Returns the ends of the 95 % t-interval of a mean or of a difference of two."""
+    interval = t_interval(samples[0]) if len(samples) == 1 else t_difference(*samples)
+    return interval.low, interval.high
 
 
 def one_sample(
@@ -114,13 +111,13 @@ def one_sample(
     p = p_value([live], bound, "less" if side == "below" else "greater")
     trained = controls["converged"]["passed"]
     everything = also and passed(controls)
-    return Test(float(live.mean()), *t_interval([live]), live.size, p, 1 - p, everything, trained)
+    return Test(float(live.mean()), *bounds([live]), live.size, p, 1 - p, everything, trained)
 
 
 def selective(changes: tuple[np.ndarray, np.ndarray], ratio_at_long: Float[np.ndarray, " runs"]) -> Test:
     """Returns the test of S1-ii in one reading, on the runs that learned something at the short and the long length.
 
-    Support needs both of its parts (the larger p-value counts); a contradiction rests on S.
+    Support needs both of its parts (the larger p-value counts), a contradiction one of them (twice the smaller one).
     """
     pair = [x[np.isfinite(x)] for x in changes]
     smallest = min(x.size for x in pair)
@@ -128,13 +125,13 @@ def selective(changes: tuple[np.ndarray, np.ndarray], ratio_at_long: Float[np.nd
         return UNDEFINED
     below = p_value(pair, claims.SELECTIVITY_BOUND, "less")
     above = p_value([ratio_at_long[np.isfinite(ratio_at_long)]], claims.LONG_RATIO, "greater")
+    against = min(1.0, 2 * float(np.minimum(1 - below, 1 - above)))
     mean = float(pair[0].mean() - pair[1].mean())
     # Not max(): it would pass over an undefined second part.
     both = float(np.maximum(below, above))
-    return Test(mean, *t_interval(pair), smallest, both, 1 - below, True, True)
+    return Test(mean, *bounds(pair), smallest, both, against, True, True)
 
 
-Cells = Mapping[str, Mapping[float, xr.Dataset]]
 Named = tuple[tuple[str, str, float, str, str, str], Test]
 
 
@@ -150,8 +147,9 @@ def _tests_of_one(mixing: str, length: float, runs: xr.Dataset) -> Iterator[Name
     controls = claims.training_controls(claims.final(runs))
     for measure in RANK_MEASURES:
         changes, ranks = claims.ratio_change(runs, {}, measure), claims.final(runs)[measure].values
+        ratios = np.exp(claims.log_ratio(claims.final(runs), {}, measure))
         for where, index in _each_reading(runs):
-            falls = claims.falling_share(ranks[index]) >= claims.MONOTONE_FRACTION
+            falls = claims.falling_share(ranks[index]) >= claims.MONOTONE_FRACTION and average(ratios[index]) < 1
             test = one_sample(changes[index], 0.0, "below", controls, falls)
             yield ("S1-i", mixing, length, *where, measure), test
     for measure in DRIFT_MEASURES:
@@ -173,7 +171,7 @@ def _tests_of_pair(mixing: str, short: xr.Dataset, long: xr.Dataset) -> Iterator
             yield ("S1-ii", mixing, np.nan, *where, measure), test
 
 
-def _tests(cells: Cells) -> Iterator[Named]:
+def tests(cells: Cells) -> Iterator[Named]:
     """Yields the name (claim, mixing, length, level, centring, measure) and the test of every reading."""
     for mixing, at in cells.items():
         for length, runs in at.items():
@@ -193,13 +191,13 @@ def _status(test: Test, adjusted: float) -> str:
     return "contradicted" if test.may_contradict else "undecided"
 
 
-def readings(cells: Cells) -> list[Reading]:
-    """Returns every reading of every claim, decided at one error rate per claim.
+def decided(found: Iterable[Named]) -> list[Reading]:
+    """Returns the readings that some tests make, decided at one error rate per claim.
 
-    ``cells`` are the claims' runs by mixing and correlation length. A reading without a statistic (a constant stream,
-    no run that learned anything) is ``undefined`` and does not count in the adjustment.
+    A reading without a statistic (a constant stream, no run that learned anything) is ``undefined`` and does not count
+    in the adjustment.
     """
-    found = list(_tests(cells))
+    found = list(found)
     result: list[Reading] = []
     for claim in STATEMENTS:
         mine = [(names, test) for names, test in found if names[0] == claim]
@@ -209,6 +207,11 @@ def readings(cells: Cells) -> list[Reading]:
             numbers = (t.mean, t.low, t.high, t.runs, float(p), float(adjusted))
             result.append(Reading(*names, *numbers, _status(t, adjusted)))
     return result
+
+
+def readings(cells: Cells) -> list[Reading]:
+    """Returns every reading of every claim on the claims' runs by mixing and correlation length."""
+    return decided(tests(cells))
 
 
 def overall(statuses: Sequence[str]) -> Status:
@@ -224,7 +227,7 @@ def overall(statuses: Sequence[str]) -> Status:
     return "contradicted" if "contradicted" in defined and "supported" not in defined else "undecided"
 
 
-def summaries(found: Sequence[Reading]) -> list[Verdict]:
+def summaries(found: Sequence[Reading], what: str = "readings") -> list[Verdict]:
     """Returns one verdict per claim over all of its readings; ``measured`` is the share of them that support it."""
     verdicts = []
     for claim, statement in STATEMENTS.items():
@@ -233,11 +236,11 @@ def summaries(found: Sequence[Reading]) -> list[Verdict]:
             continue
         statuses = [reading.status for reading in mine]
         counts = {s: statuses.count(s) for s in ("supported", "contradicted", "undecided", "undefined")}
-        controls = {s: information(n, "readings") for s, n in counts.items()}
+        controls = {s: information(n, what) for s, n in counts.items()}
         defined = len(mine) - counts["undefined"]
         share = counts["supported"] / defined if defined else None
-        expected = f"supported in every one of {defined} readings, with 5 % for any error among them (Holm)"
-        name = f"{claim} [all readings]"
+        expected = f"supported in every one of {defined} {what}, with 5 % for any error among them (Holm)"
+        name = f"{claim} [all {what}]"
         runs = max(reading.runs for reading in mine)
         verdicts.append(Verdict(name, statement, overall(statuses), share, None, None, expected, runs, 0, controls))
     return verdicts

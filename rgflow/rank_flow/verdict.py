@@ -1,269 +1,49 @@
-r"""Claims of HR2026 on the effective rank of a residual stream: statistic, controls, decision rule.
+"""Every verdict of the room: the claims as published, in every reading, at other settings, against controls.
 
-* S1-i   effective rank falls with depth after training. Statistic $\ln R_{trained} - \ln R_{untrained}$ of the same
-  run, $R = \mathrm{ER}_L / \mathrm{ER}_0$; supported below 0.
-* S1-ii  the collapse is selective: present at short, absent at long correlation length. Statistic
-  $S = \overline{\ln R}(short) - \overline{\ln R}(long)$, trained minus untrained; supported below -0.5.
-* S1-iii kernel drift is concentrated on one or two transitions. Statistic $C_2 - \max(2/L, C_2^{untrained})$ of the
-  same run; supported above 0.
-
-The main reading is position level, uncentred, with the effective rank (for a flat network, which has no stream per
-position, pooled); :mod:`rgflow.rank_flow.robustness` judges every other one, and the verdict on a claim is all of them.
-A control that fails leaves a claim undecided, never supported. Runs that learned nothing, or are not trained, say
-nothing about selectivity and are left out of S1-ii. Intervals are 95 % expanded percentile bootstraps over runs.
+The claims themselves, each with its statistic, controls and decision rule: :mod:`rgflow.rank_flow.claims` (HR2026),
+:mod:`rgflow.rank_flow.attention` (HR2026b), :mod:`rgflow.rank_flow.order` and :mod:`rgflow.rank_flow.modes` (ours).
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float
 
-from rgflow.probes.judge import Control, average, control, information, make_verdict, not_run
-from rgflow.probes.kernel import drift_concentration
-from rgflow.probes.stats import Interval, Status, bootstrap_difference, bootstrap_interval, decide, kendall_tau
+from rgflow.probes.judge import not_run
 from rgflow.protocol import Verdict
-from rgflow.rank_flow.select import claim_runs, where
+from rgflow.rank_flow import attention, claims, modes, order, robustness, settings
+from rgflow.rank_flow.select import by_mixing_and_length, claim_runs
 
-READING = {"level": "position", "centring": "uncentred"}
-Reading = Mapping[str, str]
-CONVERGED_NATS = 0.05
-"""Most a loss may exceed the optimum of its own architecture to count as trained, where that optimum is known."""
-
-LEARNED_FRACTION = 0.5
-"""Least fraction of the attainable information, (H(pi) - loss) / (H(pi) - L*), for a reading as an RG of the data."""
-
-ATTAINABLE_NATS = 1e-3
-"""Where less can be learned, because tokens are independent or labels random, no fraction of it is meaningful."""
-
-MONOTONE_FRACTION = 0.9
-SELECTIVITY_BOUND = -0.5
-LONG_RATIO = 0.9
-
-
-def final(dataset: xr.Dataset) -> xr.Dataset:
-    """Returns the dataset at each run's own last step."""
-    return dataset.sel(step=dataset["steps"].astype(int))
+OF_ATTENTION = "needs sweep.mixing=attention beside an MLP, at two correlation lengths"
+LACKING = {
+    "S1-i": (robustness.STATEMENTS["S1-i"], "needs the runs of the study 'claims'"),
+    "S1-ii": (robustness.STATEMENTS["S1-ii"], "needs the runs of the study 'claims'"),
+    "S1-iii": (robustness.STATEMENTS["S1-iii"], "needs the runs of the study 'claims'"),
+    order.CLAIM: (order.STATEMENT, "needs the runs of the study 'controls' beside those of 'claims'"),
+    modes.CLAIM: (modes.STATEMENT, "needs the runs of the study 'claims'"),
+    "S1b-loss": (attention.TEXTS["lower"][0], OF_ATTENTION),
+    "S1b-rank": (attention.TEXTS["rank"][0], OF_ATTENTION),
+    "S1b-decay": (attention.TEXTS["decay"][0], OF_ATTENTION),
+}
+"""The claims in their order: what each says, and what a sweep needs to judge it."""
 
 
-def collapse_ratio(effective_rank: xr.DataArray) -> xr.DataArray:
-    r"""Returns $R = \mathrm{ER}_L / \mathrm{ER}_0$ along the layer dimension (NaN paddings of shallow runs ignored)."""
-    depth = effective_rank.notnull().sum("layer") - 1
-    last = effective_rank.isel(layer=depth.clip(min=0))
-    return last / effective_rank.isel(layer=0)
-
-
-def concentration(drift: xr.DataArray, top: int) -> xr.DataArray:
-    """Returns the share of the ``top`` largest drifts in the total."""
-    return xr.apply_ufunc(lambda x: np.asarray(drift_concentration(x, top)), drift, input_core_dims=[["transition"]])
-
-
-def learned_fraction(at_end: xr.Dataset) -> xr.DataArray:
-    """Returns the fraction of the attainable information that each run learned; NaN where there is nothing to learn.
-
-    The optimum is the loss minus its excess: the closed form in mode ``pure``, the exact posterior's loss on the
-    held-out sequences in mode ``bert``.
-    """
-    entropy = at_end["stationary_entropy"]
-    attainable = entropy - (at_end["loss"] - at_end["excess_loss"])
-    return ((entropy - at_end["loss"]) / attainable).where(attainable > ATTAINABLE_NATS)
-
-
-def excess(at_end: xr.Dataset) -> xr.DataArray:
-    """Returns each run's loss above the optimum of its architecture (nats), NaN where that is not known."""
-    return at_end["loss"] - at_end["architecture_loss"]
-
-
-def gate(at_end: xr.Dataset) -> Bool[np.ndarray, " runs"]:
-    """Tells which runs are trained and learned something; the others cannot speak about selectivity."""
-    untrained = abs(excess(at_end)) >= CONVERGED_NATS
-    return np.asarray((learned_fraction(at_end) >= LEARNED_FRACTION) & ~untrained)
-
-
-def training_controls(at_end: xr.Dataset) -> dict[str, Control]:
-    """Returns the two controls every claim shares: training converged, and something was learned."""
-    above = float(excess(at_end).mean())
-    fraction = float(learned_fraction(at_end).mean())
-    close = f"loss within {CONVERGED_NATS} nats of the architecture's optimum"
-    enough = f"at least {LEARNED_FRACTION} of the attainable"
-    known = bool(at_end["architecture_loss"].notnull().all())
-    return {
-        "converged": control(
-            above, close if known else f"{close} (not known)", abs(above) < CONVERGED_NATS or not known
-        ),
-        "information_learned": control(fraction, enough, fraction >= LEARNED_FRACTION),
-    }
-
-
-def _status(interval: Interval, bound: float, side: str, controls: dict[str, Control]) -> Status:
-    """Decides a claim; a run that is not trained contradicts nothing either."""
-    passed = {name: c["passed"] for name, c in controls.items()}
-    if not passed["converged"]:
-        return "undecided"
-    return decide(interval, bound, side, passed)
-
-
-def reading_of(runs: xr.Dataset) -> Reading:
-    """Returns the main reading of some runs of one mixing: position level, but pooled for a flat network."""
-    return {**READING, "level": "pooled"} if (runs["mixing"] == "flat").all() else READING
-
-
-def log_ratio(
-    at_step: xr.Dataset, reading: Reading, measure: str = "effective_rank"
-) -> Float[np.ndarray, "runs *readings"]:
-    """Returns ln R of every run of a dataset at one step, in one reading (or, for an empty one, in all of them)."""
-    return np.log(np.asarray(collapse_ratio(at_step[measure].sel(reading))))
-
-
-def _verdict(claim: str, runs: xr.Dataset, statement: str, expected: str, rule: tuple, controls: dict) -> Verdict:
-    interval, bound, side = rule
-    dead = int((runs["died_at"] >= 0).sum())
-    status = _status(interval, bound, side, controls)
-    return make_verdict(claim, (statement, expected), interval, status, (interval.n, dead), controls)
-
-
-def falling_share(ranks: Float[np.ndarray, "runs layers"]) -> float:
-    """Returns the share of runs whose rank falls with depth by Kendall's tau; NaN where no run has a trend."""
-    trends = np.array([kendall_tau(values[np.isfinite(values)]) for values in ranks])
-    trends = trends[np.isfinite(trends)]
-    return float(np.mean(trends < 0)) if trends.size else np.nan
-
-
-def rank_falls(runs: xr.Dataset) -> Verdict:
-    """Judges S1-i on the runs of one mixing and one correlation length."""
-    at_end, reading = final(runs), reading_of(runs)
-    trained, untrained = log_ratio(at_end, reading), log_ratio(runs.isel(step=0), reading)
-    ranks = np.asarray(at_end["effective_rank"].sel(reading))
-    falling = falling_share(ranks)
-    requirement = f"Kendall tau below 0 in at least {MONOTONE_FRACTION:.0%} of the runs"
-    controls = {
-        **training_controls(at_end),
-        "monotone": control(falling, requirement, falling >= MONOTONE_FRACTION),
-        "ratio": information(average(np.exp(trained)), "R = ER_L / ER_0 of the trained runs"),
-        "untrained": information(average(np.exp(untrained)), "R of the untrained runs"),
-    }
-    return _verdict(
-        "S1-i", runs, "Training makes the effective rank of the residual stream fall with depth.",
-        "ln R(trained) - ln R(untrained) below 0, falling in at least 90 % of the runs",
-        (bootstrap_interval(trained - untrained), 0.0, "below"), controls,
-    )  # fmt: skip
-
-
-def drift_shares(
-    at_step: xr.Dataset, reading: Reading, measure: str = "kernel_drift"
-) -> dict[int, Float[np.ndarray, "runs *readings"]]:
-    """Returns C_1 and C_2 of every run of a dataset at one step, and under 0 the share 1/L of one transition.
-
-    In one reading or, for an empty one, in all of them.
-    """
-    drift = at_step[measure].sel(reading)
-    if drift.notnull().any():  # shallower stacks are padded with NaN; where every run is dead there is nothing else
-        drift = drift.dropna("transition", how="all")
-    shape = [size for name, size in drift.sizes.items() if name != "transition"]
-    return {
-        0: np.full(shape, 1 / drift.sizes["transition"]),
-        **{top: np.asarray(concentration(drift, top)) for top in (1, 2)},
-    }
-
-
-def share_above(
-    runs: xr.Dataset, reading: Reading, top: int, measure: str = "kernel_drift"
-) -> Float[np.ndarray, "runs *readings"]:
-    """Returns by how much C_top of every trained run exceeds both top/L and its untrained value."""
-    trained, untrained = (drift_shares(x, reading, measure) for x in (final(runs), runs.isel(step=0)))
-    return trained[top] - np.maximum(top * trained[0], untrained[top])
-
-
-def drift_concentrates(runs: xr.Dataset) -> Verdict:
-    """Judges S1-iii on the runs of one mixing and one correlation length."""
-    reading = reading_of(runs)
-    trained, untrained = drift_shares(final(runs), reading), drift_shares(runs.isel(step=0), reading)
-    above = {top: share_above(runs, reading, top) for top in (1, 2)}
-    first = bootstrap_interval(above[1])
-    controls = {
-        **training_controls(final(runs)),
-        "largest_transition": control(first.mean, "C_1 above 1/L and above the untrained C_1 as well", first.low > 0),
-        "share": information(average(trained[2]), "C_2 of the trained runs"),
-        "untrained": information(average(untrained[2]), "C_2 of the untrained runs"),
-    }
-    return _verdict(
-        "S1-iii", runs, "Kernel drift of the trained stream is concentrated on one or two transitions.",
-        "C_2 - max(2/L, untrained C_2) above 0", (bootstrap_interval(above[2]), 0.0, "above"), controls,
-    )  # fmt: skip
-
-
-def ratio_change(
-    runs: xr.Dataset, reading: Reading, measure: str = "effective_rank"
-) -> Float[np.ndarray, "runs *readings"]:
-    """Returns ln R(trained) - ln R(untrained) of every run, in one reading or, for an empty one, in all of them."""
-    return log_ratio(final(runs), reading, measure) - log_ratio(runs.isel(step=0), reading, measure)
-
-
-def collapse_is_selective(short: xr.Dataset, long: xr.Dataset) -> Verdict:
-    """Judges S1-ii on the runs of one mixing at the shortest and the longest correlation length.
-
-    Runs that fail :func:`gate` are left out, and how many is said.
-    """
-    pair = [runs.isel(run=gate(final(runs))) for runs in (short, long)]
-    reading = reading_of(short)
-    trained = [log_ratio(final(runs), reading) for runs in pair]
-    at_long = bootstrap_interval(np.exp(trained[1]))
-    alone = bootstrap_difference(trained[0], trained[1])
-    everyone = bootstrap_difference(ratio_change(short, reading), ratio_change(long, reading))
-    both = xr.concat([short, long], "run")
-    live = int((both["died_at"] < 0).sum())
-    left_out = live - sum(runs.sizes["run"] for runs in pair)
-    nobody = min(runs.sizes["run"] for runs in pair) == 0
-    trained_enough = f"runs left out, untrained or below {LEARNED_FRACTION} of the attainable; some must stay"
-    controls = {
-        "left_out": control(left_out, trained_enough, not nobody),
-        "converged": information(float(excess(final(both)).mean()), "judged run by run"),
-        "no_collapse_at_long": control(at_long.mean, f"R(long) above {LONG_RATIO}", at_long.low > LONG_RATIO),
-        "trained_alone": information(alone.mean, "S without subtracting the untrained one"),
-        "without_gate": information(everyone.mean, "S of all runs, those left out included"),
-    }
-    interval = bootstrap_difference(ratio_change(pair[0], reading), ratio_change(pair[1], reading))
-    return _verdict(
-        "S1-ii", both, "The collapse is selective: present at short, absent at long correlation length.",
-        f"S(trained) - S(untrained) below {SELECTIVITY_BOUND} and R(long) above {LONG_RATIO}",
-        (interval, SELECTIVITY_BOUND, "below"), controls,
-    )  # fmt: skip
-
-
-def _named(verdict: Verdict, where: str) -> Verdict:
-    return dataclasses.replace(verdict, claim=f"{verdict.claim} [{where}]")
-
-
-def by_mixing_and_length(runs: xr.Dataset) -> dict[str, dict[float, xr.Dataset]]:
-    """Splits runs by mixing, in order, and correlation length, increasing."""
-    found: dict[str, dict[float, xr.Dataset]] = {}
-    for mixing in dict.fromkeys(runs["mixing"].values.tolist()):
-        here = where(runs, {"mixing": mixing})
-        lengths = sorted(set(here["correlation_length"].values.tolist()))
-        found[mixing] = {x: where(here, {"correlation_length": x}) for x in lengths}
-    return found
+def claim_of(verdict: Verdict) -> str:
+    """Returns the claim of a verdict without its place."""
+    return verdict.claim.partition(" [")[0]
 
 
 def verdict(dataset: xr.Dataset, config: Any) -> list[Verdict]:
-    """Judges S1-i and S1-iii for each mixing and length, S1-ii for each mixing, and every claim in all readings."""
-    # Imported here because the readings are made of this module's parts.
-    from rgflow.rank_flow import robustness
-
+    """Returns the verdicts that the runs of a sweep allow, by claim, and "not run" for the claims they lack."""
     cells = by_mixing_and_length(claim_runs(dataset, config))
-    verdicts: list[Verdict] = []
-    per_length: list[Callable[[xr.Dataset], Verdict]] = [rank_falls, drift_concentrates]
-    for mixing, at in cells.items():
-        lengths = list(at)
-        for judge in per_length:
-            verdicts += [_named(judge(at[x]), f"{mixing}, length {x:g}") for x in lengths]
-        if len(lengths) > 1:
-            verdicts.append(_named(collapse_is_selective(at[lengths[0]], at[lengths[-1]]), mixing))
-        else:
-            verdicts.append(not_run(f"S1-ii [{mixing}]", "The collapse is selective.", "needs two correlation lengths"))
-    if not cells:
-        absent = "needs the runs of the study 'claims'"
-        verdicts = [not_run(claim, f"The claim {claim}.", absent) for claim in ("S1-i", "S1-ii", "S1-iii")]
-    verdicts += robustness.summaries(robustness.readings(cells))
-    return sorted(verdicts, key=lambda v: v.claim.split(" ")[0])
+    found = [
+        *claims.in_cells(cells),
+        *robustness.summaries(robustness.readings(cells)),
+        *order.verdicts(dataset, config),
+        *modes.verdicts(cells),
+        *settings.verdicts(dataset, config),
+        *attention.verdicts(cells, config),
+    ]
+    absent = LACKING.keys() - {claim_of(v) for v in found}
+    found += [not_run(claim, *LACKING[claim]) for claim in absent]
+    places = list(LACKING)
+    return sorted(found, key=lambda v: places.index(claim_of(v)))

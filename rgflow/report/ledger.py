@@ -9,7 +9,11 @@ from rgflow.report.compare import Sweep
 OWN_READING, OWN_QUESTION, OWN_CHECK = "our reading of", "our question to", "our check of the tools"
 
 SOURCES: Mapping[str, Mapping[str, str]] = {
-    "rank_flow": {"S1-i": "HR2026", "S1-ii": "HR2026", "S1-iii": "HR2026"},
+    "rank_flow": {
+        **dict.fromkeys(("S1-i", "S1-ii", "S1-iii"), "HR2026"),
+        **dict.fromkeys(("S1b-loss", "S1b-rank", "S1b-decay"), "HR2026b"),
+        **dict.fromkeys(("S1-data", "S1-modes"), f"{OWN_QUESTION} HR2026"),
+    },
     "fixed_points": {
         "S2": "ising2022, fields2026",
         "S2-flow": f"{OWN_READING} ising2022, fields2026",

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rgflow.rank_flow.verdict import collapse_ratio, reading_of
+from rgflow.rank_flow.claims import collapse_ratio, reading_of
 from rgflow.report.figures import INK, panels
 from rgflow.report.tables import last_steps, planned_steps
 
@@ -122,11 +122,15 @@ def floor_ratio(cell: Cell) -> float:
 
 
 FLOOR: dict[str, Any] = {"linestyle": ":", "linewidth": 1.4, "zorder": 1.6}
-"""How the rank of the exact optimal predictor is drawn: the floor of a network that keeps only what it needs."""
+"""How the rank of the exact optimal predictor is drawn: the floor of a stream whose directions all weigh as its logits.
+
+It bounds the numerical rank; an effective rank may lie below it, as a readout can rescale directions.
+"""
 
 ABOUT_FLOOR = (
     "Dotted: the exact optimal predictor of what the architecture can see (effective rank of its logits at the scored "
-    "positions, same colour), the floor of a stream that keeps what it needs and nothing else. "
+    "positions, same colour), the floor of a stream that keeps what it needs, weighed as in the logits, and nothing "
+    "else; one that weighs directions otherwise may lie below. "
 )
 
 

@@ -1,4 +1,4 @@
-"""The controls of the rank-flow room: what training does to the collapse on tasks with less to learn."""
+"""What training does to the collapse on tasks with less to learn, and at settings that the source leaves open."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rgflow.probes.stats import Interval
-from rgflow.rank_flow.select import control_runs
-from rgflow.rank_flow.verdict import LEARNED_FRACTION, learned_fraction, log_ratio, reading_of
+from rgflow.rank_flow.claims import LEARNED_FRACTION, learned_fraction, log_ratio, reading_of
+from rgflow.rank_flow.select import claim_runs, control_runs, setting_runs
+from rgflow.rank_flow.settings import OWN
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.interval_marks import bar_lengths, columns, interval_of, two_decimals
@@ -47,7 +49,7 @@ def row_of(control: str, cell: Cell) -> Row:
     """Returns the row of one control at one correlation length."""
     reading = reading_of(cell.runs)
     change = log_ratio(cell.latest, reading).astype(np.float64) - log_ratio(cell.untrained, reading)
-    attainable = (cell.latest["stationary_entropy"] - cell.latest["bayes_loss"]).values
+    attainable = (cell.latest["blind_loss"] - cell.latest["bayes_loss"]).values
     note, fraction = "undefined", np.full(cell.count, np.nan)
     if not cell.count:
         note = "no live run"
@@ -61,10 +63,10 @@ def row_of(control: str, cell: Cell) -> Row:
     return Row(control, cell.length, interval_of(change), interval_of(fraction), lacking)
 
 
-def forest(dataset: xr.Dataset, config: Any) -> dict[str, list[Row]]:
-    """Returns the rows by mixing: controls in order, "none" first, and at most three lengths of each, increasing."""
+def forest(named: Mapping[str, xr.Dataset]) -> dict[str, list[Row]]:
+    """Returns the rows by mixing: of named runs in their order, and of at most three lengths of each, increasing."""
     found: dict[str, list[Row]] = {}
-    for name, runs in control_runs(dataset, config).items():
+    for name, runs in named.items():
         cells = cells_of(runs)
         for (mixing, x), cell in cells.items():
             if x in spread_lengths(cells):
@@ -106,12 +108,8 @@ def _draw_forest(axes: Axes, rows: list[Row], quantity: str, colours: Mapping[fl
         axes.axhspan(min(ys) - 0.8, max(ys) + 0.8, color="#f4f4f4", linewidth=0, zorder=0)
 
 
-def controls(dataset: xr.Dataset, config: Any) -> list[Drawn]:
-    """Returns the forest of all controls beside the claims' own runs; none where only the latter were run."""
-    found = forest(dataset, config)
-    names = {row.control for rows in found.values() for row in rows}
-    if not names - {"none"}:
-        return []
+def draw_forest(found: Mapping[str, list[Row]]) -> Figure:
+    """Returns the figure of some rows by mixing: the change of the collapse, and the information learned."""
     lengths = sorted({row.length for rows in found.values() for row in rows})
     colours = base.ordered_colours(lengths)
     heights = [-_places(rows)[0][-1] + 1.6 for rows in found.values()]
@@ -128,27 +126,67 @@ def controls(dataset: xr.Dataset, config: Any) -> list[Drawn]:
     axes[-1, 1].set_xlabel("fraction of the attainable information")
     bound = Line2D([], [], label="least fraction for a claim on the data", **BOUND)
     base.legend(figure, [*length_handles(lengths, colours), bound])
-    runs = xr.concat(list(control_runs(dataset, config).values()), "run")
-    caption = (
-        "What training does to the collapse where there is less to learn. Left: ln R trained - ln R untrained of "
-        "the same run. Right: (H(pi) - loss) / (H(pi) - L*). Random labels and iid tokens hold nothing to learn "
-        "beyond the marginals, for time-shuffled sequences the attainable is not known in closed form, and the "
-        "untrained control has learning rate 0; lazy chains have one eigenvalue, uniform or Zipf marginals. "
-        f"{about_runs(runs)} Fractions below {FRACTION_LIMITS[0]:g} are arrows."
-    )
-    falsified_by = (
-        "S1-i as a statement on the data: controls with nothing to learn whose rank falls as much as in the row "
-        '"none"; S1-ii: the two ends of correlation length falling alike in the row "none".'
-    )
-    facts = [
+    return figure
+
+
+def _about(named: Mapping[str, xr.Dataset]) -> str:
+    return f"{about_runs(xr.concat(list(named.values()), 'run'))} Fractions below {FRACTION_LIMITS[0]:g} are arrows."
+
+
+def _facts(found: Mapping[str, list[Row]]) -> str:
+    return "; ".join(
         f"{mixing}, {row.control}, length {row.length:g}: change {row.text('change')}, learned {row.text('fraction')}"
         for mixing, rows in found.items()
         for row in rows
-    ]
-    alt = f"Change of ln R by training under controls. {'; '.join(facts)}."
-    return [Drawn("controls", figure, caption, alt, (), ("S1-i", "S1-ii"), falsified_by)]
+    )
+
+
+def controls(dataset: xr.Dataset, config: Any) -> list[Drawn]:
+    """Returns the forest of all controls beside the claims' own runs; none where only the latter were run."""
+    named = control_runs(dataset, config)
+    found = forest(named)
+    if not {row.control for rows in found.values() for row in rows} - {"none"}:
+        return []
+    caption = (
+        "What training does to the collapse where there is less to learn. Left: ln R trained - ln R untrained of "
+        "the same run. Right: (L_0 - loss) / (L_0 - L*), L_0 the optimum of one who sees no other position. "
+        "Random labels and iid tokens hold nothing to learn "
+        "beyond the marginals, for time-shuffled sequences the attainable is not known in closed form, and the "
+        "untrained control has learning rate 0; lazy chains have one eigenvalue, uniform or Zipf marginals. "
+        f"{_about(named)}"
+    )
+    falsified_by = (
+        "S1-data, and S1-i as a statement on the data: controls with nothing to learn whose rank falls as much as in "
+        'the row "none"; S1-ii: the two ends of correlation length falling alike in the row "none".'
+    )
+    alt = f"Change of ln R by training under controls. {_facts(found)}."
+    return [Drawn("controls", draw_forest(found), caption, alt, (), ("S1-data", "S1-i", "S1-ii"), falsified_by)]
+
+
+def settings(dataset: xr.Dataset, config: Any) -> list[Drawn]:
+    """Returns the forest of the settings that were varied, the config's own first; none where there is none."""
+    departing = setting_runs(dataset, config)
+    if not departing:
+        return []
+    mixings = {mixing for runs in departing.values() for mixing in runs["mixing"].values.tolist()}
+    claims = claim_runs(dataset, config)
+    own = claims.isel(run=np.isin(claims["mixing"].values, sorted(mixings)))
+    named = ({OWN: own} if own.sizes["run"] else {}) | departing
+    found = forest(named)
+    caption = (
+        "What training does to the collapse at settings that the source leaves open, each departing alone from the "
+        "config. Left: ln R trained - ln R untrained of the same run. Right: (L_0 - loss) / (L_0 - L*), L_0 the "
+        "optimum of one who sees no other position. "
+        f"{_about(named)}"
+    )
+    falsified_by = (
+        "S1-i: a setting whose rank does not fall by training; S1-ii: a setting at which the two ends of correlation "
+        f'length fall alike. A claim that holds in the row "{OWN}" alone is a claim about that setting.'
+    )
+    alt = f"Change of ln R by training at other settings. {_facts(found)}."
+    return [Drawn("settings", draw_forest(found), caption, alt, (), ("S1-i", "S1-ii"), falsified_by)]
 
 
 def control_figures(dataset: xr.Dataset, config: Any) -> list[Drawn]:
-    """Returns the figures of the controls and of the block chains; none where neither study was run."""
-    return [*controls(dataset, config), *block_figures(dataset, config)]
+    """Returns the figures of the controls, the settings and the block chains; none of a study that was not run."""
+    return [*controls(dataset, config), *settings(dataset, config), *block_figures(dataset, config)]

@@ -15,8 +15,8 @@ from matplotlib.ticker import MaxNLocator
 
 from rgflow.probes.stats import Interval, bootstrap_difference, bootstrap_interval
 from rgflow.rank_flow import robustness
-from rgflow.rank_flow.select import claim_runs
-from rgflow.rank_flow.verdict import LONG_RATIO, SELECTIVITY_BOUND, by_mixing_and_length, collapse_ratio, concentration
+from rgflow.rank_flow.claims import LONG_RATIO, SELECTIVITY_BOUND, collapse_ratio, concentration
+from rgflow.rank_flow.select import by_mixing_and_length, claim_runs
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.layer_figures import (
@@ -94,8 +94,12 @@ def effective_rank_depth(cells: Cells, about: str) -> Drawn:
         "S1-i: solid lines that fall no more than the dashed ones of the same colour, or rise somewhere on their way; "
         "S1-ii: solid lines that fall alike at all correlation lengths."
     )
+    claims = ("S1-i", "S1-ii")
+    if "attention" in mixings:
+        claims = (*claims, "S1b-rank")
+        falsified_by += " S1b-rank: at the longest length, attention at layer 1 below the number of symbols."
     alt = "Effective rank against depth. " + "; ".join(_rank_alt(c) for c in ends(cells)) + "."
-    return Drawn("effective_rank_depth", figure, caption, alt, (), ("S1-i", "S1-ii"), falsified_by)
+    return Drawn("effective_rank_depth", figure, caption, alt, (), claims, falsified_by)
 
 
 def effective_rank_levels(cells: Cells, about: str) -> Drawn:

@@ -13,9 +13,8 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from rgflow.probes.stats import Interval, bootstrap_difference
-from rgflow.rank_flow.select import PHASE_AXES, phase_runs, where
-from rgflow.rank_flow.verdict import (
+from rgflow.probes.stats import Interval, t_difference, t_interval
+from rgflow.rank_flow.claims import (
     CONVERGED_NATS,
     LEARNED_FRACTION,
     LONG_RATIO,
@@ -25,11 +24,12 @@ from rgflow.rank_flow.verdict import (
     log_ratio,
     reading_of,
 )
+from rgflow.rank_flow.select import PHASE_AXES, phase_runs, where
 from rgflow.report import figures as base
 from rgflow.report import heat_maps
 from rgflow.report.figures import Drawn
 from rgflow.report.heat_maps import Scale, Square
-from rgflow.report.interval_marks import interval_of, text_of, two_decimals
+from rgflow.report.interval_marks import text_of, two_decimals
 from rgflow.report.rank_flow_cells import STEP_LABEL, Cell, cells_of, floor_ratio
 from rgflow.report.sheets import sheet
 from rgflow.report.tables import last_steps, planned_steps
@@ -99,7 +99,7 @@ def table_of(runs: xr.Dataset, axis: str) -> Table:
 
 def selectivity(sample: Sample, longest: Sample) -> Interval:
     """Returns S = mean(ln R trained - untrained) of a sample minus the same at the longest length."""
-    return bootstrap_difference(sample.change, longest.change, resamples=base.RESAMPLES)
+    return t_difference(sample.change, longest.change)
 
 
 def lacking(sample: Sample) -> Square:
@@ -113,8 +113,8 @@ def ratio_square(sample: Sample) -> Square:
     """Returns the square of R, outlined where its interval lies above the bound for long lengths."""
     if not sample.enough:
         return lacking(sample)
-    found = interval_of(sample.ratio)
-    text = f"{two_decimals(found, NEW_LINE)}\nfloor {sample.floor:.2f}"
+    found = t_interval(sample.ratio)
+    text = f"{two_decimals(found, NEW_LINE)}\nexact {sample.floor:.2f}"
     return Square(found.mean, text, found.low > LONG_RATIO)
 
 
@@ -203,11 +203,11 @@ def about(runs: xr.Dataset) -> str:
     live = runs["died_at"].values < 0
     late = int(((last_steps(runs) < planned_steps(runs)) & live).sum())
     text = (
-        f"{int(live.sum())} live runs; each square gives mean and 95 % bootstrap interval over its runs. Left out, as "
+        f"{int(live.sum())} live runs; each square gives mean and 95 % t-interval over its runs. Left out, as "
         f"claim S1-ii demands, are runs that learned less than {LEARNED_FRACTION} of the attainable information or did "
         f"not converge to within {CONVERGED_NATS} nats of the optimum of their architecture; hatched squares say how "
-        "many are left and which of the two the others failed. The floor is R of a stream with no more directions "
-        "as the logits of the exact optimal predictor."
+        'many are left and which of the two the others failed. "exact" is the effective rank of the exact optimal '
+        "predictor's logits over that of the embedding: for comparison, no bound."
     )
     text += f" Dead runs, counted among those left out: {int((~live).sum())}." if (~live).any() else ""
     return text + (f" Unfinished runs, shown at their latest record: {late}." if late else "")
@@ -223,7 +223,7 @@ BOUNDS = (
 def _sample_text(sample: Sample, longest: Sample) -> str:
     if not sample.enough:
         return lacking(sample).text.replace("\n", " ")
-    text = f"R = {text_of(interval_of(sample.ratio))}"
+    text = f"R = {text_of(t_interval(sample.ratio))}"
     return text if sample is longest or not longest.enough else f"{text}, S = {text_of(selectivity(sample, longest))}"
 
 

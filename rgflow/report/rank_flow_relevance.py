@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rgflow.rank_flow.decay import decay_rates, dynamic_range
+from rgflow.rank_flow.decay import decay_rates, dynamic_range, relative_perturbation
 from rgflow.rank_flow.select import claim_runs
 from rgflow.report import figures as base
 from rgflow.report import heat_maps
@@ -189,8 +189,8 @@ def mode_relevance(cells: Cells, about: str) -> list[Drawn]:
 
 
 def finite_rates(records: xr.Dataset) -> xr.DataArray:
-    """Returns the decay rates [run, mode]; NaN where a perturbation is undefined or gone at once."""
-    rates = decay_rates(records["perturbation"]).transpose("run", "mode")
+    """Returns the decay rates [run, mode] relative to the stream; NaN where one is undefined or gone at once."""
+    rates = decay_rates(relative_perturbation(records)).transpose("run", "mode")
     return rates.where(np.isfinite(rates))
 
 
@@ -211,7 +211,7 @@ def range_text(records: xr.Dataset) -> str:
 def _draw_decay(panels: np.ndarray, cell: Cell, scale: Scale) -> None:
     colours = mode_colours(cell, scale)
     for k, colour in enumerate(colours):
-        values = of_mode(cell.latest["perturbation"], k)
+        values = of_mode(relative_perturbation(cell.latest), k)
         base.mean_line(panels[0], np.arange(values.shape[1]), values, colour, **THIN)
     for name, records in (("untrained", cell.untrained), ("trained", cell.latest)):
         intervals = [interval_of(column) for column in finite_rates(records).values.T]
@@ -245,14 +245,15 @@ def perturbation_decay(cells: Cells, about: str) -> list[Drawn]:
         rate.axhline(0.0, color=base.GREY, linewidth=0.8, zorder=1)
         rate.set_ylim(limits)
     for growth, rate in axes[:, :, 0]:
-        growth.set_ylabel("$\\ln\\,|\\delta h_l| / |\\delta h_0|$")
+        growth.set_ylabel("$\\ln\\,|\\delta h_l| / |h_l|$, from layer 0")
         rate.set_ylabel("decay rate (1/layer)")
     growth = Line2D([], [], label="growth of each mode (colour: below), trained", color=base.GREEN, **THIN)
     base.legend(figure, [growth, *(Line2D([], [], label=f"rate, {name}", **look) for name, look in RATE_MARKS.items())])
     ranges = "; ".join(f"{c.name}: {range_text(c.latest)}" for c in cells.values() if c.count)
     caption = (
-        "Linear response of the stream to a small push of the embedding along each mode of the chain. Above: "
-        "logarithm of its size against layer, trained, coloured by |lambda|. Below: decay rate (minus the "
+        "Linear response of the stream to a small push of the embedding along each mode of the chain, relative to "
+        "the size of the stream, which grows with depth. Above: its logarithm against layer, trained, coloured by "
+        "|lambda|. Below: decay rate (minus the "
         "least-squares slope through the origin; the inverse decay length; negative where it grows) against "
         f"|lambda|, with 95 % intervals over runs. {about}{about_lengths(cells)} Largest over smallest decay length "
         f"of the trained stacks, or the rates where not all decay: {ranges}. The "
@@ -260,11 +261,15 @@ def perturbation_decay(cells: Cells, about: str) -> list[Drawn]:
         "length."
     )
     falsified_by = (
-        "S1-i and S1-ii as statements about renormalization, which forgets fast modes sooner: rates that do not fall "
-        "towards slow modes, or fall no more than in the untrained stack."
+        "S1-modes, and S1-i and S1-ii as statements about renormalization, which forgets fast modes sooner: rates that "
+        "do not fall towards slow modes, or fall no more than in the untrained stack."
     )
+    claims = ("S1-modes", "S1-i", "S1-ii")
+    if "attention" in mixings_of(cells):
+        claims = (*claims, "S1b-decay")
+        falsified_by += " S1b-decay: at the longest length, rates that spread no further for attention than for an MLP."
     alt = "Decay of perturbations along the modes. " + ". ".join(_decay_alt(c) for c in cells.values()) + "."
-    return [Drawn("perturbation_decay", figure, caption, alt, (), ("S1-i", "S1-ii"), falsified_by)]
+    return [Drawn("perturbation_decay", figure, caption, alt, (), claims, falsified_by)]
 
 
 def relevance_figures(dataset: xr.Dataset, config: Any) -> list[Drawn]:

@@ -35,7 +35,7 @@ def _excess(cell: Cell) -> np.ndarray:
 
 
 LOSS_LINES: dict[str, tuple[str, dict[str, Any]]] = {
-    "stationary_entropy": ("sees nothing: $H(\\pi)$", {"color": base.GREY, "linewidth": 3.5, "alpha": 0.45}),
+    "blind_loss": ("sees no other position", {"color": base.GREY, "linewidth": 3.5, "alpha": 0.45}),
     "architecture_loss": (
         "optimum of this architecture",
         {"color": base.INK, "linewidth": 1.1, "linestyle": "--"},
@@ -84,15 +84,23 @@ def loss(cells: Cells, about: str) -> Drawn:
         "architecture can see."
     )
     falsified_by = (
-        f"{base.NO_CLAIM}It shows whether one can be judged: a loss that stays at H(pi) has learned no "
-        "correlation, and whatever the ranks of such a network do is no renormalization of the data."
+        f"{base.NO_CLAIM}It shows whether one can be judged: a loss that stays at the highest level has "
+        "learned no correlation, and whatever the ranks of such a network do is no renormalization of the data."
     )
+    claims: tuple[str, ...] = ()
+    if "attention" in mixings:
+        claims = ("S1b-loss",)
+        falsified_by = (
+            "S1b-loss: attention and an MLP that end apart at the shortest correlation length, or together at the "
+            "longest. A loss that stays at the highest level has learned no correlation, and the ranks of such a "
+            "network speak of no renormalization of the data."
+        )
     facts = [
         f"{c.name}: latest loss {interval_text(c.latest['loss'].values)} nats, excess {interval_text(_excess(c))}"
         for c in ends(cells)
     ]
     alt = "Held-out loss against training step. " + "; ".join(facts) + "."
-    return Drawn("loss", figure, caption, alt, falsified_by=falsified_by)
+    return Drawn("loss", figure, caption, alt, claims=claims, falsified_by=falsified_by)
 
 
 def rank_training(cells: Cells, about: str) -> Drawn:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import os
 import pathlib
 
@@ -293,6 +294,19 @@ def test_of_large_records_the_results_hold_the_last_one(tmp_path):
     assert found["singular_value"].dims == ("run", "index")
     assert found["projection"].dims == ("run", "step")
     np.testing.assert_array_equal(found["singular_value"], toy_records(3, made.schedule[-1])["singular_value"])
+
+
+def test_a_run_whose_point_leaves_a_key_to_the_config_has_the_value_of_the_config(tmp_path):
+    made = toy.make(toy.config())
+    points = toy.points((0.5,), 2)
+    departing = [dataclasses.replace(p, values={**p.values, "norm.kind": "post", "unknown": 1.0}) for p in points]
+    groups = grid.group_runs(grid.expand([*points, *departing]), lambda run: made, lambda runs: 2)
+    for step in made.schedule:
+        records.write_record(tmp_path, groups[0].name, step, toy_records(4, step), 0, 4)
+    attributes = {"config": json.dumps({"norm": {"kind": "pre"}})}
+    found = records.merge(tmp_path, groups, lambda run: made, attributes)
+    assert found["norm.kind"].values.tolist() == ["pre", "pre", "post", "post"]
+    np.testing.assert_array_equal(found["unknown"], [np.nan, np.nan, 1, 1])
 
 
 def test_no_flipped_bit_of_headers_or_table_of_contents_gives_other_arrays_or_an_error(tmp_path):

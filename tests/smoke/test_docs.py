@@ -26,8 +26,8 @@ from rgflow.fixed_points import controls as fixed_controls
 from rgflow.fixed_points import verdict as fixed_verdict
 from rgflow.kernel_rg import agreement, summary, trained_verdict
 from rgflow.kernel_rg import verdict as kernel_verdict
+from rgflow.rank_flow import claims as rank_claims
 from rgflow.rank_flow import robustness
-from rgflow.rank_flow import verdict as rank_verdict
 from rgflow.variational_rg import lattice_verdict, mapping_verdict, stack_verdict
 from rgflow.variational_rg import verdict as machine_verdict
 
@@ -183,10 +183,10 @@ def test_numbers_of_readings_are_the_same_wherever_they_are_given():
 
 RULES = {
     "rank_flow": [
-        f"within {rank_verdict.CONVERGED_NATS} nats",
-        f"in at least {rank_verdict.MONOTONE_FRACTION:.0%}".replace("%", " %"),
-        f"below {rank_verdict.SELECTIVITY_BOUND} |",
-        f"R(long) above {rank_verdict.LONG_RATIO};",
+        f"within {rank_claims.CONVERGED_NATS} nats",
+        f"in at least {rank_claims.MONOTONE_FRACTION:.0%}".replace("%", " %"),
+        f"below {rank_claims.SELECTIVITY_BOUND} |",
+        f"R(long) above {rank_claims.LONG_RATIO};",
         f"at most {robustness.ERROR_RATE:.0%}".replace("%", " %"),
     ],
     "fixed_points": [

@@ -16,8 +16,8 @@ def sweep(*studies, preset="default", **axes):
 
 def test_studies_have_the_points_they_say():
     counts = {study: len(sweep(study)[1]) for study in rank_flow.STUDIES}
-    # 2 mixings x 2 lengths times 1, 4 + 2 and 3; a star of 3 + 3 + 2 sizes at 4 lengths, the centre thrice.
-    assert counts == {"claims": 4, "controls": 24, "blocks": 12, "phases": 32}
+    # 2 mixings x 2 lengths times 1, 4 + 2, 6 and 3; a star of 3 + 3 + 2 sizes at 4 lengths, the centre thrice.
+    assert counts == {"claims": 4, "controls": 24, "settings": 24, "blocks": 12, "phases": 32}
     assert len(sweep(*rank_flow.STUDIES)[1]) == sum(counts.values())
 
 
@@ -40,8 +40,9 @@ def test_tokenwise_networks_have_no_window_to_vary():
 @pytest.mark.parametrize("preset", common.PRESETS)
 def test_every_point_of_every_preset_is_a_valid_experiment(preset):
     config, points = sweep(*rank_flow.STUDIES, preset=preset, mixing=("tokenwise,window", "mixer,flat,attention"))
-    values = {tuple(sorted(point.values)) for point in points}
-    assert len(values) == 1, "every point sets the same keys, so that every run has every coordinate"
+    keys = {frozenset(point.values) for point in points}
+    common_keys = frozenset.intersection(*keys)
+    assert {len(k - common_keys) for k in keys} == {0, 1}, "every point sets the same keys, and one more for a setting"
     for point in points[:: max(1, len(points) // 20)]:
         made = experiment.make(grid.point_config(config, point.values))
         assert made.schedule[-1] == point.values["steps"]
@@ -59,9 +60,29 @@ def test_paper_holds_every_study_and_the_published_sizes():
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "instead"),
+    [
+        ("steps", 50_000, "training.MIXING.steps"),
+        ("learning_rate", 1e-2, "training.MIXING.learning_rate"),
+        ("mixing", "window", "sweep.mixing"),
+        ("correlation_length", 3.0, "sweep.correlation_length"),
+        ("control", "iid", "sweep.control"),
+    ],
+)
+def test_keys_that_the_sweep_sets_are_refused_instead_of_being_ignored(key, value, instead):
+    config = rank_flow.get_config()
+    config[key] = value
+    with pytest.raises(ValueError, match=f"^{key} = .*: set per point by the sweep; set {instead} instead$"):
+        rank_flow.get_sweep(config)
+
+
+@pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ({"study": ("claims,phase",)}, "sweep.study = 'phase': must be one of claims, controls, blocks, phases"),
+        (
+            {"study": ("claims,phase",)},
+            "sweep.study = 'phase': must be one of claims, controls, settings, blocks, phases",
+        ),
         ({"mixing": ("conv",)}, "sweep.mixing = 'conv': must be one of attention, flat, mixer, tokenwise, window"),
     ],
 )

@@ -23,11 +23,15 @@ CENTRE = {"depth": 2, "width": 8, "window": 1, "cooldown": 0.3}
 CONFIG = {
     **SIZES,
     "chain": {"kind": "dirichlet_lazy", "groups": 4},
-    "training": dict.fromkeys(("window", "tokenwise", "flat"), CLAIM),
+    "norm": "pre",
+    "training": dict.fromkeys(("window", "tokenwise", "flat", "attention"), CLAIM),
     "phases": {**CENTRE, **PHASE},
 }
 SHORT, LONG = 1.0, 7.0
 UNTRAINED_RATIO = 0.9
+GROWTH = 0.7
+"""Of the stream's logarithm per layer: what the perturbations are relative to."""
+
 SPREAD = np.exp([-0.02, 0.0, 0.02])
 """Factors of the final R of the three seeds; the mean of their logarithms is 0."""
 
@@ -76,18 +80,19 @@ def results(points, dead=()):
     bayes = np.where(nothing, 2.7, np.where(unknown, NAN, 1.0))
     reading, grid = ("run", "step", "level", "centring"), ("run", "step")
     ranks = {name: ((*reading, "layer"), rank / k) for k, name in enumerate(probe.RANKS, 1)}
-    names = [name for name in point() if name not in ("ratio", "loss")]
+    names = dict.fromkeys(name for p in (point(), *points) for name in p if name not in ("ratio", "loss"))
     return xr.Dataset(
         {
             **ranks,
             "predictor_effective_rank": ((*grid, "centring"), np.stack([0 * loss + 2.5] * 2, axis=-1)),
             "mode_r2": ((*grid, "layer", "mode"), r2),
             "bayes_r2": ((*grid, "layer"), bayes_r2),
-            "perturbation": ((*grid, "mode", "layer"), push),
+            "perturbation": ((*grid, "mode", "layer"), push + GROWTH * np.arange(LAYERS)),
+            "stream_growth": ((*grid, "layer"), GROWTH * np.arange(LAYERS) + 0 * loss[..., None]),
             "loss": (grid, loss),
             "excess_loss": (grid, loss - bayes[:, None]),
             "mode_modulus": (("run", "mode"), moduli),
-            "stationary_entropy": ("run", np.full(len(runs), 2.7)),
+            "blind_loss": ("run", np.full(len(runs), 2.7)),
             "bayes_loss": ("run", bayes),
             "architecture_loss": ("run", bayes),
             "died_at": ("run", np.array([1 if k in dead else -1 for k in range(len(runs))], int)),
@@ -95,7 +100,7 @@ def results(points, dead=()):
         {
             "step": list(STEPS), "level": list(probe.LEVELS), "centring": list(probe.CENTRINGS),
             "layer": np.arange(LAYERS), "mode": np.arange(1, MODES + 1), "seed": ("run", [s for _, s in runs]),
-            **{name: ("run", [p[name] for p, _ in runs]) for name in names},
+            **{name: ("run", [p.get(name, CONFIG.get(name)) for p, _ in runs]) for name in names},
         },
     )  # fmt: skip
 
@@ -111,6 +116,9 @@ CONTROLS = [
     point(ratio=0.7, control="time_shuffled"),
     point(length=LONG, ratio=0.7, control="untrained"),
     point(ratio=0.6, **{"chain.kind": "lazy_zipf"}),
+]
+SETTINGS = [point("window", x, r, norm="post") for x, r in ((SHORT, 0.3), (LONG, 0.35))] + [
+    point("window", SHORT, 0.5, **{"chain.kind": "circulant"})
 ]
 BLOCKS = [
     point(m, x, 0.2, **{"chain.kind": "block", "chain.groups": g})
@@ -141,7 +149,7 @@ def draw(maker, points, dead=(), settled=False):
 @pytest.fixture(scope="module")
 def drawn():
     every = draw(phase_figures, PHASES, settled=True) | draw(relevance_figures, CLAIMS, settled=True)
-    return every | draw(control_figures, CLAIMS + CONTROLS + BLOCKS, settled=True)
+    return every | draw(control_figures, CLAIMS + CONTROLS + SETTINGS + BLOCKS, settled=True)
 
 
 def texts(figure):
@@ -156,7 +164,7 @@ def number(pattern, text):
 def test_full_results_give_every_figure(drawn):
     assert list(drawn) == [
         "phase_depth", "phase_width", "phase_step", "mode_relevance", "perturbation_decay",
-        "controls", "blocks",
+        "controls", "settings", "blocks",
     ]  # fmt: skip
     for one in drawn.values():
         assert one.figure.get_size_inches()[0] <= figures.WIDTH_INCHES
@@ -167,7 +175,7 @@ def test_full_results_give_every_figure(drawn):
 
 
 def test_words_say_what_would_falsify_which_claim(drawn):
-    assert checked_words("rank_flow", drawn.values())
+    assert "S1-data" in checked_words("rank_flow", drawn.values())
 
 
 def test_studies_that_were_not_run_have_no_figure():
@@ -264,6 +272,20 @@ def test_control_numbers_are_those_of_the_data(drawn):
     assert re.search(r"window, time_shuffled, length 1: change .*?, learned no closed form", alt)
     left = drawn["controls"].figure.axes[0]
     assert left.get_yticklabels()[0].get_text() == "none (claims)"
+
+
+def test_setting_numbers_are_those_of_the_data(drawn):
+    alt = drawn["settings"].alt
+    assert number(r"window, as configured, length 1: change (\S+) ", alt) == pytest.approx(np.log(0.4 / 0.9), abs=0.005)
+    assert number(r"window, norm = post, length 7: change (\S+) ", alt) == pytest.approx(np.log(0.35 / 0.9), abs=0.005)
+    assert "window, chain.kind = circulant, length 1: change" in alt
+    assert "tokenwise" not in alt, "only mixings that were run at other settings"
+
+
+def test_a_sweep_with_attention_has_figures_of_the_claims_on_it():
+    drawn = draw(relevance_figures, [point(m, x) for m in ("window", "attention") for x in (SHORT, LONG)])
+    assert "S1b-decay" in drawn["perturbation_decay"].claims
+    assert "S1b-decay" in drawn["perturbation_decay"].falsified_by
 
 
 def test_block_numbers_are_those_of_the_data(drawn):

@@ -7,7 +7,7 @@ from scipy.stats import norm
 from test_rank_flow_verdict import CONFIG, dataset, gated
 
 from rgflow.probes.stats import holm
-from rgflow.rank_flow import robustness, select, verdict
+from rgflow.rank_flow import claims, robustness, select
 
 
 def cells(short, long):
@@ -49,13 +49,13 @@ def test_every_reading_is_judged_once():
 def test_readings_follow_the_rule_of_the_main_reading():
     for short, long in ((0.3, 0.97), (0.3, 0.31), (0.9, 0.3)):
         pair = dataset(short), dataset(long, length=7.0)
-        main = verdict.collapse_is_selective(*pair).status
+        main = claims.collapse_is_selective(*pair).status
         found = {r.status for r in robustness.readings(cells(*pair)) if r.claim == "S1-ii"}
         assert found == {main}
     for ratio in (0.3, 1.5):
         data = dataset(ratio)
         found = {r.status for r in robustness.readings({"window": {1.0: data}}) if r.claim == "S1-i"}
-        assert found == {verdict.rank_falls(data).status}
+        assert found == {claims.rank_falls(data).status}
 
 
 def test_rounding_noise_is_no_effect():
@@ -72,8 +72,8 @@ def test_table_asks_for_all_that_the_main_reading_asks_for():
     humped["effective_rank"][:, 1:, ..., 1:-1] = np.linspace(30, 60, 5)
     spread_out = dataset(0.3, drift=(0.5, 0.5, 0.02, 0.02, 0.02, 0.02))
     for data, claim, judge in (
-        (humped, "S1-i", verdict.rank_falls),
-        (spread_out, "S1-iii", verdict.drift_concentrates),
+        (humped, "S1-i", claims.rank_falls),
+        (spread_out, "S1-iii", claims.drift_concentrates),
     ):
         found = [r for r in robustness.readings({"window": {1.0: data}}) if r.claim == claim]
         same = [r.status for r in found if r.measure in ("effective_rank", "kernel_drift")]

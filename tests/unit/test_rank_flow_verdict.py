@@ -6,7 +6,7 @@ import xarray as xr
 
 from configs import rank_flow as rank_flow_config
 from rgflow.probes.spectrum import RANK_MEASURES
-from rgflow.rank_flow import probe, robustness, verdict
+from rgflow.rank_flow import claims, probe, robustness, verdict
 
 LAYERS, STEPS = 7, (0, 50, 100)
 CONFIG = rank_flow_config.get_config("default")
@@ -23,14 +23,20 @@ def dataset(trained_ratio, untrained_ratio=0.9, runs=8, loss=1.0, drift=(0.5, 0.
     moved[:, 0], moved[:, 1:] = np.linspace(0.2, 0.1, LAYERS - 1), drift
     moved[..., 0] *= spread[:, None, None, None]
     dims = ("run", "step", "level", "centring")
-    one = np.ones(runs)
+    one, layers = np.ones(runs), np.arange(LAYERS)
+    # Fast modes decay faster after training; before it in no order. The stream grows, and the perturbations with it.
+    rates = np.array([[0.2, 0.1, 0.3], *[[0.1, 0.2, 0.3]] * (len(STEPS) - 1)])
+    pushed = (0.5 - rates[None, :, :, None] * spread[:, None, None, None]) * layers
     return xr.Dataset(
         {
             **dict.fromkeys(RANK_MEASURES, ((*dims, "layer"), rank)),
             **dict.fromkeys(robustness.DRIFT_MEASURES, ((*dims, "transition"), moved)),
+            "perturbation": (("run", "step", "mode", "layer"), pushed),
+            "stream_growth": (("run", "step", "layer"), np.broadcast_to(0.5 * layers, (runs, len(STEPS), LAYERS))),
             "loss": (("run", "step"), np.broadcast_to(loss, (runs, len(STEPS))).astype(float)),
             "excess_loss": (("run", "step"), np.broadcast_to(loss - 0.98, (runs, len(STEPS))).astype(float)),
-            "stationary_entropy": ("run", 2.7 * one),
+            "blind_loss": ("run", 2.7 * one),
+            "mode_modulus": (("run", "mode"), np.broadcast_to([0.5, 0.3, 0.1], (runs, 3))),
             "bayes_loss": ("run", 0.98 * one),
             "architecture_loss": ("run", 0.99 * one),
             "died_at": ("run", np.full(runs, -1)),
@@ -49,7 +55,7 @@ def dataset(trained_ratio, untrained_ratio=0.9, runs=8, loss=1.0, drift=(0.5, 0.
 
 def kill(data, run):
     dead = data.copy(deep=True)
-    for name in (*RANK_MEASURES, *robustness.DRIFT_MEASURES, "loss"):
+    for name in (*RANK_MEASURES, *robustness.DRIFT_MEASURES, "loss", "excess_loss", "perturbation"):
         dead[name][run, 1:] = np.nan
     dead["died_at"][run] = 70
     return dead
@@ -57,7 +63,7 @@ def kill(data, run):
 
 @pytest.mark.parametrize(("ratio", "status"), [(0.3, "supported"), (1.5, "contradicted"), (0.9, "undecided")])
 def test_rank_falls(ratio, status):
-    judged = verdict.rank_falls(dataset(ratio))
+    judged = claims.rank_falls(dataset(ratio))
     assert judged.status == status
     assert judged.n_runs == 8
     assert judged.measured == pytest.approx(np.log(ratio / 0.9), abs=1e-6)
@@ -67,7 +73,7 @@ def test_rank_falls(ratio, status):
 def test_network_that_learned_nothing_supports_nothing():
     blind = dataset(0.3, loss=2.7)
     blind["architecture_loss"][:] = 2.7
-    judged = verdict.rank_falls(blind)
+    judged = claims.rank_falls(blind)
     assert judged.status == "undecided"
     assert judged.controls["converged"]["passed"]
     assert not judged.controls["information_learned"]["passed"]
@@ -75,13 +81,13 @@ def test_network_that_learned_nothing_supports_nothing():
 
 
 def test_untrained_network_contradicts_nothing_either():
-    assert verdict.rank_falls(dataset(1.5, loss=2.0)).status == "undecided"
+    assert claims.rank_falls(dataset(1.5, loss=2.0)).status == "undecided"
 
 
 def test_rank_that_rises_and_falls_is_not_monotone():
     humped = dataset(0.3)
     humped["effective_rank"][:, 1:, ..., 1:-1] = np.linspace(30, 60, LAYERS - 2)
-    judged = verdict.rank_falls(humped)
+    judged = claims.rank_falls(humped)
     assert not judged.controls["monotone"]["passed"]
     assert judged.status == "undecided"
 
@@ -91,30 +97,36 @@ def test_rank_that_rises_and_falls_is_not_monotone():
     [((0.9, 0.05, 0.01, 0.01, 0.01, 0.01), "supported"), ((0.1,) * 6, "contradicted")],
 )
 def test_drift_concentrates(drift, status):
-    assert verdict.drift_concentrates(dataset(0.3, drift=drift)).status == status
+    assert claims.drift_concentrates(dataset(0.3, drift=drift)).status == status
 
 
 def test_drift_as_concentrated_as_before_training_is_no_effect_of_training():
-    judged = verdict.drift_concentrates(dataset(0.3, drift=tuple(np.linspace(0.2, 0.1, LAYERS - 1))))
+    judged = claims.drift_concentrates(dataset(0.3, drift=tuple(np.linspace(0.2, 0.1, LAYERS - 1))))
     assert judged.status == "undecided"
     assert judged.measured == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize(
     ("short", "long", "status"),
-    [(0.3, 0.97, "supported"), (0.3, 0.31, "contradicted"), (0.3, 0.8, "undecided"), (0.9, 0.3, "contradicted")],
+    [
+        (0.3, 0.97, "supported"),
+        (0.3, 0.31, "contradicted"),
+        (0.3, 0.8, "contradicted"),
+        (0.3, 0.9, "undecided"),
+        (0.9, 0.3, "contradicted"),
+    ],
 )
 def test_collapse_is_selective(short, long, status):
-    judged = verdict.collapse_is_selective(dataset(short), dataset(long, length=7.0))
+    judged = claims.collapse_is_selective(dataset(short), dataset(long, length=7.0))
     assert judged.status == status
     assert judged.measured == pytest.approx(np.log(short / long), abs=1e-6)
 
 
 def test_dead_runs_are_counted_and_left_out():
     healthy, wounded = dataset(0.3, runs=6), kill(kill(dataset(0.3, runs=8), 0), 7)
-    judged = verdict.rank_falls(wounded)
+    judged = claims.rank_falls(wounded)
     assert (judged.n_runs, judged.n_dead, judged.status) == (6, 2, "supported")
-    assert judged.measured == pytest.approx(verdict.rank_falls(healthy).measured, abs=0.01)
+    assert judged.measured == pytest.approx(claims.rank_falls(healthy).measured, abs=0.01)
 
 
 def test_sweep_of_dead_runs_decides_nothing():
@@ -126,8 +138,8 @@ def test_sweep_of_dead_runs_decides_nothing():
 
 def test_verdicts_cover_every_mixing_and_length():
     both = xr.concat([dataset(0.3), dataset(0.97, length=7.0)], "run")
-    claims = {v.claim: v.status for v in verdict.verdict(both, CONFIG)}
-    assert claims == {
+    found = {v.claim: v.status for v in verdict.verdict(both, CONFIG)}
+    assert found == {
         "S1-i [window, length 1]": "supported",
         "S1-i [window, length 7]": "contradicted",
         "S1-ii [window]": "supported",
@@ -136,6 +148,9 @@ def test_verdicts_cover_every_mixing_and_length():
         "S1-i [all readings]": "undecided",
         "S1-ii [all readings]": "supported",
         "S1-iii [all readings]": "supported",
+        "S1-modes [window, length 1]": "supported",
+        "S1-modes [window, length 7]": "supported",
+        **dict.fromkeys(("S1-data", "S1b-loss", "S1b-rank", "S1b-decay"), "not_run"),
     }
 
 
@@ -148,13 +163,15 @@ def test_each_run_is_read_at_its_own_last_step():
     short_run = dataset(0.3, runs=4)
     short_run["steps"][:] = 50
     short_run["effective_rank"][:, 2] = np.nan
-    assert verdict.rank_falls(xr.concat([short_run, dataset(0.3)], "run")).n_runs == 12
+    assert claims.rank_falls(xr.concat([short_run, dataset(0.3)], "run")).n_runs == 12
 
 
 def test_stacks_of_unlike_depth_are_read_to_their_own_last_layer():
     shallow = dataset(0.3)
     shallow["effective_rank"][..., 4:] = np.nan
-    ratio = verdict.collapse_ratio(shallow["effective_rank"].isel(step=2).sel(verdict.READING))
+    assert np.isnan(claims.collapse_ratio(shallow["effective_rank"])).all(), "a rank that is lost is no shallow stack"
+    shallow["depth"][:] = 3
+    ratio = claims.collapse_ratio(shallow["effective_rank"].isel(step=2).sel(claims.READING))
     np.testing.assert_allclose(ratio, shallow["effective_rank"].isel(step=2, layer=3, level=0, centring=0) / 20)
 
 
@@ -170,7 +187,7 @@ def test_runs_that_learned_nothing_are_left_out_of_selectivity():
     short, long = dataset(0.3), dataset(0.97, length=7.0)
     # The runs that learned nothing would turn the verdict round.
     short["effective_rank"][4:, 1:] = 20.0
-    judged = verdict.collapse_is_selective(gated(short, range(4)), long)
+    judged = claims.collapse_is_selective(gated(short, range(4)), long)
     assert judged.status == "supported"
     assert (judged.n_runs, judged.controls["left_out"]["value"]) == (4, 4)
     assert judged.controls["without_gate"]["value"] > judged.measured + 0.3
@@ -178,7 +195,7 @@ def test_runs_that_learned_nothing_are_left_out_of_selectivity():
 
 def test_selectivity_of_networks_that_learned_nothing_is_not_judged():
     blind = [gated(dataset(ratio), []) for ratio in (0.3, 0.97)]
-    judged = verdict.collapse_is_selective(*blind)
+    judged = claims.collapse_is_selective(*blind)
     assert (judged.status, judged.measured, judged.n_runs) == ("undecided", None, 0)
     assert judged.controls["left_out"] == {
         "value": 16.0, "passed": False,
@@ -189,22 +206,60 @@ def test_selectivity_of_networks_that_learned_nothing_is_not_judged():
 def test_where_nothing_can_be_learned_no_fraction_is_read():
     flat = dataset(0.3, loss=2.7)
     flat["excess_loss"][:] = 1e-7
-    assert np.isnan(verdict.learned_fraction(verdict.final(flat))).all()
-    assert not verdict.gate(verdict.final(flat)).any()
+    assert np.isnan(claims.learned_fraction(claims.final(flat))).all()
+    assert not claims.gate(claims.final(flat)).any()
 
 
 def test_mode_without_closed_form_is_judged_by_its_excess():
     bert = dataset(0.3)
     bert["bayes_loss"][:] = np.nan
     bert["architecture_loss"][:] = np.nan
-    assert verdict.rank_falls(bert).status == "supported"
+    assert claims.rank_falls(bert).status == "supported"
+    bert["excess_loss"][2] = 0.2
+    one = claims.rank_falls(bert)
+    assert (one.status, one.controls["converged"]["value"]) == ("undecided", 0.2)
+
+
+def test_what_a_token_says_of_itself_is_no_information_learned():
+    bert = dataset(0.3, loss=2.0)
+    bert["architecture_loss"][:], bert["blind_loss"][:] = 2.0, 2.0
+    assert claims.learned_fraction(claims.final(bert)).values.tolist() == [0.0] * 8
+    assert claims.rank_falls(bert).status == "undecided"
+
+
+def test_one_run_that_is_not_trained_or_learned_nothing_is_enough_to_support_nothing():
+    one_off = dataset(0.3)
+    one_off["loss"][3] = 1.2
+    judged = claims.rank_falls(one_off)
+    assert (judged.status, judged.controls["converged"]["passed"]) == ("undecided", False)
+    blind = gated(dataset(0.3), range(7))
+    blind["architecture_loss"][7] = 2.7
+    judged = claims.rank_falls(blind)
+    assert judged.controls["converged"]["passed"] and not judged.controls["information_learned"]["passed"]
+    assert judged.status == "undecided"
+
+
+def test_a_rank_that_rises_less_than_untrained_does_not_fall():
+    rising = dataset(1.05, untrained_ratio=1.5)
+    rising["effective_rank"][:, 1:, ..., 1] = 26.0
+    judged = claims.rank_falls(rising)
+    assert (judged.high < 0 and judged.controls["monotone"]["passed"] is False) or judged.controls["ratio"]["value"] > 1
+    assert not judged.controls["ratio"]["passed"]
+    assert judged.status == "undecided"
+
+
+def test_the_share_of_runs_that_fall_at_every_layer_is_said():
+    data = dataset(0.3)
+    data["effective_rank"][:2, 1:, ..., 3] = data["effective_rank"][:2, 1:, ..., 2]
+    assert claims.rank_falls(data).controls["every_layer"]["value"] == 0.75
 
 
 def test_unknown_optimum_is_no_reason_to_call_a_run_untrained():
-    attention = dataset(0.3)
+    attention = dataset(0.3).assign_coords({"mixing": ("run", ["attention"] * 8)})
     attention["architecture_loss"][:] = np.nan
-    assert verdict.rank_falls(attention).status == "supported"
-    assert verdict.gate(verdict.final(attention)).all()
+    attention["excess_loss"][:] = 0.4
+    assert claims.rank_falls(attention).status == "supported"
+    assert claims.gate(claims.final(attention)).all()
 
 
 def test_claims_are_judged_on_their_own_study_alone():
@@ -219,6 +274,6 @@ def test_claims_are_judged_on_their_own_study_alone():
 
 def test_flat_networks_are_read_pooled():
     flat = dataset(0.3).assign_coords({"mixing": ("run", ["flat"] * 8)})
-    assert verdict.reading_of(flat)["level"] == "pooled"
+    assert claims.reading_of(flat)["level"] == "pooled"
     flat["effective_rank"][:, :, :3] = np.nan
-    assert verdict.rank_falls(flat).status == "supported"
+    assert claims.rank_falls(flat).status == "supported"

@@ -76,7 +76,7 @@ def results(mixings=("tokenwise", "window"), lengths=(1.0, 7.0), seeds=3, depth=
     per_run = {
         "bayes_loss": 1.2,
         "architecture_loss": 1.5,
-        "stationary_entropy": 2.7,
+        "blind_loss": 2.7,
     }
     return xr.Dataset(
         {
@@ -91,6 +91,7 @@ def results(mixings=("tokenwise", "window"), lengths=(1.0, 7.0), seeds=3, depth=
             "mode_r2": (("run", "step", "layer", "mode"), rank[:, :, 0, 0, :, None] / [20.0, 30.0, 40.0]),
             "bayes_r2": (("run", "step", "layer"), rank[:, :, 0, 0] / 20),
             "perturbation": (("run", "step", "mode", "layer"), -rank[:, :, 0, 0, None] * [[0.1], [0.2], [0.3]]),
+            "stream_growth": (("run", "step", "layer"), 0 * rank[:, :, 0, 0]),
             "mode_modulus": (("run", "mode"), np.tile([0.5, 0.4, 0.1], (len(runs), 1))),
             "died_at": ("run", np.array([1 if k in dead else -1 for k in range(len(runs))], np.int32)),
             **{name: ("run", np.full(len(runs), value)) for name, value in per_run.items()},
@@ -231,7 +232,11 @@ def test_figures_cope_with(case):
 
 
 def test_words_say_what_would_falsify_which_claim(drawn):
-    assert checked_words("rank_flow", drawn) == every_claim_of("rank_flow")
+    of_studies = {"S1-data", "S1b-loss", "S1b-rank", "S1b-decay"}
+    assert checked_words("rank_flow", drawn) == every_claim_of("rank_flow") - of_studies
+    with_attention = figures.draw("rank_flow", results(("tokenwise", "attention")))
+    # The figure of the controls, which bears on the last one, is drawn in another test.
+    assert checked_words("rank_flow", with_attention) == every_claim_of("rank_flow") - {"S1-data"}
 
 
 def test_svg_is_xml(drawn):
@@ -387,8 +392,7 @@ def test_claims_and_figures_link_to_each_other(page, drawn):
     parsed = Page(page)
     links, claims = parsed.all("href"), {"S1-i", "S1-ii", "S1-iii"}
     for d in drawn:
-        assert links.count(f"#figure-{d.name}") == len(d.claims)
-        assert set(d.claims) <= claims
+        assert links.count(f"#figure-{d.name}") == len(claims & set(d.claims))
     for claim in claims:
         assert links.count(f"#claim-{claim}") == sum(claim in d.claims for d in drawn) > 0
 
@@ -448,7 +452,7 @@ def test_report_of_an_unfinished_sweep(tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "not finished: 4 of 8 runs" in printed
     assert str(tmp_path / "report.html") in printed.replace("\n", "")
-    claims = [v["claim"] for v in records.read_json(tmp_path / "verdicts.json")]
+    claims = [v["claim"] for v in records.read_json(tmp_path / "verdicts.json") if v["status"] != "not_run"]
     assert claims
     assert all("tokenwise" in claim or "all readings" in claim for claim in claims)
     with xr.open_dataset(tmp_path / "results.nc", engine="h5netcdf") as dataset:

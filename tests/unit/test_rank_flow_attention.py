@@ -1,0 +1,131 @@
+"""The claims on transformers beside MLPs, on runs made by hand where the right answer is known."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from test_rank_flow_verdict import CONFIG, LAYERS, dataset, kill
+
+from rgflow.rank_flow import attention, verdict
+
+MODES = 3
+SHORT, LONG = 1.0, 7.0
+SPREAD = np.exp(np.linspace(-0.02, 0.02, 8))
+
+
+def runs(mixing, length, loss=1.0, rank=20.0, slowest=0.1, fastest=0.3, growth=0.8):
+    """Runs whose perturbations decay with the given rates per layer relative to a stream that grows."""
+    data = dataset(0.5, loss=loss, length=length)
+    data["loss"] = data["loss"] * xr.DataArray(SPREAD**0.1, dims="run")
+    data["effective_rank"][:, 1:, ..., 1] = rank * SPREAD[:, None, None, None]
+    layer = np.arange(LAYERS)
+    rates = np.linspace(slowest, fastest, MODES)
+    pushed = growth * layer - rates[:, None] * layer * SPREAD[:, None, None]
+    shape = (8, data.sizes["step"])
+    data["perturbation"] = (("run", "step", "mode", "layer"), np.broadcast_to(pushed[:, None], (*shape, MODES, LAYERS)))
+    data["stream_growth"] = (("run", "step", "layer"), np.broadcast_to(growth * layer, (*shape, LAYERS)))
+    return data.assign_coords({"mixing": ("run", [mixing] * 8)})
+
+
+def cells(**attention_values):
+    """A token-wise and an attention network at two lengths; the latter with other values at the longer one."""
+    found = {"tokenwise": {x: runs("tokenwise", x) for x in (SHORT, LONG)}}
+    found["attention"] = {SHORT: runs("attention", SHORT), LONG: runs("attention", LONG, **attention_values)}
+    return found
+
+
+def judged(found):
+    return {v.claim: v for v in attention.verdicts(found, CONFIG)}
+
+
+def test_losses_are_the_same_at_short_and_lower_at_long_length():
+    found = judged(cells(loss=0.7))
+    assert found["S1b-loss [tokenwise, length 1]"].status == "supported"
+    lower = found["S1b-loss [tokenwise, length 7]"]
+    assert (lower.status, lower.n_runs) == ("supported", 8)
+    assert lower.measured == pytest.approx(0.3, abs=1e-3)
+
+
+def test_equal_losses_contradict_a_lower_one_and_unequal_ones_the_same():
+    found = judged(cells(loss=1.0))
+    assert found["S1b-loss [tokenwise, length 7]"].status == "contradicted"
+    turned = cells()
+    turned["attention"][SHORT] = runs("attention", SHORT, loss=0.8)
+    assert judged(turned)["S1b-loss [tokenwise, length 1]"].status == "contradicted"
+
+
+def test_a_transformer_whose_loss_still_falls_decides_nothing():
+    found = cells(loss=0.7)
+    falling = found["attention"][LONG]
+    falling["loss"][:, 1] = 0.9
+    status = {name: v.status for name, v in judged(found).items() if "length 7" in name}
+    assert set(status.values()) == {"undecided"}
+    assert attention.settled(falling)["value"] == pytest.approx(0.2, abs=1e-3)
+
+
+@pytest.mark.parametrize(("rank", "status"), [(25.0, "supported"), (17.0, "undecided"), (12.0, "contradicted")])
+def test_rank_is_held_against_the_number_of_symbols(rank, status):
+    one = judged(cells(rank=rank))["S1b-rank [length 7]"]
+    assert CONFIG.num_states + 1 == 17
+    assert one.status == status
+    assert one.measured == pytest.approx(rank * SPREAD.mean() - 17, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("slowest", "fastest", "status"), [(0.1, 0.6, "supported"), (0.2, 0.25, "contradicted"), (0.1, 0.3, "undecided")]
+)
+def test_spreads_of_decay_rates_are_compared(slowest, fastest, status):
+    one = judged(cells(slowest=slowest, fastest=fastest))["S1b-decay [tokenwise, length 7]"]
+    assert one.status == status
+    # Three equidistant rates spread by their distance.
+    assert one.measured == pytest.approx(((fastest - slowest) - 0.2) / 2 * SPREAD.mean(), abs=1e-9)
+    assert one.controls["range_mlp"]["value"] == pytest.approx(3)
+    assert one.controls["range_transformer"]["value"] == pytest.approx(fastest / slowest)
+
+
+def test_modes_that_grow_have_rates_and_no_lengths():
+    one = judged(cells(slowest=-0.1, fastest=0.6))["S1b-decay [tokenwise, length 7]"]
+    assert one.status == "supported"
+    assert np.isnan(one.controls["range_transformer"]["value"])
+
+
+def test_a_rank_that_training_did_not_raise_is_a_matter_of_the_architecture():
+    found = cells(rank=25.0)
+    found["attention"][LONG]["effective_rank"][:, 0, ..., 1] = 30.0
+    one = judged(found)["S1b-rank [length 7]"]
+    assert (one.status, one.controls["raised"]["passed"]) == ("undecided", False)
+    assert one.low > 0
+
+
+def test_dead_runs_are_left_out_and_counted():
+    found = cells(slowest=0.1, fastest=0.6, loss=0.7)
+    found["attention"][LONG] = kill(found["attention"][LONG], 2)
+    for name, one in judged(found).items():
+        if "length 7" in name:
+            assert (one.n_runs, one.n_dead, one.status) == (7, 1, "supported"), name
+
+
+def test_claims_need_transformers_at_two_lengths():
+    found = cells()
+    assert attention.verdicts({"tokenwise": found["tokenwise"]}, CONFIG) == []
+    assert attention.verdicts({**found, "attention": {SHORT: found["attention"][SHORT]}}, CONFIG) == []
+    without_mlp = attention.verdicts({"attention": found["attention"]}, CONFIG)
+    assert [v.claim for v in without_mlp] == ["S1b-rank [length 7]"]
+
+
+def test_sweeps_with_attention_have_these_claims_beside_the_others():
+    config = CONFIG.copy_and_resolve_references()
+    for mixing in ("tokenwise", "attention"):
+        config.training[mixing].update({"steps": 100, "learning_rate": 1e-3})
+    both = cells()
+    parts = [at for mixing in both.values() for at in mixing.values()]
+    names = [v.claim.split(" ")[0] for v in verdict.verdict(xr.concat(parts, "run"), config)]
+    assert list(dict.fromkeys(names)) == [
+        "S1-i",
+        "S1-ii",
+        "S1-iii",
+        "S1-data",
+        "S1-modes",
+        "S1b-loss",
+        "S1b-rank",
+        "S1b-decay",
+    ]
