@@ -25,6 +25,7 @@ and the kernel drifts at one or two transitions only (S1-iii).
 | the same at settings that the source leaves open      | settings.verdicts                      |
 | S1-data: is the fall owed to the order of the data?   | order.owed_to_order                    |
 | S1-modes: are fast modes forgotten first?             | modes.forgotten_in_order               |
+| S1-blocks: does the rank follow the slow modes?       | blocks.rank_follows                    |
 | S1b-loss, S1b-rank, S1b-decay: attention beside MLPs  | attention                              |
 | all of them                                           | verdict.verdict                        |
 

@@ -1,7 +1,8 @@
 """Every verdict of the room: the claims as published, in every reading, at other settings, against controls.
 
 The claims themselves, each with its statistic, controls and decision rule: :mod:`rgflow.rank_flow.claims` (HR2026),
-:mod:`rgflow.rank_flow.attention` (HR2026b), :mod:`rgflow.rank_flow.order` and :mod:`rgflow.rank_flow.modes` (ours).
+:mod:`rgflow.rank_flow.attention` (HR2026b), :mod:`rgflow.rank_flow.order`, :mod:`rgflow.rank_flow.modes` and
+:mod:`rgflow.rank_flow.blocks` (ours).
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import xarray as xr
 
 from rgflow.probes.judge import not_run
 from rgflow.protocol import Verdict
-from rgflow.rank_flow import attention, claims, modes, order, robustness, settings
+from rgflow.rank_flow import attention, blocks, claims, modes, order, robustness, settings
 from rgflow.rank_flow.select import by_mixing_and_length, claim_runs
 
 OF_ATTENTION = "needs sweep.mixing=attention beside an MLP, at two correlation lengths"
@@ -20,6 +21,7 @@ LACKING = {
     "S1-iii": (robustness.STATEMENTS["S1-iii"], "needs the runs of the study 'claims'"),
     order.CLAIM: (order.STATEMENT, "needs the runs of the study 'controls' beside those of 'claims'"),
     modes.CLAIM: (modes.STATEMENT, "needs the runs of the study 'claims'"),
+    blocks.CLAIM: (blocks.STATEMENT, "needs the runs of the study 'blocks', at two numbers of groups"),
     "S1b-loss": (attention.TEXTS["lower"][0], OF_ATTENTION),
     "S1b-rank": (attention.TEXTS["rank"][0], OF_ATTENTION),
     "S1b-decay": (attention.TEXTS["decay"][0], OF_ATTENTION),
@@ -40,6 +42,7 @@ def verdict(dataset: xr.Dataset, config: Any) -> list[Verdict]:
         *robustness.summaries(robustness.readings(cells)),
         *order.verdicts(dataset, config),
         *modes.verdicts(cells),
+        *blocks.verdicts(dataset, config),
         *settings.verdicts(dataset, config),
         *attention.verdicts(cells, config),
     ]

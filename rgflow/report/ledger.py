@@ -12,7 +12,7 @@ SOURCES: Mapping[str, Mapping[str, str]] = {
     "rank_flow": {
         **dict.fromkeys(("S1-i", "S1-ii", "S1-iii"), "HR2026"),
         **dict.fromkeys(("S1b-loss", "S1b-rank", "S1b-decay"), "HR2026b"),
-        **dict.fromkeys(("S1-data", "S1-modes"), f"{OWN_QUESTION} HR2026"),
+        **dict.fromkeys(("S1-data", "S1-modes", "S1-blocks"), f"{OWN_QUESTION} HR2026"),
     },
     "fixed_points": {
         "S2": "ising2022, fields2026",

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from rgflow.probes.stats import Interval
+from rgflow.rank_flow.blocks import SCORED
 from rgflow.rank_flow.select import block_runs, where
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
@@ -21,9 +22,6 @@ from rgflow.report.rank_flow_cells import Cell, Cells, about_runs, cells_of, len
 
 RELEVANT_MODULUS = 1e-6
 """Least |lambda| of a relevant mode of a block chain; the others have eigenvalue 0 up to rounding."""
-
-SCORED = {"level": "masked", "centring": "centred"}
-"""The rows that hold nothing but what the context says: the visible tokens' own identity is not among them."""
 
 PREDICTOR = "predictor_effective_rank"
 LINES: list[tuple[str, str, str, dict[str, Any]]] = [
@@ -158,6 +156,7 @@ def block_figures(dataset: xr.Dataset, config: Any) -> list[Drawn]:
         f"{about_runs(block_runs(dataset, config))}{absent}"
     )
     falsified_by = (
+        "S1-blocks: trained ranks that do not grow along the axis, or no more than untrained ones. "
         "S1-i as a collapse onto the relevant degrees of freedom: trained ranks that stay above the dotted line or do "
         "not grow along it, and other modes read out as well as the relevant ones."
     )
@@ -168,4 +167,4 @@ def block_figures(dataset: xr.Dataset, config: Any) -> list[Drawn]:
         for modes, cell in cells_at(blocks, mixing, x).items()
     ]
     alt = f"Ranks against the number of relevant modes. {'; '.join(facts)}."
-    return [Drawn("blocks", figure, caption, alt, (), ("S1-i",), falsified_by)]
+    return [Drawn("blocks", figure, caption, alt, (), ("S1-blocks", "S1-i"), falsified_by)]

@@ -125,6 +125,7 @@ def test_sweeps_with_attention_have_these_claims_beside_the_others():
         "S1-iii",
         "S1-data",
         "S1-modes",
+        "S1-blocks",
         "S1b-loss",
         "S1b-rank",
         "S1b-decay",

@@ -175,7 +175,7 @@ def test_full_results_give_every_figure(drawn):
 
 
 def test_words_say_what_would_falsify_which_claim(drawn):
-    assert "S1-data" in checked_words("rank_flow", drawn.values())
+    assert {"S1-data", "S1-blocks"} <= checked_words("rank_flow", drawn.values())
 
 
 def test_studies_that_were_not_run_have_no_figure():

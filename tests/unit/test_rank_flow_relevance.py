@@ -122,3 +122,27 @@ def test_perturbation_of_a_linear_identity_does_not_change(key):
         static, hypers, {**params, "blocks": still}, task.draw_batch(static, key, hypers, 8)
     )
     np.testing.assert_allclose(record["perturbation"], 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1.062, 7.09])
+def test_exact_logits_are_linear_in_the_neighbours_where_both_are_shown(key, length):
+    # So a readout finds them wherever both neighbours are kept: it tells what is kept, not what is computed.
+    static, hypers, _, _ = setup(key, mixing="window", correlation_length=length)
+    data = task.draw_batch(static, key, hypers, 256)
+    read = np.asarray(relevance.readable(data))
+    logits = np.asarray(held_out.centred_logits(held_out.bayes_posterior(static, hypers, data)), np.float64)[read]
+    neighbours = [np.eye(static.num_states)[np.roll(data.tokens, shift, axis=1)[read]] for shift in (1, -1)]
+    one_hots = np.concatenate(neighbours, axis=1)
+    residual = logits - one_hots @ np.linalg.lstsq(one_hots, logits)[0]
+    assert len(logits) > 4 * one_hots.shape[1]
+    assert np.abs(residual).max() < 1e-3 * np.abs(logits).max()
+
+
+def test_the_stream_grows_as_its_norm_does(key):
+    static, hypers, _, params = setup(key, mixing="window", window=2)
+    data = task.draw_batch(static, key, hypers, static.probe_batch)
+    found = relevance.perturbation_records(static, hypers, params, data)["stream_growth"]
+    encoding = task.inputs(static, data.shown[: relevance.PERTURBED_SEQUENCES])
+    stream = np.asarray(dynamics.apply_net(static.net(), params, encoding)[1], np.float64)
+    sizes = np.sqrt((stream**2).reshape(len(stream), -1).sum(axis=1))
+    np.testing.assert_allclose(found, np.log(sizes / sizes[0]), atol=1e-5)

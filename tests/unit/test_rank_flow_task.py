@@ -114,6 +114,14 @@ def test_positions_outside_the_window_are_not_seen(key, mixing):
     assert np.flatnonzero(moved).tolist() == list(range(3 - reach, 3 + reach + 1))
 
 
+@pytest.mark.parametrize("multiple", [1, 3])
+def test_hidden_layers_are_a_multiple_of_what_they_mix(key, multiple):
+    _, hypers, made = setup(mixing="mixer", hidden_multiple=multiple, length=12, width=8, depth=2)
+    blocks = made.init(key, hypers).params["blocks"]
+    assert blocks["Dense_0"]["kernel"].shape == (2, 8, 8 * multiple)
+    assert blocks["mixing"]["in_kernel"].shape == (2, 12 * multiple, 12)
+
+
 def test_no_mixing_direction_transposes_the_stream(key):
     # Sizes that no weight has: an array with as many entries as the stream or its hidden layers is the stream.
     static, hypers, made = setup(mixing="mixer", length=24, batch=5, width=16, depth=2)

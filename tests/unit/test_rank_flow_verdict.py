@@ -150,7 +150,7 @@ def test_verdicts_cover_every_mixing_and_length():
         "S1-iii [all readings]": "supported",
         "S1-modes [window, length 1]": "supported",
         "S1-modes [window, length 7]": "supported",
-        **dict.fromkeys(("S1-data", "S1b-loss", "S1b-rank", "S1b-decay"), "not_run"),
+        **dict.fromkeys(("S1-data", "S1-blocks", "S1b-loss", "S1b-rank", "S1b-decay"), "not_run"),
     }
 
 

@@ -232,11 +232,23 @@ def test_figures_cope_with(case):
 
 
 def test_words_say_what_would_falsify_which_claim(drawn):
-    of_studies = {"S1-data", "S1b-loss", "S1b-rank", "S1b-decay"}
+    of_studies = {"S1-data", "S1-blocks", "S1b-loss", "S1b-rank", "S1b-decay"}
     assert checked_words("rank_flow", drawn) == every_claim_of("rank_flow") - of_studies
     with_attention = figures.draw("rank_flow", results(("tokenwise", "attention")))
-    # The figure of the controls, which bears on the last one, is drawn in another test.
-    assert checked_words("rank_flow", with_attention) == every_claim_of("rank_flow") - {"S1-data"}
+    # The figures of the controls and of the block chains are drawn in another test.
+    assert checked_words("rank_flow", with_attention) == every_claim_of("rank_flow") - {"S1-data", "S1-blocks"}
+
+
+def test_the_rank_of_the_exact_predictor_is_drawn_into_every_rank_figure(drawn):
+    found = {d.name: d for d in [*drawn, *figures.draw("rank_flow", results(lengths=(1.0, 3.0, 7.0), seeds=2))]}
+    ranks = {"effective_rank_depth": 2.5, "effective_rank_levels": 2.5, "rank_training": None}
+    for name, value in {**ranks, "rank_ratio_correlation_length": None}.items():
+        lines = [line for axes in found[name].figure.axes for line in axes.get_lines() if line.get_linestyle() == ":"]
+        panels = [axes for axes in found[name].figure.axes if axes.get_visible() and axes.has_data()]
+        heights = [float(np.asarray(line.get_ydata())[0]) for line in lines if len(line.get_ydata()) > 1]
+        assert len(heights) >= len(panels) - (name == "rank_ratio_correlation_length") > 0, name
+        assert value is None or set(heights) == {value}
+        assert "exact optimal predictor" in found[name].caption
 
 
 def test_svg_is_xml(drawn):

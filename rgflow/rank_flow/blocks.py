@@ -1,0 +1,72 @@
+r"""Does the rank follow the number of slow modes? Chains of G blocks have exactly G - 1 of them (ours).
+
+S1-blocks: after training the rank of the stream grows with the number of slow modes of its chain. Statistic: slope of
+$\ln \mathrm{rank}$ against $\ln(G - 1)$ over the chains of a seed, trained less untrained; supported above 0. A slope
+of 1 is a rank in proportion to G - 1. Read at scored positions, centred, at the last layer: the stream there holds
+nothing but what the context says, which are G - 1 numbers.
+"""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from rgflow.probes.judge import average, information
+from rgflow.probes.spectrum import RANK_MEASURES
+from rgflow.probes.stats import t_interval
+from rgflow.protocol import Verdict
+from rgflow.rank_flow import claims
+from rgflow.rank_flow.select import block_runs, by_mixing_and_length, where
+
+CLAIM = "S1-blocks"
+STATEMENT = "Training makes the rank of the stream grow with the number of slow modes of the chain."
+EXPECTED = "slope of ln rank against ln(G - 1), trained less untrained, above 0"
+SCORED = {"level": "masked", "centring": "centred"}
+"""The rows that hold nothing but what the context says: the visible tokens' own identity is not among them."""
+
+
+def last_rank(at_step: xr.Dataset, measure: str) -> xr.DataArray:
+    """Returns a rank of every run at scored positions, centred, at its last layer."""
+    return at_step[measure].sel(SCORED).isel(layer=at_step["depth"].astype(int))
+
+
+def slopes(at_step: xr.Dataset, measure: str) -> Float[np.ndarray, " seeds"]:
+    """Returns for every seed the slope of ln rank against ln(G - 1); NaN without a rank at two values of G at least."""
+    modes = np.log(np.asarray(at_step["chain.groups"], np.float64) - 1)
+    ranks, seeds = np.log(np.asarray(last_rank(at_step, measure), np.float64)), np.asarray(at_step["seed"])
+    found = []
+    for seed in np.unique(seeds):
+        mine = (seeds == seed) & np.isfinite(ranks)
+        several = np.unique(modes[mine]).size > 1
+        found.append(np.polyfit(modes[mine], ranks[mine], 1)[0] if several else np.nan)
+    return np.array(found)
+
+
+def rank_follows(runs: xr.Dataset, measure: str) -> Verdict:
+    """Judges S1-blocks on the block chains of one mixing and one correlation length, by one measure of the rank."""
+    at_end = claims.final(runs)
+    trained, untrained = slopes(at_end, measure), slopes(runs.isel(step=0), measure)
+    groups = sorted(set(np.asarray(runs["chain.groups"], int).tolist()))
+    over = {g: average(np.asarray(last_rank(where(at_end, {"chain.groups": g}), measure))) / (g - 1) for g in groups}
+    controls = {
+        **claims.training_controls(at_end),
+        "trained": information(average(trained), "slope of the trained runs; 1 is proportional"),
+        "untrained": information(average(untrained), "slope of the untrained runs"),
+        **{f"over_{g - 1}": information(x, f"rank / (G - 1) at G = {g}") for g, x in over.items()},
+    }
+    rule = (t_interval(trained - untrained), 0.0, "above")
+    return claims.judged(CLAIM, runs, STATEMENT, EXPECTED, rule, controls)
+
+
+def verdicts(dataset: xr.Dataset, config: Any) -> list[Verdict]:
+    """Judges S1-blocks for each mixing, correlation length and measure that has a rank at two numbers of blocks."""
+    found = []
+    for mixing, at in by_mixing_and_length(block_runs(dataset, config)).items():
+        for length, runs in at.items():
+            several = len(set(runs["chain.groups"].values.tolist())) > 1
+            for measure in RANK_MEASURES if several else ():
+                if last_rank(claims.final(runs), measure).notnull().any():
+                    judged = rank_follows(runs, measure)
+                    found.append(claims.named(judged, mixing, f"length {length:g}", measure))
+    return found
