@@ -100,6 +100,8 @@ def nnx_outputs(network: Any, inputs: Sequence[Any], options: Mapping[str, Any])
     The pass runs on a copy, so batch statistics and dropout counts of the network stay as they are. Where a
     submodule runs inside `nnx.jit` or `nnx.scan` the pass is repeated step by step with jit off.
     """
+    if not options:
+        _warn_of_training(network)
     outputs = _nnx_pass(network, inputs, options)
     if any(isinstance(x, Tracer) for _, x in outputs):
         with jax.disable_jit():
@@ -176,6 +178,18 @@ def numbered(outputs: Outputs) -> Outputs:
         unique.append((f"{name}[{seen[name]}]" if total[name] > 1 else name, array))
         seen[name] += 1
     return unique
+
+
+def _warn_of_training(network: Any) -> None:
+    """Warn of dropout and batch statistics that are as in training: every pass would measure another network."""
+    from flax import nnx
+
+    off = {"deterministic": False, "use_running_average": False}
+    modules = [("/".join(map(str, path)), module) for path, module in nnx.iter_modules(network)]
+    training = [name for name, m in modules if any(getattr(m, key, None) is value for key, value in off.items())]
+    if training:
+        listed = ", ".join(repr(name) for name in training)
+        warnings.warn(f"network: {listed} runs as in training; call network.eval() before measuring", stacklevel=4)
 
 
 def _warn_of_lost(names: Mapping[str, None]) -> None:

@@ -1,5 +1,7 @@
 """Flax modules measured by `rgflow.probes.measure`, against their activations written out by hand."""
 
+import warnings
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -185,6 +187,27 @@ def test_nnx_layers_come_in_the_order_of_the_calls(batch):
     found = measure(network, batch)
     assert found.layer_name.values.tolist() == NETWORK_LAYERS
     assert_same(found, activations_of(network, batch))
+
+
+def test_an_nnx_network_in_training_mode_is_warned_of(batch):
+    class Noisy(nnx.Module):
+        def __init__(self):
+            self.first, self.dropout = (
+                nnx.Linear(batch.shape[-1], 4, rngs=nnx.Rngs(0)),
+                nnx.Dropout(0.5, rngs=nnx.Rngs(1)),
+            )
+
+        def __call__(self, x, **options):
+            return self.dropout(self.first(x), **options)
+
+    network = Noisy()
+    with pytest.warns(UserWarning, match=r"^network: 'dropout' runs as in training; call network.eval\(\) before"):
+        measure(network, batch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measure(network, batch, deterministic=True)
+        network.eval()
+        measure(network, batch)
 
 
 def test_nnx_module_and_its_classes_are_left_as_they_were(batch):
