@@ -23,7 +23,7 @@ from rgflow.rank_flow.select import Cells
 
 CLAIM = "S1-modes"
 STATEMENT = "Training makes the stack damp pushes along fast modes of the chain more than along slow ones."
-EXPECTED = "Kendall tau of damping with -|lambda| of the mode, trained less untrained, above 0"
+EXPECTED = "Kendall tau of a mode's damping with its place, slowest first, trained less untrained, above 0"
 
 
 def damping(at_step: xr.Dataset, first: int, last: xr.DataArray | int) -> xr.DataArray:

@@ -49,7 +49,8 @@ def row_of(control: str, cell: Cell) -> Row:
     """Returns the row of one control at one correlation length."""
     reading = reading_of(cell.runs)
     change = log_ratio(cell.latest, reading).astype(np.float64) - log_ratio(cell.untrained, reading)
-    attainable = (cell.latest["blind_loss"] - cell.latest["bayes_loss"]).values
+    best = cell.latest["loss"] - cell.latest["excess_loss"]
+    attainable = (cell.latest["blind_loss"] - best).values
     note, fraction = "undefined", np.full(cell.count, np.nan)
     if not cell.count:
         note = "no live run"

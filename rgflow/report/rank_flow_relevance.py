@@ -176,6 +176,8 @@ def mode_relevance(cells: Cells, about: str) -> list[Drawn]:
     caption = (
         "What a linear readout of the stream recovers at scored positions whose two neighbours are shown: held-out "
         "R^2 of each mode of the chain at the neighbours, coloured by its |lambda|, and of the exact Bayes logits. "
+        "With both neighbours in sight these logits are a linear function of the two tokens: their R^2 tells what a "
+        "layer keeps, not what it computes. The two modes of a complex pair span a plane whose axes are a convention. "
         f"{about}{about_lengths(cells)} The band is for the Bayes logits only; values below {R2_LIMITS[0]} are cut "
         "off."
     )

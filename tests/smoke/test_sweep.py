@@ -139,6 +139,28 @@ def test_dry_run_compiles_reports_and_writes_nothing(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_settings_run_by_overrides_alone_and_are_coordinates(tmp_path):
+    words = (
+        "--config=configs/rank_flow.py:smoke",
+        "--config.sweep.study=claims,settings",
+        "--config.sweep.mixing=window,",
+    )
+    printed = sweeps.run(*words, f"--workdir={tmp_path / 'w'}", timeout=500)
+    with xr.open_dataset(tmp_path / "w" / "results.nc", engine="h5netcdf") as results:
+        found = {name: set(results[name].values.tolist()) for name in ("mask_mode", "norm", "activation", "tied")}
+        assert set(results["chain.kind"].values) == {"dirichlet_lazy", "circulant"}
+        own = results.isel(run=np.flatnonzero(results["norm"].values == "pre"))
+    assert found == {
+        "mask_mode": {"pure", "bert"}, "norm": {"pre", "post", "none"}, "activation": {"gelu", "relu"},
+        "tied": {False, True},
+    }  # fmt: skip
+    assert own.sizes["run"] == 2 * 2 * 5
+    assert "S1-modes" in printed
+    assert (tmp_path / "w" / "figures" / "settings.svg").is_file()
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_every_study_and_mixing_runs_by_overrides_alone(tmp_path):
     studies = "--config.sweep.study=claims,controls,blocks,phases"
