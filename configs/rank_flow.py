@@ -36,6 +36,42 @@ def _training(seeds: int, steps: int, learning_rate: float) -> ml_collections.Co
     return ml_collections.ConfigDict({"seeds": seeds, "steps": steps, "learning_rate": learning_rate})
 
 
+def _add_network(config: Config) -> None:
+    """Adds the keys of the network."""
+    config.mixing = "tokenwise"  # * tokenwise | window | mixer | flat | attention
+    config.window = 4  # * positions seen on either side (window)
+    config.depth = 6  # *
+    config.width = 64  # *
+    config.hidden_multiple = 4  # hidden width of the MLPs in units of the width (of the length, for those over tokens)
+    config.norm = "pre"  # pre | post | none
+    config.residual = True
+    config.activation = "gelu"  # gelu | relu | tanh | identity
+    config.tied = False  # the embedding serves as readout
+
+
+def _sweep() -> Config:
+    """Returns the studies and their axes."""
+    sweep = ml_collections.ConfigDict()
+    sweep.study = ("claims",)  # claims | controls | settings | blocks | phases
+    sweep.mixing = ("tokenwise", "window")
+    sweep.correlation_length = (1.062, 7.090)
+    sweep.control = ("untrained", "random_labels", "time_shuffled", "iid")
+    sweep.chain = ("lazy_uniform", "lazy_zipf")  # of the controls: one spectrum, two stationary distributions
+    sweep.settings = common.section(  # each leaves its value above, one at a time
+        mask_mode=("bert",), norm=("post", "none"), activation=("relu",), tied=(True,),
+        residual=(), hidden_multiple=(), num_states=(), length=(),
+    )  # fmt: skip
+    sweep.settings.chain = common.section(kind=("circulant",))
+    sweep.groups = (2, 4, 8)  # of the block chains
+    sweep.phases = ml_collections.ConfigDict()
+    sweep.phases.mixing = ("window",)
+    sweep.phases.correlation_length = (0.5, 1.062, 2.5, 7.090)
+    sweep.phases.depth = (2, 6, 10)  # one of the three at a time leaves the centre
+    sweep.phases.width = (16, 32, 64)
+    sweep.phases.window = (1, 4)
+    return sweep
+
+
 def _shrink(config: Config) -> None:
     """Makes a config a test of the plumbing."""
     config.training = {name: _training(seeds=2, steps=20, learning_rate=1e-3) for name in config.training}
@@ -82,16 +118,7 @@ def get_config(preset: str = "default") -> Config:
     config.mask_mode = "pure"  # pure: scored positions show [MASK]; bert: 80/10/10
     config.mask_prob = 0.15
 
-    config.mixing = "tokenwise"  # * tokenwise | window | mixer | flat | attention
-    config.window = 4  # * positions seen on either side (window)
-    config.depth = 6  # *
-    config.width = 64  # *
-    config.hidden_multiple = 4  # hidden width of the MLPs in units of the width (of the length, for those over tokens)
-    config.norm = "pre"  # pre | post | none
-    config.residual = True
-    config.activation = "gelu"  # gelu | relu | tanh | identity
-    config.tied = False  # the embedding serves as readout
-
+    _add_network(config)
     config.steps = 10_000  # *
     config.learning_rate = 3e-4  # * of Adam
     config.cooldown = 0.0  # * share of the steps, at the end, over which the learning rate falls to 0
@@ -109,25 +136,7 @@ def get_config(preset: str = "default") -> Config:
     config.phases = _training(seeds=4, steps=2_000, learning_rate=3e-3)  # and the centre of the phase diagrams:
     config.phases.update({"cooldown": 0.5, "records": 5, "depth": 6, "width": 32, "window": 4})
 
-    config.sweep = ml_collections.ConfigDict()
-    config.sweep.study = ("claims",)  # claims | controls | settings | blocks | phases
-    config.sweep.mixing = ("tokenwise", "window")
-    config.sweep.correlation_length = (1.062, 7.090)
-    config.sweep.control = ("untrained", "random_labels", "time_shuffled", "iid")
-    config.sweep.chain = ("lazy_uniform", "lazy_zipf")  # of the controls: one spectrum, two stationary distributions
-    config.sweep.settings = common.section(  # each leaves its value above, one at a time
-        mask_mode=("bert",), norm=("post", "none"), activation=("relu",), tied=(True,),
-        residual=(), hidden_multiple=(), num_states=(), length=(),
-    )  # fmt: skip
-    config.sweep.settings.chain = common.section(kind=("circulant",))
-    config.sweep.groups = (2, 4, 8)  # of the block chains
-    config.sweep.phases = ml_collections.ConfigDict()
-    config.sweep.phases.mixing = ("window",)
-    config.sweep.phases.correlation_length = (0.5, 1.062, 2.5, 7.090)
-    config.sweep.phases.depth = (2, 6, 10)  # one of the three at a time leaves the centre
-    config.sweep.phases.width = (16, 32, 64)
-    config.sweep.phases.window = (1, 4)
-
+    config.sweep = _sweep()
     if preset == "smoke":
         _shrink(config)
     if preset == "paper":
