@@ -33,7 +33,7 @@ Notation: $\xi$ = correlation_length (tokens), V = num_states, T = length, p = m
 $R = \mathrm{ER}_L / \mathrm{ER}_0$ = rank ratio, S = selectivity.
 
 Reference keys: HR2026 = Haggi-Mani and Rish, arXiv:2606.10324 (its settings are known through the description of the
-same MLP baseline in arXiv:2607.15449 = HR2026b, on attention beside that MLP).
+same MLP baseline in HR2026b); HR2026b = arXiv:2607.15449, on attention beside that MLP.
 
 Not reproduced, because the sources could not be read in full: the paper's own family of chains (ours is
 ``dirichlet_lazy``), whether its network mixes positions (five readings can be run: ``tokenwise``, ``window``,

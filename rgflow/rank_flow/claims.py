@@ -43,7 +43,7 @@ CONVERGED_NATS = 0.05
 """Most a loss may exceed the optimum of its own architecture to count as trained, where that optimum is known."""
 
 LEARNED_FRACTION = 0.5
-"""Least fraction of the attainable information, (H(pi) - loss) / (H(pi) - L*), for a reading as an RG of the data."""
+"""Least fraction of the attainable information, (L_0 - loss) / (L_0 - L*), for a reading as an RG of the data."""
 
 ATTAINABLE_NATS = 1e-3
 """Where less can be learned, because tokens are independent or labels random, no fraction of it is meaningful."""

@@ -12,8 +12,8 @@ STATUSES = ("supported", "contradicted", "undecided", "not_run")
 WORDS = {"not_run": "not run"}
 """How a status reads where it differs from its name."""
 
-ALL_READINGS = "all readings"
-"""How the place of a verdict begins that sums up many readings and is none itself."""
+ALL_READINGS, ALL_SETTINGS = "all readings", "all settings"
+"""How the place of a verdict begins that sums up many readings, or the main one at many settings, and is none itself."""
 
 MANY_VERDICTS = 30
 """Beyond this a list of verdicts is not read; a row for each claim is."""
@@ -33,8 +33,8 @@ def place(verdict: Verdict) -> str:
 
 
 def sums_up(verdict: Verdict) -> bool:
-    """Tells whether a verdict is the sum of many readings."""
-    return place(verdict).startswith(ALL_READINGS)
+    """Tells whether a verdict is the sum of many others: readings, or settings."""
+    return place(verdict).startswith((ALL_READINGS, ALL_SETTINGS))
 
 
 def status_text(status: str) -> str:
@@ -151,14 +151,19 @@ class Claim:
     def distribution(self) -> Counts:
         """The counts that answer the claim: over all readings where they were judged, over places elsewhere."""
         found: Counter[str] = Counter()
-        for verdict in self.summed:
+        for verdict in self._over_readings:
             found.update(readings(verdict))
         return found if found else self.counts
 
     @property
+    def _over_readings(self) -> list[Verdict]:
+        # Settings vary one reading; to count them among the readings would count that one twice.
+        return [verdict for verdict in self.summed if place(verdict).startswith(ALL_READINGS)]
+
+    @property
     def of(self) -> str:
         """What :attr:`distribution` counts."""
-        return "readings" if any(map(readings, self.summed)) else "places"
+        return "readings" if any(map(readings, self._over_readings)) else "places"
 
     @property
     def failed(self) -> dict[str, int]:

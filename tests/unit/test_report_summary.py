@@ -43,6 +43,9 @@ def test_a_claim_counts_its_places_and_not_its_sums():
 def test_readings_answer_a_claim_where_they_were_judged():
     claim = one(verdict("a"), readings(supported=19, contradicted=3, undecided=90, undefined=16))
     assert (claim.distribution, claim.of) == ({"supported": 19, "contradicted": 3, "undecided": 90}, "readings")
+    settings = one(readings(supported=2), readings("all settings", contradicted=3))
+    assert [summary.place(v) for v in settings.summed] == ["all readings", "all settings"]
+    assert settings.distribution == {"supported": 2}
     both = one(readings("all readings, x", contradicted=4), readings("all readings, y", contradicted=1, undecided=2))
     assert both.distribution == {"contradicted": 5, "undecided": 2}
     assert (one(verdict("a")).distribution, one(verdict("a")).of) == ({"supported": 1}, "places")
