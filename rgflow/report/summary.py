@@ -13,7 +13,7 @@ WORDS = {"not_run": "not run"}
 """How a status reads where it differs from its name."""
 
 ALL_READINGS, ALL_SETTINGS = "all readings", "all settings"
-"""How the place of a verdict begins that sums up many readings, or the main one at many settings, and is none itself."""
+"""How the place of a verdict begins that sums up many readings or settings and is none itself."""
 
 MANY_VERDICTS = 30
 """Beyond this a list of verdicts is not read; a row for each claim is."""

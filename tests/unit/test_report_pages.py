@@ -96,7 +96,7 @@ def claims_in_code(room):
         doc_lines = {value.lineno for value in alone if isinstance(value, ast.Constant)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.lineno not in doc_lines:
-                match = re.match(r"S\d(?:-[\w-]+(?: \w+)?)?(?= |$)", node.value)
+                match = re.match(r"S\d[a-z]?(?:-[\w-]+(?: \w+)?)?(?= |$)", node.value)
                 found |= {match.group()} if match else set()
     return found
 
