@@ -189,7 +189,7 @@ def _warn_of_training(network: Any) -> None:
     training = [name for name, m in modules if any(getattr(m, key, None) is value for key, value in off.items())]
     if training:
         listed = ", ".join(repr(name) for name in training)
-        warnings.warn(f"network: {listed} runs as in training; call network.eval() before measuring", stacklevel=4)
+        warnings.warn(f"network: {listed} runs as in training; call network.eval() before measuring", stacklevel=5)
 
 
 def _warn_of_lost(names: Mapping[str, None]) -> None:

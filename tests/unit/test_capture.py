@@ -210,6 +210,7 @@ def test_an_nnx_network_in_training_mode_is_warned_of(batch):
         measure(network, batch)
 
 
+@pytest.mark.filterwarnings("ignore:network. .* runs as in training")
 def test_nnx_module_and_its_classes_are_left_as_they_were(batch):
     network = Network(nnx.Rngs(0))
     classes = (Network, Hidden, Louder, nnx.Linear, nnx.BatchNorm, nnx.Dropout)
