@@ -217,7 +217,7 @@ def test_mode_without_closed_form_is_judged_by_its_excess():
     assert claims.rank_falls(bert).status == "supported"
     bert["excess_loss"][2] = 0.2
     one = claims.rank_falls(bert)
-    assert (one.status, one.controls["converged"]["value"]) == ("undecided", 0.2)
+    assert one.controls["converged"]["value"] == pytest.approx(0.0425) and one.status == "undecided"
 
 
 def test_what_a_token_says_of_itself_is_no_information_learned():
