@@ -74,14 +74,19 @@ def concentration(drift: xr.DataArray, top: int) -> xr.DataArray:
     return xr.apply_ufunc(lambda x: np.asarray(drift_concentration(x, top)), drift, input_core_dims=[["transition"]])
 
 
+def best_loss(at_end: xr.Dataset) -> xr.DataArray:
+    """Returns the least loss with the whole sequence in sight: in closed form, else that of the exact posterior."""
+    known = at_end["bayes_loss"]
+    return known.where(known.notnull(), at_end["loss"] - at_end["excess_loss"])
+
+
 def learned_fraction(at_end: xr.Dataset) -> xr.DataArray:
     """Returns the fraction of the attainable information that each run learned; NaN where there is nothing to learn.
 
-    Information counts from the optimum of one who sees no other position. The best is the loss minus its excess: the
-    closed form in mode ``pure``, the exact posterior's loss on the held-out sequences in mode ``bert``.
+    Information counts from the optimum of one who sees no other position.
     """
     blind = at_end["blind_loss"]
-    attainable = blind - (at_end["loss"] - at_end["excess_loss"])
+    attainable = blind - best_loss(at_end)
     return ((blind - at_end["loss"]) / attainable).where(attainable > ATTAINABLE_NATS)
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rgflow.probes.stats import Interval
-from rgflow.rank_flow.claims import LEARNED_FRACTION, learned_fraction, log_ratio, reading_of
+from rgflow.rank_flow.claims import LEARNED_FRACTION, best_loss, learned_fraction, log_ratio, reading_of
 from rgflow.rank_flow.select import claim_runs, control_runs, setting_runs
 from rgflow.rank_flow.settings import OWN
 from rgflow.report import figures as base
@@ -49,8 +49,7 @@ def row_of(control: str, cell: Cell) -> Row:
     """Returns the row of one control at one correlation length."""
     reading = reading_of(cell.runs)
     change = log_ratio(cell.latest, reading).astype(np.float64) - log_ratio(cell.untrained, reading)
-    best = cell.latest["loss"] - cell.latest["excess_loss"]
-    attainable = (cell.latest["blind_loss"] - best).values
+    attainable = (cell.latest["blind_loss"] - best_loss(cell.latest)).values
     note, fraction = "undefined", np.full(cell.count, np.nan)
     if not cell.count:
         note = "no live run"
@@ -144,10 +143,12 @@ def _facts(found: Mapping[str, list[Row]]) -> str:
 
 def controls(dataset: xr.Dataset, config: Any) -> list[Drawn]:
     """Returns the forest of all controls beside the claims' own runs; none where only the latter were run."""
-    named = control_runs(dataset, config)
-    found = forest(named)
-    if not {row.control for rows in found.values() for row in rows} - {"none"}:
+    every = control_runs(dataset, config)
+    mixings = {m for name, runs in every.items() if name != "none" for m in runs["mixing"].values.tolist()}
+    if not mixings:
         return []
+    named = {name: runs.isel(run=np.isin(runs["mixing"].values, sorted(mixings))) for name, runs in every.items()}
+    found = forest(named)
     caption = (
         "What training does to the collapse where there is less to learn. Left: ln R trained - ln R untrained of "
         "the same run. Right: (L_0 - loss) / (L_0 - L*), L_0 the optimum of one who sees no other position. "
