@@ -57,7 +57,7 @@ def _counts(*groups: xr.Dataset) -> tuple[int, int]:
 def losses_compare(mlp: xr.Dataset, transformer: xr.Dataset, what: str) -> Verdict:
     """Judges S1b-loss at one length; ``what`` is the text of the claim there, "same" or "lower"."""
     losses = [np.asarray(claims.final(runs)["loss"], np.float64) for runs in (mlp, transformer)]
-    interval = t_difference(*losses)
+    interval = t_difference(losses[0], losses[1])
     controls = {
         "settled": settled(transformer),
         "mlp": information(average(losses[0]), "loss of the MLP (nats)"),

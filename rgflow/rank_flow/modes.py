@@ -41,7 +41,7 @@ def order_of_damping(at_step: xr.Dataset, first: int = 0, last: int | None = Non
     lost, moduli = np.asarray(damping(at_step, first, end), np.float64), np.asarray(at_step["mode_modulus"], np.float64)
     # Moduli of a pair agree to rounding only.
     pairs = [(x[np.isfinite(m)], -np.round(m[np.isfinite(m)], 9)) for x, m in zip(lost, moduli, strict=True)]
-    return np.array([stats.kendalltau(m, x).statistic if np.isfinite(x).all() else np.nan for x, m in pairs])
+    return np.array([np.asarray(stats.kendalltau(m, x))[0] if np.isfinite(x).all() else np.nan for x, m in pairs])
 
 
 def forgotten_in_order(runs: xr.Dataset) -> Verdict:

@@ -94,7 +94,7 @@ def p_value(samples: Sequence[np.ndarray], bound: float, alternative: str) -> fl
 
 def bounds(samples: Sequence[np.ndarray]) -> tuple[float, float]:
     """Returns the ends of the 95 % t-interval of a mean or of a difference of two."""
-    interval = t_interval(samples[0]) if len(samples) == 1 else t_difference(*samples)
+    interval = t_interval(samples[0]) if len(samples) == 1 else t_difference(samples[0], samples[1])
     return interval.low, interval.high
 
 
