@@ -127,8 +127,8 @@ def get_config(preset: str = "default") -> Config:
     config.pooled_batch = 512  # held-out sequences for the loss, for one row per sequence, for linear readouts
     config.records = 8  # * log-spaced in training step, besides the untrained one
     config.training = ml_collections.ConfigDict()
-    config.training.tokenwise = _training(seeds=6, steps=10_000, learning_rate=3e-4)
-    config.training.window = _training(seeds=6, steps=3_000, learning_rate=1e-3)
+    config.training.tokenwise = _training(seeds=8, steps=10_000, learning_rate=3e-4)
+    config.training.window = _training(seeds=4, steps=3_000, learning_rate=1e-3)
     config.training.mixer = _training(seeds=4, steps=3_000, learning_rate=1e-3)
     config.training.flat = _training(seeds=4, steps=3_000, learning_rate=1e-3)
     config.training.attention = _training(seeds=4, steps=3_000, learning_rate=1e-3)
