@@ -10,8 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import common
-from rgflow.probes import judge, stats
-from rgflow.protocol import Experiment, Point, Stream
+from rgflow.judging.claim import Finding
+from rgflow.judging.decisions import control, equivalent
+from rgflow.judging.intervals import t_interval
+from rgflow.judging.points import average, split_points
+from rgflow.plots.figure import Figure, about_runs
+from rgflow.plots.panel import Guide, Panel, Series
+from rgflow.protocol import Claim, Experiment, Point, Stream
 
 
 def mean_field(sigma_w, sigma_b, depth, q=1.0, e=1.0):
@@ -43,26 +48,62 @@ def make(config):
         x, near, far = h / jnp.linalg.norm(h, axis=1, keepdims=True)  # |x - y|^2 / 2 is 1 - c, exact at c = 1
         return {"q": jnp.mean(h[0] ** 2), "near": jnp.sum((x - near) ** 2) / 2, "far": jnp.sum((x - far) ** 2) / 2}
 
-    return Experiment(config.width, hypers, init, step, probe, verdict, (*range(config.depth + 1),), {}, reference=wide)
+    return Experiment(config.width, hypers, init, step, probe, (*range(config.depth + 1),), {}, reference=wide)
 
 
-def verdict(dataset, config):
-    """Returns whether the rate of near inputs and the end of orthogonal ones lie within 1 / sqrt(N) of theory."""
-    found, narrow = [], {}
-    for cell in sorted(judge.cells(dataset), key=lambda cell: cell.values["width"]):
-        margin, near = cell.values["width"] ** -0.5, cell.live["near"].values[:, 10:21]
-        rate = np.log(near[:, -1] / near[:, 0]) / 10 - np.log(cell.last("exact_chi"))
-        if narrow.setdefault(cell.values["sigma_w"], rate) is rate:
-            continue  # the narrowest network is the control: it must miss the rate
-        missed = abs(judge.average(narrow[cell.values["sigma_w"]]))
-        controls = {"narrow_misses": judge.control(missed, f"above {margin:.3f}", missed > margin)}
-        for claim, values in {"rate": rate, "end": cell.last("far") - cell.last("exact_end")}.items():
-            name = f"{claim} [sigma_w={cell.values['sigma_w']}, N={cell.values['width']}]"
-            texts = f"The {claim} is that of mean-field theory.", f"difference within 1 / sqrt(N) = {margin:.3f}"
-            interval = stats.t_interval(values)
-            status = judge.equivalent(interval, margin, controls)
-            found.append(judge.make_verdict(name, texts, interval, status, (cell.runs, cell.dead), controls))
-    return found
+def compared(results):
+    """Yields (point, margin, rate per run less theory, control) for all widths but the narrowest, the control."""
+    narrow = {}
+    for point in sorted(split_points(results.dataset), key=lambda point: point.values["width"]):
+        margin, near = point.values["width"] ** -0.5, point.live["near"].values[:, 10:21]
+        rate = np.log(near[:, -1] / near[:, 0]) / 10 - np.log(point.last("exact_chi"))
+        if narrow.setdefault(point.values["sigma_w"], rate) is rate:
+            continue  # it must miss the rate
+        missed = abs(average(narrow[point.values["sigma_w"]]))
+        yield point, margin, rate, {"narrow_misses": control(missed, f"above {margin:.3f}", missed > margin)}
+
+
+def finding(point, margin, values, controls):
+    """Returns whether the mean over runs lies within the margin around 0."""
+    place = f"sigma_w={point.values['sigma_w']}, N={point.values['width']}"
+    interval = t_interval(values)
+    status = equivalent(interval, margin, controls)
+    return Finding(place, interval, status, (point.runs, point.dead), controls)
+
+
+def rates(results):
+    """Yields the findings on the rate at which near inputs part."""
+    for point, margin, rate, controls in compared(results):
+        yield finding(point, margin, rate, controls)
+
+
+def ends(results):
+    """Yields the findings on where orthogonal inputs end."""
+    for point, margin, _, controls in compared(results):
+        yield finding(point, margin, point.last("far") - point.last("exact_end"), controls)
+
+
+RULE = "difference within 1 / sqrt(N), and the narrowest network misses the rate"
+CLAIMS = (
+    Claim("rate", "Schoenholz2016", "The rate is that of mean-field theory.", RULE, "two widths", rates),
+    Claim("end", "Poole2016", "The end is that of mean-field theory.", RULE, "two widths", ends),
+)
+
+
+def figures(results, verdicts):
+    """Returns the figure of the separation of two inputs against depth, at the largest sigma_w."""
+    points = list(split_points(results.dataset, sigma_w=max(results.config.sweep.sigma_w)))
+    exact = Guide("mean-field value at the last layer", y=float(points[0].last("exact_end")[0]))
+    series = [
+        Series(p.values["width"], "measured", p.live["step"].values, p.live["far"].transpose("run", "step").values)
+        for p in points
+    ]
+    return [Figure(
+        name="separation", x="depth (layers)", y="$1 - c$ of orthogonal inputs", scale="log", group="N = {}",
+        caption=f"How inputs that start orthogonal part or merge with depth. {about_runs(results.dataset)}",
+        falsified_by={"end": "points of the widest network that end off the mean-field value"},
+        panels=[Panel("", series, [exact])],
+    )]  # fmt: skip
 
 
 def get_config(preset="default"):

@@ -13,7 +13,8 @@ from launch import workdir as folder
 from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import grid, loop, records
-from rgflow.protocol import Experiment, Verdict
+from rgflow.judging import claim
+from rgflow.protocol import Experiment, Results, Verdict
 from rgflow.report import compare, figures, html, tables
 
 
@@ -79,6 +80,9 @@ def judge(
         return []
     if len(finished) < len(groups):
         dataset = records.merge(workdir, finished, experiment_of, dataset.attrs)
+    table = registry.claims(dataset.attrs["experiment"])
+    if table:
+        return claim.judge(table, Results(dataset, config))
     return experiment_of(finished[0].runs[0]).verdict(dataset, config)
 
 
@@ -93,23 +97,29 @@ def write_files(workdir: pathlib.Path) -> tuple[list[Verdict], str]:
     except FileNotFoundError as error:
         raise UsageError(f"{str(workdir)!r}: holds no record yet; run the sweep first") from error
     verdicts = judge(workdir, groups, experiment_of, ml_collections.ConfigDict(config), dataset)
-    module = importlib.import_module(registry.package(run["experiment"]))
-    drawn = figures.draw(run["experiment"], dataset, getattr(module, "figures", None))
+    drawn = draw(run["experiment"], Results(dataset, ml_collections.ConfigDict(config)), verdicts)
     doc = room_doc(run["experiment"])
     page = html.render(doc.strip().splitlines()[0], doc, verdicts, drawn, run, dataset, workdir)
 
     records.write_results(workdir / "results.nc", dataset)
     for one in drawn:
-        figures.save(one, workdir / "figures")
+        one.save(workdir / "figures")
     (workdir / "figures").mkdir(exist_ok=True)
-    records.write_json(workdir / "figures" / "figures.json", [html.texts_of(one) for one in drawn])
-    for one in (d for d in drawn if d.rows):
-        text = tables.csv_text(one.rows)
-        records.write_atomically(workdir / "tables" / f"{one.name}.csv", lambda p, text=text: p.write_text(text))
+    records.write_json(workdir / "figures" / "figures.json", [one.texts for one in drawn])
+    for one in (d for d in drawn if d.csv):
+        records.write_atomically(workdir / "tables" / f"{one.name}.csv", lambda p, text=one.csv: p.write_text(text))
     records.write_atomically(workdir / "report.html", lambda p: p.write_text(page, encoding="utf-8"))
     # Last: with it everything else is there.
     records.write_json(workdir / "verdicts.json", tables.verdicts_to_json(verdicts))
     return verdicts, tables.unfinished(run, dataset)
+
+
+def draw(name: str, results: Results, verdicts: list[Verdict]) -> list[Any]:
+    """Returns the figures of an experiment."""
+    if registry.claims(name):
+        return registry.figures(name)(results, verdicts)
+    module = importlib.import_module(registry.package(name))
+    return [figures.Shown(one) for one in figures.draw(name, results.dataset, getattr(module, "figures", None))]
 
 
 def is_current(workdir: pathlib.Path) -> bool:

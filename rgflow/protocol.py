@@ -6,10 +6,12 @@ An experiment is made by ``make(config) -> Experiment``. Nothing here is jitted 
 import dataclasses
 import enum
 import functools
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from rgflow.types import Hypers, Info, Key, Record, State
+
+Value = TypeVar("Value")
 
 
 class Stream(enum.IntEnum):
@@ -51,6 +53,42 @@ class Verdict:
     controls: Mapping[str, Mapping[str, Any]]
 
 
+class Results:
+    """The labelled results of a sweep with its config, and what was worked out from them, once for all who ask.
+
+    ``dataset`` has dims (run, step, ...); ``config`` is the config of the sweep. Judges and figures read both.
+    """
+
+    def __init__(self, dataset: Any, config: Any) -> None:
+        """Nothing is worked out before it is asked for."""
+        self.dataset, self.config = dataset, config
+        self._known: dict[Callable, Any] = {}
+
+    def once(self, work_out: "Callable[[Results], Value]") -> Value:
+        """Returns ``work_out(self)``, which is called at the first request only."""
+        if work_out not in self._known:
+            self._known[work_out] = work_out(self)
+        return self._known[work_out]
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One claim: its one home, from which verdicts, report, ledger and documents are made.
+
+    ``source`` says whose it is, by the reference keys of the room's docstring. ``statement`` is the claim in one
+    sentence, ``expected`` the rule that would support it, ``needs`` what a sweep must hold for it to be judged ("the
+    runs of the study 'depth'"). ``judge(results)`` yields a ``judging.claim.Finding`` for each place of the sweep, none
+    where the runs are absent.
+    """
+
+    name: str
+    source: str
+    statement: str
+    expected: str
+    needs: str
+    judge: Callable[[Results], Iterable[Any]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """One run as pure functions, plus what the engine needs to know about it.
@@ -75,9 +113,9 @@ class Experiment:
     init: Callable[[Key, Hypers], State]
     step: Callable[[Key, State, Hypers], tuple[State, Info]]
     probe: Callable[[Key, State, Hypers], Record]
-    verdict: Callable[[Any, Any], list[Verdict]]
     schedule: tuple[int, ...]
     dims: Mapping[str, tuple[str, ...]]
+    verdict: Callable[[Any, Any], list[Verdict]] | None = None
     coords: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     latest: tuple[str, ...] = ()
     cpu_run_batch: int = 2

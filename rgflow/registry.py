@@ -1,4 +1,8 @@
-"""Names of experiments and the functions that make them; add a room here and nowhere else.
+"""Names of experiments, and where their makers, claims and figures are; add a room here and nowhere else.
+
+A room is a package: ``make`` in the package itself, the table ``CLAIMS`` in its module ``claims``, ``figures(results,
+verdicts)`` in its module ``figures``. The last two load labelled arrays and matplotlib, which takes a second that no
+sweep should start with, so they are imported when the first verdict is wanted.
 
 An experiment outside the package is named by its module: ``config.experiment = "examples.signal_propagation"``. Python
 looks for it where it looks for every module, the folder in which the command was started among others, and at last
@@ -7,11 +11,12 @@ beside the config file.
 
 import dataclasses
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from rgflow.protocol import Experiment
+from rgflow.protocol import Claim, Experiment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,3 +78,20 @@ def package(name: str) -> str:
     if isinstance(maker, Room):
         return maker.package
     return maker.__module__.rpartition(".")[0] or maker.__module__
+
+
+def claims(name: str) -> tuple[Claim, ...]:
+    """Returns the claims of an experiment, in their order; none for a module without the table ``CLAIMS``."""
+    return tuple(getattr(_module(name, "claims"), "CLAIMS", ()))
+
+
+def figures(name: str) -> Callable[..., list[Any]]:
+    """Returns the function (results, verdicts) -> figures of an experiment; without one there are no figures."""
+    return getattr(_module(name, "figures"), "figures", lambda results, verdicts: [])
+
+
+def _module(name: str, part: str) -> Any:
+    """Returns a module of a room, or the one module of an experiment outside the package."""
+    if isinstance(EXPERIMENTS.get(name), Room) and importlib.util.find_spec(f"{package(name)}.{part}"):
+        return importlib.import_module(f"{package(name)}.{part}")
+    return importlib.import_module(package(name))

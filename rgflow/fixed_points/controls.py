@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from rgflow.fixed_points.select import Network, Points, of_features
-from rgflow.probes.judge import Cell, Control, control
+from rgflow.judging.decisions import Control, control
+from rgflow.judging.points import Point
 
 COUPLING_MARGIN = 0.05
 """A ring coupling below it counts as none: neighbours would agree by 5 % more often than by chance, at the most."""
@@ -21,7 +22,7 @@ LEARNED_SOMETHING = 0.95
 """Relative loss that counts as learned where the optimum is not known."""
 
 
-def drift(cell: Cell) -> float:
+def drift(cell: Point) -> float:
     """Returns by how much the relative loss moved over the last ``plateau_steps``, the mean over runs."""
     losses, steps = np.asarray(cell.live["relative_loss"].values, np.float64), np.asarray(cell.live["step"].values)
     if not len(losses):
@@ -30,14 +31,14 @@ def drift(cell: Cell) -> float:
     return float(abs(np.mean(losses[:, before] - losses[:, -1])))
 
 
-def excess(cell: Cell) -> float:
+def excess(cell: Point) -> float:
     """Returns the last relative loss less what counts as learned, the mean over runs."""
     optimum, losses = cell.last("relative_optimum"), cell.last("relative_loss")
     needed = np.where(np.isfinite(optimum), 1 - LEARNED * (1 - optimum), LEARNED_SOMETHING)
     return float(np.mean(losses - needed)) if len(losses) else float("nan")
 
 
-def at_optimum(cell: Cell) -> bool:
+def at_optimum(cell: Point) -> bool:
     """Tells whether the premises of the theorem hold at a point: the loss has settled, and something was learned."""
     return bool(cell.runs > cell.dead and drift(cell) <= cell.last("plateau")[0] and excess(cell) < 0)
 
@@ -77,7 +78,7 @@ def at_equal_compression(points: Points, others: Points, network: Network, gauge
     ]
 
 
-def compressed(cell: Cell, name: str, compression: str, gauge: str, estimator: str) -> Float[np.ndarray, " runs"]:
+def compressed(cell: Point, name: str, compression: str, gauge: str, estimator: str) -> Float[np.ndarray, " runs"]:
     """Returns one number per run on a compression of the data."""
     runs = cell.live[f"compressed_{name}"].sel({"compression": compression, "gauge": gauge})
     runs = runs.sel({"estimator": estimator}) if "estimator" in runs.dims else runs

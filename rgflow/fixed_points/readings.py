@@ -30,9 +30,10 @@ from rgflow.fixed_points.controls import (
     trivial,
 )
 from rgflow.fixed_points.select import Network, Points, compressions, networks, of_features
+from rgflow.judging.decisions import Control, Status, information
+from rgflow.judging.intervals import Interval, mean_p_value, t_interval
+from rgflow.judging.readings import holm
 from rgflow.probes.gauges import GAUGES
-from rgflow.probes.judge import Control, information
-from rgflow.probes.stats import Interval, Status, holm, mean_p_value, t_interval
 
 ERROR_RATE = 0.05
 JUDGED_GAUGES = GAUGES[1:]

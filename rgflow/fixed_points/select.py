@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from rgflow.probes.judge import Cell, cells
+from rgflow.judging.points import Point, split_points
 
 NETWORK = ("data", "task", "activation", "halvings", "weight_decay")
 
@@ -38,14 +38,14 @@ class Network(NamedTuple):
         return ", ".join(filter(None, [self.activation, f"{self.halvings} halvings", decay]))
 
 
-Points = dict[float, Cell]
+Points = dict[float, Point]
 """The points of a network by the coupling of their data."""
 
 
 def networks(dataset: xr.Dataset, shuffle: str = "none") -> dict[Network, Points]:
     """Returns the points of every network by the coupling of their data, the smallest first."""
     found: dict[Network, Points] = {}
-    for cell in cells(dataset, shuffle=shuffle):
+    for cell in split_points(dataset, shuffle=shuffle):
         if cell.values["task"] != "compression":
             network = Network(*(cell.values[name] for name in NETWORK))
             found.setdefault(network._replace(halvings=int(network.halvings)), {})[cell.values["coupling"]] = cell
@@ -55,20 +55,20 @@ def networks(dataset: xr.Dataset, shuffle: str = "none") -> dict[Network, Points
 def compressions(dataset: xr.Dataset, network: Network) -> Points:
     """Returns the points without a network on the same data at the same compression."""
     same = {"data": network.data, "halvings": network.halvings, "task": "compression", "shuffle": "none"}
-    return {cell.values["coupling"]: cell for cell in cells(dataset, **same)}
+    return {cell.values["coupling"]: cell for cell in split_points(dataset, **same)}
 
 
 def coarse_data(dataset: xr.Dataset, network: Network) -> Points:
     """Returns, by coupling, the points that hold the same data after the most exact steps."""
     found: Points = {}
     same = {"data": network.data, "task": "compression", "shuffle": "none"}
-    for cell in sorted(cells(dataset, **same), key=lambda cell: cell.values["halvings"]):
+    for cell in sorted(split_points(dataset, **same), key=lambda cell: cell.values["halvings"]):
         found[cell.values["coupling"]] = cell
     return found
 
 
 def of_features(
-    cell: Cell, name: str, network: Network, gauge: str, when: str = "last", estimator: str | None = None
+    cell: Point, name: str, network: Network, gauge: str, when: str = "last", estimator: str | None = None
 ) -> Float[np.ndarray, " runs"]:
     """Returns one number per run on the features, at the last step or before training (``first``)."""
     place = {"layer": network.halvings, "gauge": gauge}

@@ -18,8 +18,9 @@ from rgflow.exact.block_moments import SCHEMES
 from rgflow.fixed_points.controls import COUPLING_MARGIN, KURTOSIS_MARGIN, at_optimum, premises
 from rgflow.fixed_points.readings import ERROR_RATE, Reading, overall, readings, within
 from rgflow.fixed_points.select import Network, Points, coarse_data, networks, of_features
-from rgflow.probes.judge import control, information, make_verdict, not_run, one_sided
-from rgflow.probes.stats import Interval, Status, t_interval
+from rgflow.judging.claim import make_verdict, not_run
+from rgflow.judging.decisions import Status, control, information, one_sided
+from rgflow.judging.intervals import Interval, t_interval
 from rgflow.protocol import Verdict
 
 STATEMENT = "At the optimum the features have the parameters of the RG fixed point of their data."

@@ -17,21 +17,22 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from rgflow.kernel_rg.judge import FALSE_ALARM_SIGMA, convergence
-from rgflow.kernel_rg.summary import Summary, mean_distance
-from rgflow.probes.convergence import Estimate
-from rgflow.probes.judge import (
+from rgflow.judging.claim import make_verdict
+from rgflow.judging.convergence import Estimate
+from rgflow.judging.decisions import (
     INTERVAL_SIGMA,
+    Status,
     control,
-    counts,
     equivalent,
     information,
     interval_of,
-    make_verdict,
     one_sided,
     passed,
 )
-from rgflow.probes.stats import Interval, Status
+from rgflow.judging.intervals import Interval
+from rgflow.judging.points import counts
+from rgflow.kernel_rg.judge import FALSE_ALARM_SIGMA, convergence
+from rgflow.kernel_rg.summary import Summary, mean_distance
 from rgflow.protocol import Verdict
 
 SHARPNESS = 0.1

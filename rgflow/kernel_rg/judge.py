@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rgflow.judging.decisions import Control, control
 from rgflow.kernel_rg.summary import LEAST_ESS, WORST_R_HAT, Summary
-from rgflow.probes.judge import Control, control
 
 FALSE_ALARM_SIGMA = 4.0
 """Standard errors between a sampled mean and an exact value that count as a contradiction."""

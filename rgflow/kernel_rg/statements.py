@@ -14,12 +14,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rgflow.judging.claim import make_verdict
+from rgflow.judging.convergence import Estimate
+from rgflow.judging.decisions import INTERVAL_SIGMA, control, information, one_sided
+from rgflow.judging.intervals import Interval, bootstrap_interval, kendall_tau
+from rgflow.judging.points import counts
 from rgflow.kernel_rg.judge import convergence
 from rgflow.kernel_rg.summary import Summary
 from rgflow.kernel_rg.theory import infinite_depth_scale
-from rgflow.probes.convergence import Estimate
-from rgflow.probes.judge import INTERVAL_SIGMA, control, counts, information, make_verdict, one_sided
-from rgflow.probes.stats import Interval, bootstrap_interval, kendall_tau
 from rgflow.protocol import Verdict
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from rgflow.probes.convergence import LEAST_DRAWS, Estimate, estimate
+from rgflow.judging.convergence import LEAST_DRAWS, Estimate, estimate
 
 WORST_R_HAT = 1.05
 LEAST_ESS = 100.0

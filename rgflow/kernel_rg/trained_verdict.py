@@ -11,20 +11,13 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
+from rgflow.judging.claim import make_verdict
+from rgflow.judging.convergence import Estimate
+from rgflow.judging.decisions import Control, control, equivalent, information, interval_of, one_sided
+from rgflow.judging.points import counts
 from rgflow.kernel_rg.agreement import RELU_BOUND, root_interval
 from rgflow.kernel_rg.judge import FALSE_ALARM_SIGMA
 from rgflow.kernel_rg.summary import Summary, mean_distance
-from rgflow.probes.convergence import Estimate
-from rgflow.probes.judge import (
-    Control,
-    control,
-    counts,
-    equivalent,
-    information,
-    interval_of,
-    make_verdict,
-    one_sided,
-)
 from rgflow.protocol import Verdict
 
 BOUND = RELU_BOUND

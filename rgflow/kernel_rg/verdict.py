@@ -14,9 +14,9 @@ from typing import Any
 
 import xarray as xr
 
+from rgflow.judging.claim import complete
 from rgflow.kernel_rg import agreement, statements, trained_verdict
 from rgflow.kernel_rg.summary import Summary, split_points, summarise
-from rgflow.probes.judge import complete
 from rgflow.protocol import Verdict
 
 Point = tuple[Summary, xr.Dataset]

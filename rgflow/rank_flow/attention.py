@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from rgflow.probes.judge import Control, average, control, equivalent, information, make_verdict
-from rgflow.probes.stats import decide, t_difference, t_interval
+from rgflow.judging.claim import make_verdict
+from rgflow.judging.decisions import Control, control, decide, equivalent, information
+from rgflow.judging.intervals import t_difference, t_interval
+from rgflow.judging.points import average
 from rgflow.protocol import Verdict
 from rgflow.rank_flow import claims
 from rgflow.rank_flow.decay import decay_rates, dynamic_range, relative_perturbation

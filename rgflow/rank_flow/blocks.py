@@ -12,9 +12,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from rgflow.probes.judge import average, information
+from rgflow.judging.decisions import information
+from rgflow.judging.intervals import t_interval
+from rgflow.judging.points import average
 from rgflow.probes.spectrum import RANK_MEASURES
-from rgflow.probes.stats import t_interval
 from rgflow.protocol import Verdict
 from rgflow.rank_flow import claims
 from rgflow.rank_flow.select import block_runs, by_mixing_and_length, where

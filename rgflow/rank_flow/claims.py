@@ -23,17 +23,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 
-from rgflow.probes.judge import Control, average, control, information, make_verdict, not_run
+from rgflow.judging.claim import make_verdict, not_run
+from rgflow.judging.decisions import Control, Status, control, decide, information
+from rgflow.judging.intervals import Interval, kendall_tau, strictly_decreasing, t_difference, t_interval
+from rgflow.judging.points import average
 from rgflow.probes.kernel import drift_concentration
-from rgflow.probes.stats import (
-    Interval,
-    Status,
-    decide,
-    kendall_tau,
-    strictly_decreasing,
-    t_difference,
-    t_interval,
-)
 from rgflow.protocol import Verdict
 from rgflow.rank_flow.select import Cells
 

@@ -14,8 +14,9 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
-from rgflow.probes.judge import average, information
-from rgflow.probes.stats import t_interval
+from rgflow.judging.decisions import information
+from rgflow.judging.intervals import t_interval
+from rgflow.judging.points import average
 from rgflow.protocol import Verdict
 from rgflow.rank_flow import claims
 from rgflow.rank_flow.decay import relative_perturbation

@@ -11,8 +11,9 @@ from typing import Any
 
 import xarray as xr
 
-from rgflow.probes.judge import average, information
-from rgflow.probes.stats import t_difference
+from rgflow.judging.decisions import information
+from rgflow.judging.intervals import t_difference
+from rgflow.judging.points import average
 from rgflow.protocol import Verdict
 from rgflow.rank_flow import claims
 from rgflow.rank_flow.select import by_mixing_and_length, claim_runs, control_runs

@@ -15,9 +15,11 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
-from rgflow.probes.judge import Control, average, information, passed
+from rgflow.judging.decisions import Control, Status, information, passed
+from rgflow.judging.intervals import t_difference, t_interval
+from rgflow.judging.points import average
+from rgflow.judging.readings import holm
 from rgflow.probes.spectrum import RANK_MEASURES
-from rgflow.probes.stats import Status, holm, t_difference, t_interval
 from rgflow.protocol import Verdict
 from rgflow.rank_flow import claims
 from rgflow.rank_flow.select import Cells

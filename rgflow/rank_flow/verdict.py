@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray as xr
 
-from rgflow.probes.judge import not_run
+from rgflow.judging.claim import not_run
 from rgflow.protocol import Verdict
 from rgflow.rank_flow import attention, blocks, claims, modes, order, robustness, settings
 from rgflow.rank_flow.select import by_mixing_and_length, claim_runs

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from rgflow.probes.stats import bootstrap_interval
+from rgflow.judging.intervals import bootstrap_interval
 
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7"
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
@@ -86,6 +86,22 @@ class Drawn:
         with style():
             self.figure.savefig(buffer, format="svg", metadata=NO_METADATA)
         return buffer.getvalue()
+
+
+class Shown:
+    """A drawn figure as the report reads it."""
+
+    def __init__(self, drawn: Drawn) -> None:
+        """Wraps a figure that was drawn by its room."""
+        from rgflow.report import tables
+
+        self.drawn, self.name, self.svg = drawn, drawn.name, drawn.svg
+        self.csv = tables.csv_text(drawn.rows) if drawn.rows else ""
+        self.texts = {n: getattr(drawn, n) for n in ("name", "caption", "alt", "claims", "falsified_by")}
+
+    def save(self, directory: pathlib.Path) -> None:
+        """Writes the figure's files."""
+        save(self.drawn, directory)
 
 
 Figures = Callable[[xr.Dataset], list[Drawn]]

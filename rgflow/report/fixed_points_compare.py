@@ -17,7 +17,7 @@ from rgflow.exact.block_moments import SCHEMES
 from rgflow.fixed_points.compression import COMPRESSIONS
 from rgflow.fixed_points.controls import COUPLING_MARGIN, KURTOSIS_MARGIN, at_optimum
 from rgflow.fixed_points.select import Network
-from rgflow.probes.judge import Cell
+from rgflow.judging.points import Point
 from rgflow.report import figures as base
 from rgflow.report.fixed_points_axes import coupling_scale, leave_room, signed_log_scale
 from rgflow.report.fixed_points_points import (
@@ -147,7 +147,7 @@ def shuffled_series(board: Board, data: str, measure: Measure) -> list[Series]:
     return found
 
 
-def any_points(board: Board, data: str) -> dict[float, Cell]:
+def any_points(board: Board, data: str) -> dict[float, Point]:
     """Returns a live point of some data at every coupling, for what is known of the data alone."""
     found = {}
     for points in [*(board.networks[n] for n in board.tasks(data)), board.compressions.get(data, {})]:

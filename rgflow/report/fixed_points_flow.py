@@ -12,7 +12,7 @@ from rgflow.exact.block_moments import SCHEMES
 from rgflow.fixed_points.controls import COUPLING_MARGIN
 from rgflow.fixed_points.select import Network, Points
 from rgflow.fixed_points.verdict import FLOW_SHARE
-from rgflow.probes.judge import Cell, average
+from rgflow.judging.points import Point, average
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.fixed_points_axes import coupling_scale, leave_room, panel_grid
@@ -46,7 +46,7 @@ MOST_FACTS = 30
 """Networks whose numbers are said in words."""
 
 
-def floor_of(found: Sequence[tuple[Cell, Network]], layer: int) -> float:
+def floor_of(found: Sequence[tuple[Point, Network]], layer: int) -> float:
     """Returns the largest coupling, without its sign, that the estimator finds in nothing; NaN if unknown."""
     values = [
         of_layer(cell, network, "floor_ring_coupling", layer) for cell, network in found if layer <= network.halvings
@@ -55,7 +55,7 @@ def floor_of(found: Sequence[tuple[Cell, Network]], layer: int) -> float:
     return max(sizes, default=float("nan"))
 
 
-def draw_floor(axes: Axes, found: Sequence[tuple[Cell, Network]]) -> None:
+def draw_floor(axes: Axes, found: Sequence[tuple[Point, Network]]) -> None:
     """Draws the couplings that an estimator finds in independent columns as a grey band."""
     depth = max((network.halvings for _, network in found), default=0)
     for layer in range(1, depth + 1):
@@ -72,7 +72,7 @@ def draw_exact(axes: Axes, board: Board, network: Network, coupling: float, colo
             axes.plot(np.arange(len(flow)), flow, color=colour, linestyle=SCHEME_LINES[scheme], linewidth=1.2)
 
 
-def draw_network(axes: Axes, cell: Cell, network: Network, colour: Any, marker: str = "o") -> None:
+def draw_network(axes: Axes, cell: Point, network: Network, colour: Any, marker: str = "o") -> None:
     """Draws trained features over layers from the data on, and the untrained ones as faint hollow marks."""
     start = exact_of(cell, "exact_coupling", SCHEMES[0])[0]
     layers = list(range(1, network.halvings + 1))

@@ -12,8 +12,8 @@ from rgflow.fixed_points.controls import COUPLING_MARGIN
 from rgflow.fixed_points.probe import ESTIMATORS
 from rgflow.fixed_points.select import Network
 from rgflow.fixed_points.verdict import SAME_LOSS
+from rgflow.judging.points import Point
 from rgflow.probes.gauges import GAUGES
-from rgflow.probes.judge import Cell
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.fixed_points_axes import coupling_scale, leave_room
@@ -53,7 +53,7 @@ ABREAST = 2
 SHARE = 0.8
 """Of the distance between two tasks that the marks of one take."""
 
-Shown = dict[Network, tuple[float, Cell]]
+Shown = dict[Network, tuple[float, Point]]
 """A point per network, with its coupling of the data."""
 
 
@@ -72,7 +72,7 @@ def at_reference(board: Board, linear: bool) -> Shown:
     return found
 
 
-def loss_change(cell: Cell) -> float:
+def loss_change(cell: Point) -> float:
     """Returns the largest relative change of the loss along the orbits of all runs; NaN where none is known."""
     with np.errstate(divide="ignore", invalid="ignore"):
         change = abs(cell.last("orbit_loss") / cell.last("loss")[:, None] - 1)

@@ -16,8 +16,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from rgflow.fixed_points.select import Network, Points, networks
-from rgflow.probes.judge import Cell, average, cells
-from rgflow.probes.stats import Interval
+from rgflow.judging.intervals import Interval
+from rgflow.judging.points import Point, average, split_points
 from rgflow.report import figures as base
 from rgflow.report.interval_marks import interval_of
 
@@ -106,7 +106,7 @@ def board_of(dataset: xr.Dataset) -> Board:
     if "task" not in dataset.coords or not dataset.sizes["run"]:
         return Board({}, {}, {}, ("", 0, 0.0))
     trained, shuffled = networks(dataset), networks(dataset, "sites")
-    bare = list(cells(dataset, task="compression", shuffle="none"))
+    bare = list(split_points(dataset, task="compression", shuffle="none"))
     counts = Counter(dict.fromkeys(map(setting_of, trained), 0))
     for network, points in trained.items():
         counts[setting_of(network)] += len(points)
@@ -188,7 +188,7 @@ def coupling_colours(couplings: Sequence[float]) -> dict[float, Any]:
     return {value: tuple(map(float, shade)) for value, shade in zip(sorted(couplings), shades, strict=False)}
 
 
-def record(cell: Cell, name: str, when: int = -1, **place: Any) -> Float[np.ndarray, " runs"]:
+def record(cell: Point, name: str, when: int = -1, **place: Any) -> Float[np.ndarray, " runs"]:
     """Returns one number per live run at a record (-1: the last one); coordinates it lacks are ignored."""
     found = cell.live[name]
     found = found.sel({dim: value for dim, value in place.items() if dim in found.dims})
@@ -196,14 +196,14 @@ def record(cell: Cell, name: str, when: int = -1, **place: Any) -> Float[np.ndar
 
 
 def of_layer(
-    cell: Cell, network: Network, name: str, layer: int | None = None, when: int = -1, **place: Any
+    cell: Point, network: Network, name: str, layer: int | None = None, when: int = -1, **place: Any
 ) -> Float[np.ndarray, " runs"]:
     """Returns one number per live run of a layer (None: the features), as it is judged unless ``place`` differs."""
     usual = {"gauge": "standardised", "estimator": network.estimator, "power": 4}
     return record(cell, name, when, **{**usual, "layer": layer or network.halvings, **place})
 
 
-def exact_of(cell: Cell, name: str, scheme: str) -> Float[np.ndarray, " *level"]:
+def exact_of(cell: Point, name: str, scheme: str) -> Float[np.ndarray, " *level"]:
     """Returns what is known of some data, for a scheme; NaN where no run is live."""
     known = np.asarray(cell.live[name].sel(scheme=scheme).values, np.float64)
     return known[0] if len(known) else np.full(known.shape[1:], np.nan)
@@ -261,7 +261,7 @@ def ends_of(values: Float[np.ndarray, " runs"] | Interval, name: str) -> dict[st
     return {name: plain(ends.mean), f"{name}_low": plain(ends.low), f"{name}_high": plain(ends.high)}
 
 
-def about_runs(found: Iterable[Cell]) -> str:
+def about_runs(found: Iterable[Point]) -> str:
     """Returns how many runs stand behind a figure and how many of them died."""
     found = list(found)
     counts = sorted({cell.runs for cell in found})

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from rgflow.exact.block_moments import SCHEMES
 from rgflow.fixed_points.select import Network
-from rgflow.probes.judge import Cell
+from rgflow.judging.points import Point
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.fixed_points_axes import coupling_scale, leave_room, panel_grid
@@ -40,7 +40,7 @@ LINEAR_DOWN_TO = 0.1
 
 
 def over_training(
-    cell: Cell, name: str, network: Network, layer: int | None = None
+    cell: Point, name: str, network: Network, layer: int | None = None
 ) -> tuple[Float[np.ndarray, " step"], Float[np.ndarray, "runs step"]]:
     """Returns the recorded steps of a point and one number per run and step."""
     steps = np.asarray(cell.live["step"].values, np.float64)
@@ -48,7 +48,7 @@ def over_training(
     return steps, np.stack(read, axis=1)
 
 
-def _draw_couplings(axes: Axes, board: Board, network: Network, coupling: float, cell: Cell) -> None:
+def _draw_couplings(axes: Axes, board: Board, network: Network, coupling: float, cell: Point) -> None:
     low, high = np.inf, -np.inf
     for layer in range(1, network.halvings + 1):
         colour = LAYER_COLOURS[(layer - 1) % len(LAYER_COLOURS)]
@@ -63,7 +63,7 @@ def _draw_couplings(axes: Axes, board: Board, network: Network, coupling: float,
     base.step_axis(axes, high)
 
 
-def _draw_loss(axes: Axes, cell: Cell, network: Network) -> None:
+def _draw_loss(axes: Axes, cell: Point, network: Network) -> None:
     steps, values = over_training(cell, "relative_loss", network)
     base.band_line(axes, steps, np.maximum(values, LEAST_LOSS), base.INK, faint=True, marker="o", markersize=3)
     optimum = cell.last("relative_optimum")
@@ -74,7 +74,7 @@ def _draw_loss(axes: Axes, cell: Cell, network: Network) -> None:
     base.step_axis(axes, steps[-1])
 
 
-def training_rows(cells: Sequence[tuple[Network, float, Cell]]) -> list[dict[str, Any]]:
+def training_rows(cells: Sequence[tuple[Network, float, Point]]) -> list[dict[str, Any]]:
     """Returns one row per network, layer and step."""
     rows = []
     for network, coupling, cell in cells:
@@ -89,7 +89,7 @@ def training_rows(cells: Sequence[tuple[Network, float, Cell]]) -> list[dict[str
     return rows
 
 
-def _facts(cells: Sequence[tuple[Network, float, Cell]]) -> str:
+def _facts(cells: Sequence[tuple[Network, float, Point]]) -> str:
     texts = []
     for network, coupling, cell in cells:
         _, values = over_training(cell, "ring_coupling", network)
@@ -175,7 +175,7 @@ def training(board: Board) -> list[Drawn]:
     return [Drawn("fixed_points_training", figure, caption, alt, training_rows(shown), ("S2", "S2-flow"), falsified_by)]
 
 
-def draw_floor_band(axes: Axes, cell: Cell, network: Network) -> None:
+def draw_floor_band(axes: Axes, cell: Point, network: Network) -> None:
     """Draws what the estimator finds in independent columns with the laws of the features."""
     floor = floor_of([(cell, network)], network.halvings)
     if np.isfinite(floor):

@@ -10,9 +10,10 @@ import jinja2
 import xarray as xr
 from markupsafe import Markup
 
+from rgflow.judging import text
+from rgflow.plots.figure import Figure
 from rgflow.protocol import Verdict
 from rgflow.report import summary, tables, timing
-from rgflow.report.figures import Drawn
 
 NARROW_POINTS = 500
 """Figures narrower than this have one panel and are shown smaller."""
@@ -67,12 +68,6 @@ def picture(texts: Mapping[str, Any], svg: str, prefix: str = "") -> Picture:
     return Picture(key, *about, drawing)
 
 
-def texts_of(drawn: Drawn) -> dict[str, Any]:
-    """Returns all words of a figure, as figures.json keeps them."""
-    names = ("name", "caption", "alt", "claims", "falsified_by")
-    return {name: getattr(drawn, name) for name in names}
-
-
 def paragraphs(text: str | None) -> list[str]:
     """Returns the paragraphs of a docstring, without the marks of literals."""
     blocks = re.split(r"\n\s*\n", (text or "").strip())
@@ -100,7 +95,7 @@ def environment() -> jinja2.Environment:
     }
     found = jinja2.Environment(loader=loader, autoescape=True, **settings)
     found.filters |= {
-        "number": tables.number_text,
+        "number": text.number_text,
         "status": summary.status_text,
         "sign": SIGNS.__getitem__,
         "failed": tables.failed_controls,
@@ -115,14 +110,14 @@ def environment() -> jinja2.Environment:
 def marks(figures: Sequence[Any], claims: Sequence[summary.Claim]) -> dict[str, list[tuple[str, str]]]:
     """Returns for every figure its claims with their anchors, as far as the page has these claims."""
     anchors = {claim.name: claim.anchor for claim in claims}
-    return {f.name: [(name, anchors[name]) for name in f.claims if name in anchors] for f in figures}
+    return {f.name: [(name, anchors[name]) for name in f.texts["claims"] if name in anchors] for f in figures}
 
 
 def render(
     title: str,
     experiment_doc: str | None,
     verdicts: Sequence[Verdict],
-    drawn: Sequence[Drawn],
+    drawn: Sequence[Figure],
     run: Mapping[str, Any],
     dataset: xr.Dataset,
     workdir: pathlib.Path,
@@ -146,8 +141,8 @@ def render(
         unfinished=tables.unfinished(run, dataset),
         claims=claims,
         unfold=len(verdicts) <= summary.MANY_VERDICTS,
-        figures=[picture(texts_of(d), d.svg.decode()) for d in drawn],
-        shown={c.name: [(k + 1, d.name) for k, d in enumerate(drawn) if c.name in d.claims] for c in claims},
+        figures=[picture(d.texts, d.svg.decode()) for d in drawn],
+        shown={c.name: [(k + 1, d.name) for k, d in enumerate(drawn) if c.name in d.texts["claims"]] for c in claims},
         marks=marks(drawn, claims),
         points=points,
         few=FEW_POINTS,

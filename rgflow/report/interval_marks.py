@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from rgflow.probes.stats import Interval, bootstrap_interval
+from rgflow.judging.intervals import Interval, bootstrap_interval
+from rgflow.judging.text import number_text
 from rgflow.report import figures as base
-from rgflow.report.tables import number_text
 
 
 def interval_of(values: Any) -> Interval:

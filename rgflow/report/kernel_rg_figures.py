@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from rgflow.judging.text import number_text
 from rgflow.kernel_rg.judge import FALSE_ALARM_SIGMA
 from rgflow.kernel_rg.summary import LEAST_ESS, WORST_R_HAT, Summary
 from rgflow.report import figures as base
@@ -28,7 +29,6 @@ from rgflow.report.kernel_rg_relu import relu_figures
 from rgflow.report.kernel_rg_sweeps import data_figures, sweep_figures
 from rgflow.report.kernel_rg_trained import trained_figures
 from rgflow.report.sheets import sheet
-from rgflow.report.tables import number_text
 
 FARTHEST = 8.0
 """Deviations beyond this many standard errors are arrows at the edge."""

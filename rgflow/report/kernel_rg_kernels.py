@@ -8,10 +8,11 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from rgflow.judging.convergence import Estimate
+from rgflow.judging.decisions import interval_of
+from rgflow.judging.intervals import Interval
+from rgflow.judging.text import number_text
 from rgflow.kernel_rg.summary import Summary
-from rgflow.probes.convergence import Estimate
-from rgflow.probes.judge import interval_of
-from rgflow.probes.stats import Interval
 from rgflow.report.figures import Drawn
 from rgflow.report.interval_marks import interval_points
 from rgflow.report.kernel_rg_points import (
@@ -33,7 +34,6 @@ from rgflow.report.kernel_rg_points import (
 )
 from rgflow.report.kernel_rg_sweeps import groups, set_value_scale, shown_groups
 from rgflow.report.sheets import sheet
-from rgflow.report.tables import number_text
 
 PROJECTION = r"projection  $Y^\top K_l Y / |Y|^4$"
 RELATIVE = "projection / that of\ninfinite width"

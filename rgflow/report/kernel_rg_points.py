@@ -11,13 +11,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from rgflow.judging.convergence import Estimate
+from rgflow.judging.decisions import interval_of
+from rgflow.judging.intervals import Interval
+from rgflow.judging.text import number_text
 from rgflow.kernel_rg.summary import LEAST_ESS, WORST_R_HAT, Summary, kept_steps, split_points, summarise
-from rgflow.probes.convergence import Estimate
-from rgflow.probes.judge import interval_of
-from rgflow.probes.stats import Interval
 from rgflow.report import figures as base
 from rgflow.report.interval_marks import interval_points
-from rgflow.report.tables import number_text
 
 Point = tuple[Summary, xr.Dataset]
 """A point of a sweep and its runs."""

@@ -9,16 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from rgflow.judging.convergence import Estimate
+from rgflow.judging.decisions import interval_of
+from rgflow.judging.intervals import Interval
+from rgflow.judging.text import number_text
 from rgflow.kernel_rg.agreement import RELU_BOUND, root_interval
 from rgflow.kernel_rg.summary import kept_steps, linearised, mean_and_error, mean_distance
-from rgflow.probes.convergence import Estimate
-from rgflow.probes.judge import interval_of
-from rgflow.probes.stats import Interval
 from rgflow.report.figures import Drawn, say_empty
 from rgflow.report.interval_marks import interval_points
 from rgflow.report.kernel_rg_points import COLOURS, MARKS, Point, about, head, of_study, plain
 from rgflow.report.sheets import sheet
-from rgflow.report.tables import number_text
 
 COMPARED = {"saddle": "heuristic (saddle point, ReLU kernel)", "wide": "infinite width"}
 COLUMNS = 3

@@ -7,9 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from rgflow.judging.intervals import Interval
+from rgflow.judging.text import number_text
 from rgflow.kernel_rg.agreement import root_interval
 from rgflow.kernel_rg.summary import mean_distance
-from rgflow.probes.stats import Interval
 from rgflow.report.figures import Drawn
 from rgflow.report.interval_marks import interval_points
 from rgflow.report.kernel_rg_points import (
@@ -35,7 +36,6 @@ from rgflow.report.kernel_rg_points import (
 )
 from rgflow.report.kernel_rg_sweeps import set_value_scale
 from rgflow.report.sheets import sheet
-from rgflow.report.tables import number_text
 
 THEORIES = ("exact", "saddle", "wide", "map")
 NAMES = {**THEORY_NAMES, "exact": "equilibrium, exact", "saddle": "equilibrium, saddle point"}

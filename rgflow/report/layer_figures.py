@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from rgflow.probes.stats import bootstrap_interval
+from rgflow.judging.intervals import bootstrap_interval
+from rgflow.judging.text import number_text
 from rgflow.report import figures as base
-from rgflow.report.tables import number_text
 
 TRAINED: dict[str, Any] = {"linestyle": "-", "marker": "o"}
 UNTRAINED: dict[str, Any] = {"linestyle": (0, (4, 2)), "marker": "o", "markerfacecolor": "w"}

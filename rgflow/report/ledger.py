@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from rgflow.judging import text
 from rgflow.report import html, summary, tables
 from rgflow.report.compare import Sweep
 
@@ -83,14 +84,14 @@ def rooms(sweeps: Mapping[str, Sweep], docs: Mapping[str, str]) -> list[Room]:
 
 def whose(room: str, claim: str) -> str:
     """Returns whose a claim is, '-' for one that the ledger does not know."""
-    return SOURCES.get(room, {}).get(claim, tables.ABSENT)
+    return SOURCES.get(room, {}).get(claim, text.ABSENT)
 
 
 def effects_text(claim: summary.Claim) -> str:
     """Returns the smallest and the largest effect of a claim, or its only one."""
     if claim.extremes is None:
-        return tables.ABSENT
-    texts = dict.fromkeys(tables.number_text(v.measured, v.low, v.high) for v in claim.extremes)
+        return text.ABSENT
+    texts = dict.fromkeys(text.number_text(v.measured, v.low, v.high) for v in claim.extremes)
     return " to ".join(texts)
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from rgflow.probes.stats import Interval
+from rgflow.judging.intervals import Interval
 from rgflow.rank_flow.blocks import SCORED
 from rgflow.rank_flow.select import block_runs, where
 from rgflow.report import figures as base

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rgflow.judging.points import last_steps, planned_steps
 from rgflow.rank_flow.claims import collapse_ratio, reading_of
 from rgflow.report.figures import INK, panels
-from rgflow.report.tables import last_steps, planned_steps
 
 MOST_PANELS = 3
 """Correlation lengths shown side by side, where each needs a panel of its own."""

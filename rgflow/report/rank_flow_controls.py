@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rgflow.probes.stats import Interval
+from rgflow.judging.intervals import Interval
 from rgflow.rank_flow.claims import LEARNED_FRACTION, best_loss, learned_fraction, log_ratio, reading_of
 from rgflow.rank_flow.select import claim_runs, control_runs, setting_runs
 from rgflow.rank_flow.settings import OWN

@@ -13,7 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from rgflow.probes.stats import Interval, bootstrap_difference, bootstrap_interval
+from rgflow.judging.intervals import Interval, bootstrap_difference, bootstrap_interval
+from rgflow.judging.points import last_steps, planned_steps
+from rgflow.judging.text import number_text
 from rgflow.rank_flow import robustness
 from rgflow.rank_flow.claims import LONG_RATIO, SELECTIVITY_BOUND, collapse_ratio, concentration
 from rgflow.rank_flow.select import by_mixing_and_length, claim_runs
@@ -54,7 +56,6 @@ from rgflow.report.rank_flow_phases import phase_figures
 from rgflow.report.rank_flow_relevance import relevance_figures
 from rgflow.report.rank_flow_robustness import robustness_figure
 from rgflow.report.rank_flow_training import loss, rank_training
-from rgflow.report.tables import last_steps, number_text, planned_steps
 
 MIXING_COLOURS = (base.BLUE, base.VERMILION, base.GREEN, base.ORANGE, base.PURPLE)
 DEPTH_LABEL = "depth (layer; 0 = embedding)"

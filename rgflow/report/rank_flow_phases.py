@@ -13,7 +13,8 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from rgflow.probes.stats import Interval, t_difference, t_interval
+from rgflow.judging.intervals import Interval, t_difference, t_interval
+from rgflow.judging.points import last_steps, planned_steps
 from rgflow.rank_flow.claims import (
     CONVERGED_NATS,
     LEARNED_FRACTION,
@@ -32,7 +33,6 @@ from rgflow.report.heat_maps import Scale, Square
 from rgflow.report.interval_marks import text_of, two_decimals
 from rgflow.report.rank_flow_cells import STEP_LABEL, Cell, cells_of, floor_ratio
 from rgflow.report.sheets import sheet
-from rgflow.report.tables import last_steps, planned_steps
 
 AXIS_LABELS = {"depth": "depth (blocks)", "width": "width of the stream", "window": "window (positions)"}
 LENGTH_LABEL = "correlation length (tokens)"

@@ -8,12 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
+from rgflow.judging.text import number_text
 from rgflow.rank_flow.robustness import ERROR_RATE, STATEMENTS, Reading
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.heat_maps import ink_on
 from rgflow.report.sheets import sheet
-from rgflow.report.tables import number_text
 
 LOOKS = {
     "supported": ("#3fb68f", "+"),

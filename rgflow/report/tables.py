@@ -14,6 +14,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from rgflow.judging.points import last_steps, planned_steps
+from rgflow.judging.text import ABSENT, number_text
 from rgflow.protocol import Verdict
 from rgflow.report import summary
 from rgflow.report.summary import status_text
@@ -24,43 +26,6 @@ STATUS_STYLE = {
     "undecided": "yellow",
     "not_run": "dim",
 }
-MOST_DECIMALS = 6
-ABSENT = "-"
-
-
-def decimals(width: float) -> int:
-    """Returns how many decimals an interval of this width deserves: one digit, two if it starts with 1 to 3.
-
-    Example:
-        >>> decimals(0.08), decimals(0.25), decimals(40.0)
-        (2, 2, 0)
-    """
-    exponent = math.floor(math.log10(width))
-    leading = width / 10.0**exponent
-    return min(max(0, -exponent + (1 if leading < 4 else 0)), MOST_DECIMALS)
-
-
-def _is_finite(*values: float | None) -> bool:
-    return all(value is not None and math.isfinite(value) for value in values)
-
-
-def number_text(mean: float | None, low: float | None = None, high: float | None = None) -> str:
-    """Returns a number with its interval, with as many digits as the interval allows; ``-`` for no number.
-
-    Example:
-        >>> number_text(-0.1912, -0.2301, -0.1513), number_text(2.76123), number_text(None)
-        ('-0.19 [-0.23, -0.15]', '2.76', '-')
-    """
-    if mean is None or not _is_finite(mean):
-        return ABSENT
-    if low is None or high is None or not _is_finite(low, high):
-        return f"{mean:.3g}"
-    if not high > low:
-        return f"{mean:.3g} [{low:.3g}, {high:.3g}]"
-    places = decimals(high - low)
-    # Adding zero turns a rounded "-0.00" into "0.00".
-    rounded = [f"{round(value, places) + 0.0:.{places}f}" for value in (mean, low, high)]
-    return f"{rounded[0]} [{rounded[1]}, {rounded[2]}]"
 
 
 def failed_controls(verdict: Verdict) -> list[str]:
@@ -170,24 +135,6 @@ def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
     header = ["claim", "status", "measured [95 % interval]", "supported if", "runs (dead)", "controls"]
     lines = [markdown_row(header), "|---|---|--:|---|--:|---|", *(markdown_row(row) for row in rows)]
     return "\n".join(lines) + "\n"
-
-
-def last_steps(dataset: xr.Dataset) -> np.ndarray:
-    """Returns the last step at which each run has a finite record, -1 for none; shape [runs]."""
-    recorded = [v for v in dataset.data_vars.values() if {"run", "step"} <= set(v.dims)]
-    finite = np.zeros((dataset.sizes["run"], dataset.sizes["step"]), bool)
-    for variable in recorded:
-        others = [d for d in variable.dims if d not in ("run", "step")]
-        finite |= variable.notnull().any(others).transpose("run", "step").values
-    steps = np.where(finite, dataset["step"].values[None, :], -1)
-    return steps.max(axis=1, initial=-1)
-
-
-def planned_steps(dataset: xr.Dataset) -> np.ndarray:
-    """Returns the step at which each run ends: variable ``steps``, else the last step; shape [runs]."""
-    if "steps" in dataset:
-        return dataset["steps"].values.astype(int)
-    return np.full(dataset.sizes["run"], int(dataset["step"].values[-1]))
 
 
 def run_summary(dataset: xr.Dataset) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from rgflow.probes.judge import Cell, average
+from rgflow.judging.points import Point, average
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.interval_marks import interval_of, text_of
@@ -41,25 +41,25 @@ HIGHEST = 2.0
 """The panels of couplings end at this multiple of the largest coupling of the data, or of the hidden units."""
 
 
-def measure(series: str, name: str, layer: int) -> Callable[[Cell], Float[np.ndarray, " runs"]]:
+def measure(series: str, name: str, layer: int) -> Callable[[Point], Float[np.ndarray, " runs"]]:
     """Returns what reads one number of one layer (from 0) of a point; lengths that are no lengths are NaN."""
 
-    def read(cell: Cell) -> Float[np.ndarray, " runs"]:
+    def read(cell: Point) -> Float[np.ndarray, " runs"]:
         values = cell.last(f"{series}_{name}")[:, layer]
         return np.where(values > 0, values, np.nan) if name == "correlation_length" else values
 
     return read
 
 
-def _data(name: str) -> Callable[[Cell], Float[np.ndarray, " runs"]]:
+def _data(name: str) -> Callable[[Point], Float[np.ndarray, " runs"]]:
     return lambda cell: cell.last(f"data_{name}")
 
 
-def _coupling_of(cell: Cell) -> float:
+def _coupling_of(cell: Point) -> float:
     return float(cell.values["coupling"])
 
 
-def _against_coupling(axes: Axes, found: Sequence[Cell], name: str, layers: int) -> None:
+def _against_coupling(axes: Axes, found: Sequence[Point], name: str, layers: int) -> None:
     """Draws one number of the data and of every series and layer against the data's coupling."""
     line(axes, found, _coupling_of, _data(name), color=base.INK, marker="D", markersize=4)
     for layer in range(layers):
@@ -69,7 +69,7 @@ def _against_coupling(axes: Axes, found: Sequence[Cell], name: str, layers: int)
     axes.set_xlabel("coupling $K$ of the data")
 
 
-def _by_layer(axes: Axes, found: Sequence[Cell], layers: int) -> None:
+def _by_layer(axes: Axes, found: Sequence[Point], layers: int) -> None:
     """Draws the coupling against the layer: a line per penalty, and what the two rules make of the same data."""
     origin = average(np.concatenate([_data("coupling")(cell) for cell in found]))
     where = np.arange(layers + 1)
@@ -95,7 +95,7 @@ def _limit(axes: Axes, highest: float) -> bool:
     return bool(high > highest)
 
 
-def _highest(found: Sequence[Cell], layers: int) -> float:
+def _highest(found: Sequence[Point], layers: int) -> float:
     hidden = [interval_of(measure("hidden", "coupling", k)(cell)).mean for cell in found for k in range(layers)]
     known = [_coupling_of(cell) for cell in found]
     return 1.15 * max([HIGHEST * max(known), *(x for x in hidden if np.isfinite(x) and x < 5 * max(known))])
@@ -112,7 +112,7 @@ def _handles(layers: Sequence[int]) -> list[Line2D]:
     return [data, *colours, *kinds, guide]
 
 
-def coupling_rows(found: Sequence[Cell], layers: int) -> list[dict[str, Any]]:
+def coupling_rows(found: Sequence[Point], layers: int) -> list[dict[str, Any]]:
     """Returns one row per point and layer: couplings and lengths of hidden units, blocked and decimated data."""
     rows = []
     for cell in found:
@@ -129,7 +129,7 @@ def coupling_rows(found: Sequence[Cell], layers: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _facts(found: Sequence[Cell], layers: int) -> str:
+def _facts(found: Sequence[Point], layers: int) -> str:
     return "; ".join(
         f"K {_coupling_of(cell):.4g}, L1 {strength_text(cell.values['l1'])}, layer {k + 1}: hidden coupling "
         f"{text_of(interval_of(measure('hidden', 'coupling', k)(cell)))}"
@@ -138,7 +138,7 @@ def _facts(found: Sequence[Cell], layers: int) -> str:
     )
 
 
-def _finish(axes: Sequence[Axes], found: Sequence[Cell], highest: float) -> bool:
+def _finish(axes: Sequence[Axes], found: Sequence[Point], highest: float) -> bool:
     known = [_coupling_of(cell) for cell in found]
     ends = [min(known), max(known)]
     axes[0].plot(ends, ends, color="#bbbbbb", linewidth=1, zorder=1)
@@ -193,7 +193,7 @@ def couplings(stacks: Stacks) -> list[Drawn]:
     return [Drawn("couplings", figure, caption, alt, coupling_rows(drawn, layers), claims, falsified_by)]
 
 
-def _union(found: Sequence[Cell], strength: float, reference: Cell) -> list[Cell]:
+def _union(found: Sequence[Point], strength: float, reference: Point) -> list[Point]:
     """Returns the points of which a panel shows something."""
     coupling = reference.values["coupling"]
     return [cell for cell in found if cell.values["l1"] == strength or cell.values["coupling"] == coupling]

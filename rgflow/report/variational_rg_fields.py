@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from rgflow.probes.judge import Cell
+from rgflow.judging.points import Point
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.heat_maps import shades
@@ -64,20 +64,20 @@ def mosaic(fields: Float[np.ndarray, "shown site"]) -> tuple[Float[np.ndarray, "
     return picture, empty
 
 
-def medians(cell: Cell, layer: int) -> tuple[float, float]:
+def medians(cell: Point, layer: int) -> tuple[float, float]:
     """Returns median radius and participation over the units of a layer (from 0) of a point's first live run."""
     radius, participation = (unit_medians(cell.last(name)[:1])[0, layer] for name in ("radius", "participation"))
     return float(radius), float(participation)
 
 
-def _say(cell: Cell, layer: int) -> str:
+def _say(cell: Point, layer: int) -> str:
     radius, participation = medians(cell, layer)
     if not np.isfinite(radius):
         return "no unit has a field"
     return f"radius {radius:.2f}, {participation:.1f} sites"
 
 
-def _draw(axes: Axes, cell: Cell, layer: int) -> None:
+def _draw(axes: Axes, cell: Point, layer: int) -> None:
     sites = int(cell.values["size"]) ** 2
     picture, empty = mosaic(cell.last("receptive_field")[0, layer, :, :sites])
     # Without resampling a vector file holds every weight once, however large it is drawn.
@@ -92,7 +92,7 @@ def _draw(axes: Axes, cell: Cell, layer: int) -> None:
 
 
 def gallery(
-    columns: Sequence[tuple[str, Cell]], layers: Sequence[int], units: Sequence[int]
+    columns: Sequence[tuple[str, Point]], layers: Sequence[int], units: Sequence[int]
 ) -> tuple[Figure, list[dict[str, Any]]]:
     """Returns a figure of fields, a row per layer (from 0) and a column per named point, and its numbers as rows."""
     width = min(base.WIDTH_INCHES, LABELS_INCHES + BAR_INCHES + 2.15 * len(columns))
@@ -113,12 +113,12 @@ def gallery(
     return figure, [_row(cell, layer) for layer in layers for _, cell in columns]
 
 
-def _row(cell: Cell, layer: int) -> dict[str, Any]:
+def _row(cell: Point, layer: int) -> dict[str, Any]:
     radius, participation = medians(cell, layer)
     return {**head(cell), "layer": layer + 1, "median_radius": plain(radius), "participation": plain(participation)}
 
 
-def _facts(columns: Sequence[tuple[str, Cell]], layers: Sequence[int]) -> str:
+def _facts(columns: Sequence[tuple[str, Point]], layers: Sequence[int]) -> str:
     plain_name = lambda name: name.replace("\n", " ").replace("$", "").replace("_1", "1")  # noqa: E731
     return "; ".join(f"{plain_name(n)}, layer {k + 1}: {_say(c, k)}" for k in layers for n, c in columns) + "."
 

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from rgflow.exact.ising import CRITICAL_COUPLING
-from rgflow.probes.convergence import LEAST_DRAWS, estimate
+from rgflow.judging.convergence import LEAST_DRAWS, estimate
+from rgflow.judging.text import number_text
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.sheets import sheet
-from rgflow.report.tables import number_text
 from rgflow.report.variational_rg_points import plain
 from rgflow.variational_rg.lattice_series import Point, draws, equilibrium, kept_records, points
 from rgflow.variational_rg.lattice_verdict import (

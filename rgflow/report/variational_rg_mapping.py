@@ -8,11 +8,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from rgflow.probes.judge import Cell, cells
+from rgflow.judging.points import Point, split_points
+from rgflow.judging.text import number_text
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.sheets import sheet
-from rgflow.report.tables import number_text
 from rgflow.report.variational_rg_points import about_runs, config_of, plain
 from rgflow.variational_rg.mapping_verdict import Mapped, mapped
 
@@ -29,7 +29,7 @@ class Path(NamedTuple):
     machines: list[Mapped]
 
 
-def algorithm_name(cell: Cell) -> str:
+def algorithm_name(cell: Point) -> str:
     """Returns how a point was trained: exact, CD-k or PCD."""
     algorithm, sweeps = str(cell.values["algorithm"]), int(cell.values["sweeps"])
     if algorithm == "exact":
@@ -37,7 +37,7 @@ def algorithm_name(cell: Cell) -> str:
     return f"CD-{sweeps}" if algorithm == "cd" else "PCD" + (f"-{sweeps}" if sweeps > 1 else "")
 
 
-def paths_of(found: Sequence[Cell], units: str) -> list[Path]:
+def paths_of(found: Sequence[Point], units: str) -> list[Path]:
     """Returns the machines of every live run."""
     paths = []
     for cell in found:
@@ -111,7 +111,7 @@ def _facts(paths: Sequence[Path]) -> list[str]:
     return facts
 
 
-def trace_condition(paths: Sequence[Path], found: Sequence[Cell]) -> Drawn:
+def trace_condition(paths: Sequence[Path], found: Sequence[Point]) -> Drawn:
     """Draws spread of the trace and free-energy gap of every machine against its relative entropy."""
     looks, figure = _looks(paths), sheet(4.4)
     trace, gap = figure.subplots(1, 2)
@@ -148,7 +148,7 @@ def trace_condition(paths: Sequence[Path], found: Sequence[Cell]) -> Drawn:
 
 def mapping_figures(dataset: xr.Dataset) -> list[Drawn]:
     """Returns the figure of the enumerated machines; none where no live run recorded one."""
-    found = list(cells(dataset, system="small"))
+    found = list(split_points(dataset, system="small"))
     alive = [cell for cell in found if cell.live.sizes["run"]]
     paths = paths_of(alive, str(config_of(dataset)["units"])) if alive else []
     return [trace_condition(paths, found)] if paths else []

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from rgflow.exact.ising import kaufman_energy
-from rgflow.probes.judge import Cell, average
+from rgflow.judging.points import Point, average
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.interval_marks import interval_of, interval_points, text_of
@@ -35,16 +35,16 @@ FEWEST_CHAINS = 5.0
 """Effective chains of the annealing below which ln Z rests on a few of them."""
 
 
-def energy(cell: Cell) -> Float[np.ndarray, " runs"]:
+def energy(cell: Point) -> Float[np.ndarray, " runs"]:
     """Returns the energy per site of free-running chains, mean over hot starts and starts from data, per run."""
     return cell.last("model_energy").mean(axis=1)
 
 
-def _coupling_of(cell: Cell) -> float:
+def _coupling_of(cell: Point) -> float:
     return float(cell.values["coupling"])
 
 
-def _exact(axes: Axes, found: Sequence[Cell]) -> None:
+def _exact(axes: Axes, found: Sequence[Point]) -> None:
     """Draws Kaufman's energy of the torus and the energy of the data."""
     size, couplings = int(found[0].values["size"]), [_coupling_of(cell) for cell in found]
     low, high = min(couplings), max(couplings)
@@ -56,11 +56,11 @@ def _exact(axes: Axes, found: Sequence[Cell]) -> None:
               linestyle="", zorder=3)  # fmt: skip
 
 
-def _trusted(cell: Cell) -> bool:
+def _trusted(cell: Point) -> bool:
     return average(cell.last("effective_chains")) >= FEWEST_CHAINS
 
 
-def _entropies(axes: Axes, found: Sequence[Cell], against: str, colours: dict[float, Any]) -> None:
+def _entropies(axes: Axes, found: Sequence[Point], against: str, colours: dict[float, Any]) -> None:
     """Draws relative entropies per site against the coupling (a line per penalty) or the penalty (one line)."""
     ticks = strengths(found)
     lines = [at(found, l1=s) for s in ticks] if against == "coupling" else [found]
@@ -76,7 +76,7 @@ def _entropies(axes: Axes, found: Sequence[Cell], against: str, colours: dict[fl
     axes.set_ylabel("relative entropy per site (nats)")
 
 
-def _correlations(axes: Axes, found: Sequence[Cell], colours: dict[float, Any]) -> None:
+def _correlations(axes: Axes, found: Sequence[Point], colours: dict[float, Any]) -> None:
     """Draws the pair correlation of the data and of the model of every penalty over the distance."""
     reach = int(found[0].values["size"]) // 2
     distance = np.arange(1, reach + 1)
@@ -91,7 +91,7 @@ def _correlations(axes: Axes, found: Sequence[Cell], colours: dict[float, Any]) 
     axes.set(xlabel="distance $r$ in sites", ylabel=r"pair correlation $C(r)$")
 
 
-def model_rows(found: Sequence[Cell]) -> list[dict[str, Any]]:
+def model_rows(found: Sequence[Point]) -> list[dict[str, Any]]:
     """Returns one row per point: energies of model, data and torus, relative entropy per site, effective chains."""
     rows = []
     for cell in found:
@@ -117,7 +117,7 @@ def _handles(colours: dict[float, Any], doubted: bool) -> list[Line2D]:
     return [exact, data, *models, *([open_mark] if doubted else [])]
 
 
-def _facts(found: Sequence[Cell]) -> str:
+def _facts(found: Sequence[Point]) -> str:
     return "; ".join(
         f"K {_coupling_of(cell):.4g}, L1 {strength_text(cell.values['l1'])}: "
         f"model {text_of(interval_of(energy(cell)))}, exact {average(cell.last('kaufman_energy')):.4f}, "

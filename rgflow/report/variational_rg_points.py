@@ -15,7 +15,7 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from rgflow.probes.judge import Cell, cells
+from rgflow.judging.points import Point, split_points
 from rgflow.report import figures as base
 from rgflow.report.interval_marks import columns, interval_of, interval_points
 
@@ -37,11 +37,11 @@ THIN: dict[str, Any] = {"color": base.GREY, "linewidth": 0.9, "linestyle": (0, (
 class Stacks(NamedTuple):
     """Every point of stacks that differ in coupling, penalty and shuffle alone, and the units of their layers."""
 
-    cells: list[Cell]
+    cells: list[Point]
     layers: tuple[int, ...]
 
     @property
-    def real(self) -> list[Cell]:
+    def real(self) -> list[Point]:
         """Returns the points of real data."""
         return [cell for cell in self.cells if cell.values["shuffle"] == "none"]
 
@@ -53,7 +53,7 @@ def config_of(dataset: xr.Dataset) -> dict[str, Any]:
 
 def stacks_of(dataset: xr.Dataset) -> Stacks:
     """Returns the points of the stacks, by penalty and coupling; of several sizes or algorithms the commonest."""
-    found = list(cells(dataset, system="stack"))
+    found = list(split_points(dataset, system="stack"))
     family = lambda cell: tuple(cell.values[name] for name in ("size", "algorithm", "sweeps"))  # noqa: E731
     common = Counter(map(family, found)).most_common(1)
     mine = [cell for cell in found if family(cell) == common[0][0]]
@@ -61,39 +61,39 @@ def stacks_of(dataset: xr.Dataset) -> Stacks:
     return Stacks(mine, tuple(config_of(dataset)["stack"]["layers"]) if mine else ())
 
 
-def live(found: Sequence[Cell]) -> list[Cell]:
+def live(found: Sequence[Point]) -> list[Point]:
     """Returns the points with a live run."""
     return [cell for cell in found if cell.live.sizes["run"]]
 
 
-def at(found: Sequence[Cell], **values: Any) -> list[Cell]:
+def at(found: Sequence[Point], **values: Any) -> list[Point]:
     """Returns the points with these values."""
     return [cell for cell in found if all(cell.values[name] == value for name, value in values.items())]
 
 
-def commonest(found: Sequence[Cell], name: str) -> float:
+def commonest(found: Sequence[Point], name: str) -> float:
     """Returns the value of an axis at which most points are, of several the one nearest to the preferred one."""
     counts = Counter(float(cell.values[name]) for cell in found)
     return max(counts, key=lambda value: (counts[value], -abs(value - PREFERRED[name])))
 
 
-def reference_coupling(found: Sequence[Cell]) -> float:
+def reference_coupling(found: Sequence[Point]) -> float:
     """Returns the coupling with the most strengths of the penalty."""
     return commonest(found, "coupling")
 
 
-def reference_cell(found: Sequence[Cell]) -> Cell:
+def reference_cell(found: Sequence[Point]) -> Point:
     """Returns the point that is shown where only one can be: at the reference coupling, with the preferred penalty."""
     here = at(found, coupling=reference_coupling(found))
     return at(here, l1=commonest(here, "l1"))[0]
 
 
-def strengths(found: Sequence[Cell]) -> list[float]:
+def strengths(found: Sequence[Point]) -> list[float]:
     """Returns the strengths of the penalty, in increasing order."""
     return sorted({float(cell.values["l1"]) for cell in found})
 
 
-def strength_colours(found: Sequence[Cell]) -> dict[float, Any]:
+def strength_colours(found: Sequence[Point]) -> dict[float, Any]:
     """Returns a shade per strength of the penalty, from dark to light; layers have other colours."""
     values = strengths(found)
     shades = matplotlib.colormaps["plasma"](np.linspace(0.0, 0.85, max(len(values), 2)))
@@ -122,9 +122,9 @@ def _short_power(value: float) -> str:
 
 def line(
     axes: Axes,
-    found: Sequence[Cell],
-    where: Callable[[Cell], float],
-    measure: Callable[[Cell], Float[np.ndarray, " runs"]],
+    found: Sequence[Point],
+    where: Callable[[Point], float],
+    measure: Callable[[Point], Float[np.ndarray, " runs"]],
     band: bool = False,
     **look: Any,
 ) -> None:
@@ -147,13 +147,13 @@ def plain(value: float | int | np.number) -> float | str:
     return float(value) if np.isfinite(value) else ""
 
 
-def head(cell: Cell) -> dict[str, Any]:
+def head(cell: Point) -> dict[str, Any]:
     """Returns the columns of a table that say which point a row is about."""
     names = ("size", "coupling", "l1", "shuffle")
     return {**{name: cell.values[name] for name in names}, "runs": cell.live.sizes["run"], "dead": cell.dead}
 
 
-def about_runs(found: Sequence[Cell]) -> str:
+def about_runs(found: Sequence[Point]) -> str:
     """Returns how many runs stand behind a figure and how many of them died."""
     counts = sorted({cell.runs for cell in found})
     each = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from rgflow.probes.judge import Cell, average
+from rgflow.judging.points import Point, average
 from rgflow.report import figures as base
 from rgflow.report.figures import Drawn
 from rgflow.report.interval_marks import interval_of, text_of
@@ -33,27 +33,27 @@ from rgflow.report.variational_rg_points import (
 )
 from rgflow.variational_rg.stack_verdict import LEAST_PARTICIPATION, LOCAL, MOST_SHUFFLED_PARTICIPATION, unit_medians
 
-Measure = Callable[[Cell], Float[np.ndarray, "runs layer"]]
+Measure = Callable[[Point], Float[np.ndarray, "runs layer"]]
 APART = 0.12
 """Between the marks of one penalty, in steps of the axis."""
 
 
-def relative_radius(cell: Cell) -> Float[np.ndarray, "runs layer"]:
+def relative_radius(cell: Point) -> Float[np.ndarray, "runs layer"]:
     """Returns the median radius of every run and layer over that of fields without a place."""
     return unit_medians(cell.last("radius")) / cell.last("random_radius")[:, None]
 
 
-def participation(cell: Cell) -> Float[np.ndarray, "runs layer"]:
+def participation(cell: Point) -> Float[np.ndarray, "runs layer"]:
     """Returns the median number of sites in a field, of every run and layer."""
     return unit_medians(cell.last("participation"))
 
 
-def relative_component_radius(cell: Cell) -> Float[np.ndarray, "runs layer"]:
+def relative_component_radius(cell: Point) -> Float[np.ndarray, "runs layer"]:
     """Returns the median radius of as many principal components as each layer has units, on the same scale."""
     return cell.last("component_radius") / cell.last("random_radius")[:, None]
 
 
-def component_participation(cell: Cell) -> Float[np.ndarray, "runs layer"]:
+def component_participation(cell: Point) -> Float[np.ndarray, "runs layer"]:
     """Returns the median number of sites in as many principal components as each layer has units."""
     return cell.last("component_participation")
 
@@ -64,7 +64,7 @@ PANELS: tuple[tuple[str, str, Measure, Measure], ...] = (
 )
 
 
-def _draw(axes: Axes, found: Sequence[Cell], number: int, measures: tuple[Measure, Measure]) -> None:
+def _draw(axes: Axes, found: Sequence[Point], number: int, measures: tuple[Measure, Measure]) -> None:
     """Draws the lines of one measure by layer and kind of data, and the principal components right of them."""
     ticks = strengths(found)
     for layer in range(number):
@@ -105,7 +105,7 @@ def _handles(stacks: Stacks, kinds: set[str]) -> list[Line2D]:
     return [*layers, *data]
 
 
-def size_rows(found: Sequence[Cell], number: int) -> list[dict[str, Any]]:
+def size_rows(found: Sequence[Point], number: int) -> list[dict[str, Any]]:
     """Returns one row per point and layer: relative radius and participation with their intervals, and components'."""
     rows = []
     for cell in found:
@@ -160,7 +160,7 @@ def field_sizes(stacks: Stacks) -> list[Drawn]:
     return [Drawn("field_sizes", figure, caption, alt, rows, ("S3-c",), falsified_by)]
 
 
-def _size_text(found: Sequence[Cell], number: int) -> str:
+def _size_text(found: Sequence[Point], number: int) -> str:
     facts = [
         f"{SHUFFLES[cell.values['shuffle']][0]}, L1 {strength_text(cell.values['l1'])}, layer {k + 1}: radius "
         f"{text_of(interval_of(relative_radius(cell)[:, k]))}, {text_of(interval_of(participation(cell)[:, k]))} sites"

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from rgflow.probes.convergence import Estimate, estimate
+from rgflow.judging.convergence import Estimate, estimate
 from rgflow.samplers.equilibration import AGREEMENT, TIMES_WATCHED
 
 

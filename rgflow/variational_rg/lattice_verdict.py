@@ -12,19 +12,20 @@ import xarray as xr
 from jaxtyping import Float
 
 from rgflow.exact.ising import CRITICAL_COUPLING
-from rgflow.probes.convergence import LEAST_DRAWS, Estimate, estimate
-from rgflow.probes.judge import (
+from rgflow.judging.claim import make_verdict
+from rgflow.judging.convergence import LEAST_DRAWS, Estimate, estimate
+from rgflow.judging.decisions import (
     INTERVAL_SIGMA,
     Control,
+    Status,
     control,
-    counts,
     information,
     interval_of,
-    make_verdict,
     one_sided,
     passed,
 )
-from rgflow.probes.stats import Interval, Status
+from rgflow.judging.intervals import Interval
+from rgflow.judging.points import counts
 from rgflow.protocol import Verdict
 from rgflow.samplers.equilibration import AGREEMENT, TIMES_WATCHED
 from rgflow.variational_rg.lattice_series import (

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rgflow.exact.ising import all_couplings, log_weights, ring_couplings, torus_couplings
-from rgflow.probes.judge import Cell, control, counts, information, make_verdict
-from rgflow.probes.stats import Interval, Status
+from rgflow.judging.claim import make_verdict
+from rgflow.judging.decisions import Status, control, information
+from rgflow.judging.intervals import Interval
+from rgflow.judging.points import Point, counts
 from rgflow.protocol import Verdict
 from rgflow.variational_rg.constructions import bond_machine
 from rgflow.variational_rg.exact import hidden_hamiltonian, log_sum, visible_hamiltonian
@@ -45,7 +47,7 @@ class Mapped(NamedTuple):
     machine: Machine
 
 
-def recorded_machines(cell: Cell, units: str) -> Iterator[tuple[int, Machine]]:
+def recorded_machines(cell: Point, units: str) -> Iterator[tuple[int, Machine]]:
     """Yield (step, machine) of every live run and record of a point, in float64."""
     names = ("machine_weights", "machine_visible_bias", "machine_hidden_bias")
     weights, visible, bias = (np.asarray(cell.live[name].values, np.float64) for name in names)
@@ -57,7 +59,7 @@ def recorded_machines(cell: Cell, units: str) -> Iterator[tuple[int, Machine]]:
             yield steps[row], machine
 
 
-def mapped(cell: Cell, units: str) -> list[Mapped]:
+def mapped(cell: Point, units: str) -> list[Mapped]:
     """Return the mapping of every recorded machine of a point, with $\\Delta F$ as it is, not shifted."""
     energies = hamiltonian(float(cell.values["coupling"]), int(cell.values["size"]))
     found = []
@@ -73,7 +75,7 @@ def _units(config: Any) -> str:
     return str(config["units"])
 
 
-def identity(points: Sequence[Cell], config: Any) -> Verdict:
+def identity(points: Sequence[Point], config: Any) -> Verdict:
     """Judge S3-a on the first and the last machine of every run."""
     worst: list[float] = []
     for cell in points:
@@ -95,7 +97,7 @@ def identity(points: Sequence[Cell], config: Any) -> Verdict:
     return make_verdict("S3-a", texts, interval, status, counts(points), controls)
 
 
-def gap_means_exact(points: Sequence[Cell], config: Any) -> Verdict:
+def gap_means_exact(points: Sequence[Point], config: Any) -> Verdict:
     """Judge S3-b on the trained machines, each shifted by the constant at which its free-energy gap vanishes."""
     entropies, gaps = [], []
     for cell in points:

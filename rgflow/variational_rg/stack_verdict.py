@@ -24,8 +24,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from rgflow.probes.judge import Cell, Control, average, control, equivalent, information, make_verdict
-from rgflow.probes.stats import Status, bootstrap_interval, decide
+from rgflow.judging.claim import make_verdict
+from rgflow.judging.decisions import Control, Status, control, decide, equivalent, information
+from rgflow.judging.intervals import bootstrap_interval
+from rgflow.judging.points import Point, average
 from rgflow.protocol import Verdict
 
 LOCAL = 0.75
@@ -47,24 +49,24 @@ def unit_medians(values: Float[np.ndarray, "runs layer unit"]) -> Float[np.ndarr
     return np.array(middle).reshape(values.shape[:-1])
 
 
-def growth(cell: Cell) -> np.ndarray:
+def growth(cell: Point) -> np.ndarray:
     """Return ln of the median radius of the last layer over that of the first, per run."""
     radius = unit_medians(cell.last("radius"))
     return np.log(radius[:, -1] / radius[:, 0])
 
 
-def participation_growth(cell: Cell) -> np.ndarray:
+def participation_growth(cell: Point) -> np.ndarray:
     """Return ln of the median participation of the last layer over that of the first, per run."""
     sites = unit_medians(cell.last("participation"))
     return np.log(sites[:, -1] / sites[:, 0])
 
 
-def place(cell: Cell) -> str:
+def place(cell: Point) -> str:
     """Return what tells a point from the others."""
     return f"L1 = {cell.values['l1']:g}, K = {cell.values['coupling']:.4g}"
 
 
-def control_of(cell: Cell, others: Sequence[Cell], shuffle: str) -> Cell | None:
+def control_of(cell: Point, others: Sequence[Point], shuffle: str) -> Point | None:
     """Return the point that differs from a point in its shuffle alone.
 
     Sites that were permuted are independent fair spins at every coupling: for them any coupling serves.
@@ -75,7 +77,7 @@ def control_of(cell: Cell, others: Sequence[Cell], shuffle: str) -> Cell | None:
     return next(same, None)
 
 
-def relative_entropy_per_site(cell: Cell) -> np.ndarray:
+def relative_entropy_per_site(cell: Point) -> np.ndarray:
     r"""Return $\frac1N [\langle\ln P\rangle - \langle\ln p_\lambda\rangle]$ over test samples, in nats, per run.
 
     $\ln P = -K N u - \ln Z_K$ with Kaufman's $Z_K$; $\ln p = -F - \ln Z_\lambda$ with the annealed $Z_\lambda$.
@@ -83,34 +85,34 @@ def relative_entropy_per_site(cell: Cell) -> np.ndarray:
     return _log_data_per_site(cell) + (cell.last("test_free_energy") + cell.last("log_partition")) / _sites(cell)
 
 
-def learned_share(cell: Cell) -> np.ndarray:
+def learned_share(cell: Point) -> np.ndarray:
     r"""Return $1 - D(P\,|\,p_\lambda)/D(P\,|\,\mathrm{fair})$ of the first machine, per run; 0: fair spins."""
     return 1 - relative_entropy_per_site(cell) / (_log_data_per_site(cell) + np.log(2))
 
 
-def _sites(cell: Cell) -> float:
+def _sites(cell: Point) -> float:
     return float(cell.values["size"]) ** 2
 
 
-def _log_data_per_site(cell: Cell) -> np.ndarray:
+def _log_data_per_site(cell: Point) -> np.ndarray:
     return -float(cell.values["coupling"]) * cell.last("data_energy") - cell.last("kaufman_log_partition") / _sites(
         cell
     )
 
 
-def _learned(cell: Cell) -> dict[str, Control]:
+def _learned(cell: Point) -> dict[str, Control]:
     low = bootstrap_interval(learned_share(cell)).low
     need = f"lower end of the share of the relative entropy that was learned at least {LEAST_LEARNED}"
     return {"learned": control(low, need, low >= LEAST_LEARNED)}
 
 
-def _participation(cell: Cell | None, layer: slice | int = slice(None)) -> float:
+def _participation(cell: Point | None, layer: slice | int = slice(None)) -> float:
     if cell is None:
         return float("nan")
     return average(np.min(unit_medians(cell.last("participation"))[:, layer].reshape(cell.live.sizes["run"], -1), 1))
 
 
-def _isotropy(cell: Cell | None) -> float:
+def _isotropy(cell: Point | None) -> float:
     """Return the mean ratio of the extents of first-layer fields down a column of sites and along a row."""
     if cell is None:
         return float("nan")
@@ -118,7 +120,7 @@ def _isotropy(cell: Cell | None) -> float:
     return average(extents[0] / extents[1])
 
 
-def _field_controls(cell: Cell, others: Sequence[Cell]) -> dict[str, Control]:
+def _field_controls(cell: Point, others: Sequence[Point]) -> dict[str, Control]:
     radius = unit_medians(cell.last("radius")) / cell.last("random_radius")[:, None]
     widest, least = average(np.max(radius, axis=1)), _participation(cell)
     shuffled, rows = control_of(cell, others, "sites"), control_of(cell, others, "bonds")
@@ -150,7 +152,7 @@ def _field_controls(cell: Cell, others: Sequence[Cell]) -> dict[str, Control]:
     }
 
 
-def fields_grow(cell: Cell, others: Sequence[Cell]) -> Verdict:
+def fields_grow(cell: Point, others: Sequence[Point]) -> Verdict:
     """Judge S3-c on the runs of one point of real data."""
     interval = bootstrap_interval(growth(cell))
     controls = _field_controls(cell, others)
@@ -168,7 +170,7 @@ def fields_grow(cell: Cell, others: Sequence[Cell]) -> Verdict:
     return make_verdict(f"S3-c [{place(cell)}]", texts, interval, status, (cell.runs, cell.dead), controls)
 
 
-def coarse_grained(cell: Cell, measure: str) -> Verdict:
+def coarse_grained(cell: Point, measure: str) -> Verdict:
     """Judge S3-d on one point; ``measure`` is coupling or correlation_length."""
     ratio = {rule: cell.last(f"hidden_{measure}") / cell.last(f"{rule}_{measure}") - 1
              for rule in ("placed", "majority", "decimation")}  # fmt: skip
@@ -196,7 +198,7 @@ def coarse_grained(cell: Cell, measure: str) -> Verdict:
     return make_verdict(f"S3-d {name} [{place(cell)}]", texts, interval, status, (cell.runs, cell.dead), controls)
 
 
-def model_energy(cell: Cell) -> Verdict:
+def model_energy(cell: Point) -> Verdict:
     """Judge S3-model on one point."""
     energy, error = cell.last("model_energy"), cell.last("model_energy_error")
     interval = bootstrap_interval(energy.mean(axis=1) / cell.last("kaufman_energy") - 1)
@@ -237,7 +239,7 @@ def model_energy(cell: Cell) -> Verdict:
     return make_verdict(f"S3-model [{place(cell)}]", texts, interval, status, (cell.runs, cell.dead), controls)
 
 
-def judge(stacks: Sequence[Cell], config: Any) -> list[Verdict]:
+def judge(stacks: Sequence[Point], config: Any) -> list[Verdict]:
     """Judge every claim on every point of real data."""
     del config
     real = [cell for cell in stacks if cell.values["shuffle"] == "none" and cell.live.sizes["run"]]

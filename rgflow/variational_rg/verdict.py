@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from rgflow.probes.judge import cells, complete
+from rgflow.judging.claim import complete
+from rgflow.judging.points import split_points
 from rgflow.protocol import Verdict
 from rgflow.variational_rg import lattice_verdict, mapping_verdict, stack_verdict
 
@@ -33,8 +34,8 @@ def verdict(dataset: xr.Dataset, config: Any) -> list[Verdict]:
     """Judges every claim of the systems in the dataset; claims whose study is absent are not run."""
     chains = dataset.isel(run=np.flatnonzero(dataset["system"].values == "lattice"))
     found = lattice_verdict.verdicts(chains) if chains.sizes["run"] else []
-    small = list(cells(dataset, system="small"))
+    small = list(split_points(dataset, system="small"))
     if any(cell.live.sizes["run"] for cell in small):
         found += [mapping_verdict.identity(small, config), mapping_verdict.gap_means_exact(small, config)]
-    found += stack_verdict.judge(list(cells(dataset, system="stack")), config)
+    found += stack_verdict.judge(list(split_points(dataset, system="stack")), config)
     return complete(found, CLAIMS)

@@ -6,7 +6,7 @@ Seeds are fixed; tolerances of the effective sample size are about four of its o
 import numpy as np
 import pytest
 
-from rgflow.probes.convergence import (
+from rgflow.judging.convergence import (
     autocovariance,
     effective_sample_size,
     estimate,

@@ -14,8 +14,8 @@ from rgflow.fixed_points import readings, select, verdict
 from rgflow.fixed_points.compression import COMPRESSIONS
 from rgflow.fixed_points.controls import COUPLING_MARGIN, KURTOSIS_MARGIN
 from rgflow.fixed_points.readings import JUDGED_GAUGES, overall, within
+from rgflow.judging.readings import holm
 from rgflow.probes.gauges import GAUGES
-from rgflow.probes.stats import holm
 
 CONFIG = ml_collections.ConfigDict({})
 SEEDS, STEPS, HALVINGS, ORBIT = 5, 4, 2, 6

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from rgflow.judging.convergence import Estimate
 from rgflow.kernel_rg import agreement, statements, trained_verdict, verdict
 from rgflow.kernel_rg.reference import THEORIES
 from rgflow.kernel_rg.summary import summaries, summarise
-from rgflow.probes.convergence import Estimate
 
 TESTS, RECORDS, CHAINS = 6, 200, 4
 BASE = {

@@ -6,7 +6,7 @@ import xarray as xr
 from scipy.stats import norm
 from test_rank_flow_verdict import CONFIG, dataset, gated
 
-from rgflow.probes.stats import holm
+from rgflow.judging.readings import holm
 from rgflow.rank_flow import claims, robustness, select
 
 

@@ -23,6 +23,7 @@ from launch import results as results_command
 from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import grid, records
+from rgflow.judging.text import number_text
 from rgflow.probes.spectrum import RANK_MEASURES
 from rgflow.protocol import Verdict
 from rgflow.rank_flow import robustness
@@ -139,7 +140,7 @@ def page_of(dataset, verdicts=VERDICTS, drawn=None, workdir=pathlib.Path("/tmp/w
     ],
 )
 def test_digits_follow_the_interval(numbers, text):
-    assert tables.number_text(*numbers) == text
+    assert number_text(*numbers) == text
 
 
 def test_verdicts_are_strict_json():

@@ -6,8 +6,8 @@ import pytest
 import xarray as xr
 
 from rgflow.exact.ising import torus_couplings
-from rgflow.probes.judge import cells, equivalent
-from rgflow.probes.stats import Interval
+from rgflow.judging.decisions import equivalent
+from rgflow.judging.intervals import Interval
 from rgflow.variational_rg import mapping_verdict, stack_verdict, verdict
 from rgflow.variational_rg.constructions import bond_machine
 from rgflow.variational_rg.machine import convert

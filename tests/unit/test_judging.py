@@ -4,23 +4,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from rgflow.probes.convergence import Estimate
-from rgflow.probes.judge import (
-    INTERVAL_SIGMA,
-    average,
-    cells,
-    complete,
-    control,
-    counts,
-    equivalent,
-    information,
-    interval_of,
-    make_verdict,
-    not_run,
-    one_sided,
-    passed,
-)
-from rgflow.probes.stats import Interval
+from rgflow.judging.claim import complete, make_verdict, not_run
+from rgflow.judging.convergence import Estimate
+from rgflow.judging.decisions import INTERVAL_SIGMA, control, equivalent, information, interval_of, one_sided, passed
+from rgflow.judging.intervals import Interval
+from rgflow.judging.points import average, counts, split_points
 
 NAN = float("nan")
 FAILED = {"gap": control(2.0, "below 1", False), "runs": information(3, "runs")}
@@ -47,7 +35,7 @@ def runs(**more):
 
 
 def test_cells_are_the_points_in_their_order_without_the_dead():
-    found = list(cells(runs(), system="ring"))
+    found = list(split_points(runs(), system="ring"))
     assert [cell.values for cell in found] == [{"system": "ring", "width": 8}, {"system": "ring", "width": 4}]
     assert [(cell.runs, cell.dead) for cell in found] == [(2, 0), (2, 1)]
     assert found[0].last("loss").tolist() == [10.0, 40.0] and found[0].first("loss").tolist() == [0.0, 30.0]
@@ -56,10 +44,10 @@ def test_cells_are_the_points_in_their_order_without_the_dead():
 
 
 def test_cells_by_several_values_by_none_and_by_a_missing_coordinate():
-    assert [cell.runs for cell in cells(runs(), system="ring", width=4)] == [2]
-    assert [cell.runs for cell in cells(runs())] == [2, 2, 2]
-    assert not list(cells(runs(), system="chain"))
-    assert not list(cells(runs(), lattice="ring"))
+    assert [cell.runs for cell in split_points(runs(), system="ring", width=4)] == [2]
+    assert [cell.runs for cell in split_points(runs())] == [2, 2, 2]
+    assert not list(split_points(runs(), system="chain"))
+    assert not list(split_points(runs(), lattice="ring"))
 
 
 def test_cells_end_at_the_last_step_of_their_point():
@@ -71,7 +59,7 @@ def test_cells_end_at_the_last_step_of_their_point():
 
 
 def test_a_point_without_live_runs_is_still_a_point():
-    (cell,) = cells(runs().isel(run=[2]), system="ring")
+    (cell,) = split_points(runs().isel(run=[2]), system="ring")
     assert (cell.runs, cell.dead, cell.last("loss").size) == (1, 1, 0)
     assert np.isnan(average(cell.last("loss")))
 
@@ -141,7 +129,7 @@ def test_verdicts_carry_numbers_counts_and_controls():
     assert (verdict.claim, verdict.statement, verdict.expected) == ("A [N = 4]", "It falls.", "below 0")
     assert (verdict.measured, verdict.low, verdict.high) == (0.5, None, None)
     assert (verdict.n_runs, verdict.n_dead, verdict.controls) == (5, 1, FAILED)
-    assert counts(cells(runs(), system="ring")) == (4, 1)
+    assert counts(split_points(runs(), system="ring")) == (4, 1)
 
 
 def test_complete_orders_and_says_what_was_not_run():

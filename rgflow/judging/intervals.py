@@ -1,13 +1,11 @@
-"""Statistics over runs, on the host in float64: intervals, trends, and the decision about a claim.
+"""Statistics over runs, on the host in float64: intervals and trends.
 
 Ref: Hesterberg2015 = Hesterberg, "What teachers should know about the bootstrap", Am. Stat. 69 (2015) 371.
 Ref: Kendall1938 = Kendall, "A new measure of rank correlation", Biometrika 30 (1938) 81.
-Ref: Holm1979 = Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Stat. 6 (1979) 65.
-Ref: HR2026 = arXiv:2606.10324, the claims these functions are first used for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -15,12 +13,10 @@ from scipy import stats
 
 # The axis is anonymous: two independent groups need not have the same number of runs.
 Values = Real[np.ndarray, " _"] | Sequence[float | int | np.number]
-Status = Literal["supported", "contradicted", "undecided"]
-SIDES = ("below", "above")
 
 
 class Interval(NamedTuple):
-    """A mean over runs and its bootstrap interval; n is the number of live runs behind it."""
+    """A mean over runs and its interval; n is the number of live runs behind it."""
 
     mean: float
     low: float
@@ -29,7 +25,7 @@ class Interval(NamedTuple):
 
 
 def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 9999, seed: int = 0) -> Interval:
-    r"""Return the mean over runs with its expanded percentile bootstrap interval.
+    r"""Returns the mean over runs with its expanded percentile bootstrap interval.
 
     $[\hat F^{-1}(a), \hat F^{-1}(1 - a)],\quad a = \Phi(-\sqrt{n/(n-1)}\,t_{(1+\mathrm{level})/2,\,n-1})$
 
@@ -37,7 +33,7 @@ def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 999
     (values that are not finite) are dropped. Fewer than two live runs give NaN for both ends, equal values an
     interval of width zero. No percentile interval leaves the range of its data, so for a symmetric quantity
     it covers at most $1 - 2^{1-n}$: at n = 4 the nominal 95 % is 87.5 %.
-    Shapes: [runs] -> Interval. Raises: ValueError for other shapes, a level outside (0, 1), resamples < 1.
+    Shapes: [runs] -> Interval. Raises ValueError for other shapes, a level outside (0, 1), resamples < 1.
 
     Ref: Hesterberg2015 (expanded percentile interval)
 
@@ -50,13 +46,13 @@ def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 999
 
 
 def bootstrap_difference(a: Values, b: Values, level: float = 0.95, resamples: int = 9999, seed: int = 0) -> Interval:
-    r"""Return the difference of the means of two independent groups with its bootstrap interval.
+    r"""Returns the difference of the means of two independent groups with its bootstrap interval.
 
     $\bar a - \bar b$, each group resampled by itself, with the tail probability of `bootstrap_interval`
 
     The correction, and the n of the result, are those of the smaller group of live runs. NaN ends where that
     has fewer than two.
-    Shapes: [runs of a], [runs of b] -> Interval. Raises: ValueError as `bootstrap_interval`.
+    Shapes: [runs of a], [runs of b] -> Interval. Raises ValueError as `bootstrap_interval`.
 
     Ref: Hesterberg2015
 
@@ -114,7 +110,7 @@ def _bootstrap(
 
 
 def _expanded_tail(level: float, n: int) -> float:
-    """Return the tail probability that makes a percentile interval as wide as Student's for normal data."""
+    """Returns the tail probability that makes a percentile interval as wide as Student's for normal data."""
     quantile = stats.t.ppf(0.5 + level / 2, n - 1)
     return float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * quantile))
 
@@ -127,14 +123,14 @@ def _require_settings(level: float, resamples: int) -> None:
 
 
 def kendall_tau(values: Values) -> float:
-    r"""Return Kendall's rank correlation of a sequence with its index.
+    r"""Returns Kendall's rank correlation of a sequence with its index.
 
     $\tau_b = (C - D) / \sqrt{(C + D + T_x)(C + D + T_y)}$ over concordant, discordant and tied pairs
 
     -1 for a strictly decreasing sequence; NaN for fewer than two values, all equal values, or any NaN.
-    Shapes: [runs] -> float. Raises: nothing.
+    Shapes: [runs] -> float.
 
-    Ref: Kendall1938; HR2026 (monotone decrease of the rank with depth)
+    Ref: Kendall1938
 
     >>> round(kendall_tau([16.0, 12.6, 8.9]), 9)
     -1.0
@@ -147,14 +143,12 @@ def kendall_tau(values: Values) -> float:
 
 
 def strictly_decreasing(values: Values) -> bool:
-    """Tell whether every value is below the one before it.
+    """Returns whether every value is below the one before it.
 
     $x_{l+1} < x_l$ for all l
 
     False for fewer than two values and for any NaN: nothing was seen to decrease.
-    Shapes: [runs] -> bool. Raises: nothing.
-
-    Ref: HR2026
+    Shapes: [runs] -> bool.
 
     >>> strictly_decreasing([3.0, 2.0, 2.0])
     False
@@ -163,36 +157,12 @@ def strictly_decreasing(values: Values) -> bool:
     return bool(array.size >= 2 and np.all(np.diff(array) < 0))
 
 
-def mean_p_value(values: Values, bound: float | int, alternative: str, resolution: float = 1e-6) -> float:
-    r"""Return the one-sided p-value of a mean over runs against a bound, by Student's t.
-
-    $t = (\bar x - b) / (s / \sqrt n)$; ``alternative`` is ``less`` or ``greater``. Dead runs (values that are not
-    finite) are dropped. Values that agree to ``resolution`` have no spread to test with and decide by themselves (0 or
-    1). NaN for fewer than two. Shapes: [runs] -> float. Raises: ValueError for another alternative.
-
-    Ref: standard (Student).
-
-    >>> round(mean_p_value([1.0, 2.0, 3.0], 0.0, "greater"), 4), mean_p_value([2.0, 2.0], 0.0, "less")
-    (0.0371, 1.0)
-    """
-    if alternative not in ("less", "greater"):
-        raise ValueError(f"alternative: {alternative!r} is unknown; allowed: less, greater")
-    live = _live("values", values)
-    if live.size < 2:
-        return float("nan")
-    if np.ptp(live) < resolution:
-        return float((live.mean() < bound) != (alternative == "less"))
-    return float(np.asarray(stats.ttest_1samp(live, bound, alternative=alternative))[1])
-
-
 def t_interval(values: Values, level: float = 0.95) -> Interval:
-    r"""Return the mean over runs with Student's interval.
+    r"""Returns the mean over runs with Student's interval.
 
     $\bar x \pm t_{(1+\mathrm{level})/2,\,n-1}\, s/\sqrt n$; unlike a percentile interval it can leave the range of the
     runs, and so be widened for many comparisons. Dead runs are dropped; NaN ends for fewer than two live ones.
-    Shapes: [runs] -> Interval. Raises: ValueError for a level outside (0, 1).
-
-    Ref: standard (Student).
+    Shapes: [runs] -> Interval. Raises ValueError for a level outside (0, 1).
 
     >>> [round(x, 3) for x in t_interval([1.0, 2.0, 3.0])]
     [2.0, -0.484, 4.484, 3]
@@ -206,14 +176,12 @@ def t_interval(values: Values, level: float = 0.95) -> Interval:
 
 
 def t_difference(a: Values, b: Values, level: float = 0.95) -> Interval:
-    r"""Return the difference of the means of two independent groups with Welch's interval.
+    r"""Returns the difference of the means of two independent groups with Welch's interval.
 
     $\bar a - \bar b \pm t_{(1+\mathrm{level})/2,\,\nu} \sqrt{s_a^2/n_a + s_b^2/n_b}$ with Welch's $\nu$
 
     The n of the result is that of the smaller group of live runs; NaN ends where that has fewer than two.
-    Shapes: [runs of a], [runs of b] -> Interval. Raises: ValueError for a level outside (0, 1).
-
-    Ref: standard (Welch).
+    Shapes: [runs of a], [runs of b] -> Interval. Raises ValueError for a level outside (0, 1).
 
     >>> [round(x, 3) for x in t_difference([1.0, 2.0, 3.0], [1.0, 1.0, 1.0])]
     [1.0, -1.484, 3.484, 3]
@@ -232,51 +200,21 @@ def t_difference(a: Values, b: Values, level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, smallest)
 
 
-def holm(p_values: Values) -> Float[np.ndarray, " _"]:
-    r"""Return p-values adjusted so that the chance of any false rejection among all of them stays below the level.
+def mean_p_value(values: Values, bound: float | int, alternative: str, resolution: float = 1e-6) -> float:
+    r"""Returns the one-sided p-value of a mean over runs against a bound, by Student's t.
 
-    $\tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})$ over the m values in increasing order
+    $t = (\bar x - b) / (s / \sqrt n)$; ``alternative`` is ``less`` or ``greater``. Dead runs (values that are not
+    finite) are dropped. Values that agree to ``resolution`` have no spread to test with and decide by themselves (0 or
+    1). NaN for fewer than two. Shapes: [runs] -> float. Raises ValueError for another alternative.
 
-    Valid under any dependence between the tests. NaN (no test) stays NaN and does not count.
-    Shapes: [tests] -> [tests]. Raises: ValueError for a value outside [0, 1].
-
-    Ref: Holm1979
-
-    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
-    [0.03, 0.06, 0.06]
+    >>> round(mean_p_value([1.0, 2.0, 3.0], 0.0, "greater"), 4), mean_p_value([2.0, 2.0], 0.0, "less")
+    (0.0371, 1.0)
     """
-    values = np.asarray(p_values, np.float64)
-    tested = np.flatnonzero(~np.isnan(values))
-    if ((values[tested] < 0) | (values[tested] > 1)).any():
-        raise ValueError(f"p_values: {values.tolist()} are no probabilities; allowed: 0 to 1")
-    order = tested[np.argsort(values[tested], kind="stable")]
-    adjusted = np.full(values.shape, np.nan)
-    remaining = np.arange(order.size, 0, -1)
-    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, remaining * values[order]))
-    return adjusted
-
-
-def decide(interval: Interval, bound: float, side: str, controls: Mapping[str, bool | np.bool_]) -> Status:
-    """Decide a claim "the quantity lies below (above) the bound" from its interval and its controls.
-
-    below: supported if high < bound, contradicted if low > bound, else undecided; above: the mirror image
-
-    A failed control makes a would-be "supported" undecided. An interval that touches the bound, or has a NaN
-    end, decides nothing.
-    Shapes: scalars; `controls` maps a name to whether it passed. Raises: ValueError for another side.
-
-    Ref: HR2026 (the claims)
-
-    >>> decide(Interval(1.0, 0.9, 1.1, 8), bound=2.0, side="below", controls={"untrained": True})
-    'supported'
-    """
-    if side not in SIDES:
-        raise ValueError(f"side: {side!r} is unknown; allowed: {', '.join(SIDES)}")
-    below, above = interval.high < bound, interval.low > bound
-    holds, fails = (below, above) if side == "below" else (above, below)
-    # A NaN end compares false with everything, but the other end alone must not decide either.
-    if np.isnan(interval.low) or np.isnan(interval.high):
-        return "undecided"
-    if fails:
-        return "contradicted"
-    return "supported" if holds and all(controls.values()) else "undecided"
+    if alternative not in ("less", "greater"):
+        raise ValueError(f"alternative: {alternative!r} is unknown; allowed: less, greater")
+    live = _live("values", values)
+    if live.size < 2:
+        return float("nan")
+    if np.ptp(live) < resolution:
+        return float((live.mean() < bound) != (alternative == "less"))
+    return float(np.asarray(stats.ttest_1samp(live, bound, alternative=alternative))[1])

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from rgflow.probes import stats
-from rgflow.probes.stats import (
+from rgflow.judging.decisions import decide
+from rgflow.judging.intervals import (
     Interval,
     bootstrap_difference,
     bootstrap_interval,
-    decide,
     kendall_tau,
     strictly_decreasing,
 )

@@ -28,7 +28,7 @@ class Estimate(NamedTuple):
 
 
 def split_chains(draws: Real[np.ndarray, "..."]) -> Float[np.ndarray, "halves half"]:
-    """Return first and second halves as chains of their own (the middle draw of an odd number is left out).
+    """Returns first and second halves as chains of their own (the middle draw of an odd number is left out).
 
     Raises: ValueError for another shape or fewer than four draws.
 
@@ -43,7 +43,7 @@ def split_chains(draws: Real[np.ndarray, "..."]) -> Float[np.ndarray, "halves ha
 
 
 def rank_normalize(draws: Float[np.ndarray, "chains draws"]) -> Float[np.ndarray, "chains draws"]:
-    r"""Return $\Phi^{-1}((r - 3/8)/(S + 1/4))$ of the ranks r among all S draws, ties by their mean rank.
+    r"""Returns $\Phi^{-1}((r - 3/8)/(S + 1/4))$ of the ranks r among all S draws, ties by their mean rank.
 
     >>> rank_normalize(np.array([[0.0, 1.0, 100.0]])).round(3).tolist()
     [[-0.869, 0.0, 0.869]]
@@ -64,7 +64,7 @@ def _r_hat(chains: Float[np.ndarray, "chains draws"]) -> float:
 
 
 def split_r_hat(draws: Real[np.ndarray, "..."]) -> float:
-    r"""Return the rank-normalised split R-hat, the larger one of the draws and of their distances from the median.
+    r"""Returns the rank-normalised split R-hat, the larger one of the draws and of their distances from the median.
 
     $\hat R = \sqrt{(n-1)/n + B/W}$ of the normalised ranks of half-chains, B the variance of their means, W the mean of
     their variances
@@ -82,7 +82,7 @@ def split_r_hat(draws: Real[np.ndarray, "..."]) -> float:
 
 
 def autocovariance(chains: Float[np.ndarray, "chains draws"]) -> Float[np.ndarray, "chains draws"]:
-    r"""Return $\frac1n \sum_i (x_i - \bar x)(x_{i+t} - \bar x)$ of every chain for each lag t.
+    r"""Returns $\frac1n \sum_i (x_i - \bar x)(x_{i+t} - \bar x)$ of every chain for each lag t.
 
     >>> autocovariance(np.array([[1.0, -1.0, 1.0, -1.0]])).round(6).tolist()
     [[1.0, -0.75, 0.5, -0.25]]
@@ -94,7 +94,7 @@ def autocovariance(chains: Float[np.ndarray, "chains draws"]) -> Float[np.ndarra
 
 
 def effective_sample_size(draws: Real[np.ndarray, "..."]) -> float:
-    r"""Return $S / (1 + 2 \sum_t \rho_t)$ of half-chains, the sum cut by Geyer's initial monotone sequence.
+    r"""Returns $S / (1 + 2 \sum_t \rho_t)$ of half-chains, the sum cut by Geyer's initial monotone sequence.
 
     $\rho_t = 1 - (W - \frac1m \sum_j \gamma_{jt})/\hat V$, $\hat V = \frac{n-1}{n} W + B$: disagreement between chains
     counts as correlation that does not decay. At most $S \log_{10} S$; S for constant draws; NaN where one is not
@@ -122,7 +122,7 @@ def effective_sample_size(draws: Real[np.ndarray, "..."]) -> float:
 
 
 def estimate(draws: Real[np.ndarray, "..."]) -> Estimate:
-    r"""Return the mean of all draws, its standard error $\mathrm{sd}/\sqrt{\mathrm{ESS}}$, split R-hat and ESS.
+    r"""Returns the mean of all draws, its standard error $\mathrm{sd}/\sqrt{\mathrm{ESS}}$, split R-hat and ESS.
 
     The standard deviation is that over all draws, so that chains that disagree widen the error twice. Chains with a
     draw that is not finite are left out; NaN where none is left.

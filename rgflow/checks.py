@@ -1,0 +1,53 @@
+"""Checks of a config: each refuses a value in one line that names the key, the value and what is allowed."""
+
+from collections.abc import Collection
+
+
+def one_of(name: str, value: str, allowed: Collection[str]) -> None:
+    """Raises ValueError unless the value is one of the allowed ones.
+
+    >>> one_of("norm", "batch", ("pre", "post"))
+    Traceback (most recent call last):
+    ...
+    ValueError: norm = 'batch': must be one of pre, post
+    """
+    if value not in allowed:
+        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Raises ValueError unless ``value >= least``; NaN is refused.
+
+    >>> at_least("depth", 1, 2)
+    Traceback (most recent call last):
+    ...
+    ValueError: depth = 1: must be at least 2
+    """
+    if not value >= least:
+        raise ValueError(f"{name} = {value}: must be at least {least}")
+
+
+def positive(name: str, value: float) -> None:
+    """Raises ValueError unless ``value > 0``; NaN is refused.
+
+    >>> positive("learning_rate", 0.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: learning_rate = 0.0: must be positive
+    """
+    if not value > 0:
+        raise ValueError(f"{name} = {value}: must be positive")
+
+
+def between(name: str, value: float, low: float, high: float, ends: bool = True) -> None:
+    """Raises ValueError unless the value lies in [low, high], or in (low, high) without the ``ends``.
+
+    >>> between("mask_prob", 1.0, 0, 1, ends=False)
+    Traceback (most recent call last):
+    ...
+    ValueError: mask_prob = 1.0: must lie inside (0, 1)
+    """
+    if not (low <= value <= high if ends else low < value < high):
+        raise ValueError(
+            f"{name} = {value}: must lie {f'within [{low}, {high}]' if ends else f'inside ({low}, {high})'}"
+        )

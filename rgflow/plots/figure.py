@@ -1,0 +1,163 @@
+"""A figure is data: panels of series, each one number per run and place. Drawing, legend, table and words follow.
+
+A room declares figures and draws nothing. What lines against x cannot show is a panel of another kind (matrix, forest,
+heat map, deviations), which offers what :class:`Panel` offers.
+"""
+
+import csv
+import dataclasses
+import functools
+import io
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+
+from rgflow.judging.points import last_steps, planned_steps
+from rgflow.plots import style
+from rgflow.plots.panel import Handle, Part, Row, Series
+
+MOST_NAMED = 6
+"""Groups of numbers that a legend names one by one; more of them get a colour bar."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure: its words, its axes, its panels, and what it bears on.
+
+    ``falsified_by`` maps a claim to what the figure would show if the claim were false; a figure that bears on no claim
+    says in ``purpose`` what it is for. ``group`` names a group ("length {:g} tokens"), or maps groups to names. Scales
+    of x: linear, log, step (training steps), whole (whole numbers). ``columns`` panels stand side by side, at most
+    three by default. With ``each_run`` single runs are drawn, faintly, where there are few groups.
+    """
+
+    name: str
+    caption: str
+    panels: Sequence[Part]
+    falsified_by: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    purpose: str = ""
+    x: str = ""
+    y: str = ""
+    scale: str = "linear"
+    x_scale: str = "linear"
+    group: str | Mapping[Any, str] = "{}"
+    colours: Mapping[Any, Any] | None = None
+    columns: int = 0
+    share_x: bool | str = True
+    share_y: bool | str = True
+    each_run: bool = False
+
+    def name_of(self, group: Any) -> str:
+        """Returns how a group is called."""
+        return self.group.format(group) if isinstance(self.group, str) else self.group.get(group, str(group))
+
+    def faint(self, series: Series) -> bool:
+        """Returns whether the single runs of a series are drawn."""
+        return self.each_run and len(series.runs) > 1 and len(self.groups) <= style.DISTINCT_COLOURS
+
+    @functools.cached_property
+    def groups(self) -> list[Any]:
+        """The groups of all panels, in order."""
+        found = list(dict.fromkeys(group for panel in self.panels for group in panel.groups))
+        return sorted(found) if all(isinstance(group, int | float | np.number) for group in found) else found
+
+    @property
+    def rows(self) -> list[Row]:
+        """The table behind the figure: every drawn number."""
+        return [row for panel in self.panels for row in panel.rows(self)]
+
+    @property
+    def csv(self) -> str:
+        """The table as CSV with a header line; '' where nothing is drawn."""
+        rows = self.rows
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {k: "" if isinstance(v, float) and not np.isfinite(v) else v for k, v in r.items()} for r in rows
+        )
+        return buffer.getvalue() if rows else ""
+
+    @property
+    def alt(self) -> str:
+        """The ends of every series in words, for those who cannot see the figure."""
+        said = [": ".join(filter(None, [panel.title.replace("\n", ", "), panel.words(self)])) for panel in self.panels]
+        axes = f"{self.y} against {self.x}. " if self.x and self.y else ""
+        return f"{axes}{'. '.join(said)}."
+
+    @property
+    def falsified(self) -> str:
+        """What would falsify which claim, in one text, or what a figure is for that bears on none."""
+        said = "; ".join(f"{claim}: {text}" for claim, text in self.falsified_by.items())
+        return f"{said}." if said else f"This figure tests no claim. {self.purpose}".strip()
+
+    @property
+    def texts(self) -> dict[str, Any]:
+        """All words of the figure, as figures.json keeps them."""
+        words = {"name": self.name, "caption": self.caption, "alt": self.alt}
+        return words | {"claims": list(self.falsified_by), "falsified_by": self.falsified}
+
+    @functools.cached_property
+    def canvas(self) -> Canvas:
+        """The drawing: panels in rows, one legend above them."""
+        with style.style():
+            count = len(self.panels)
+            columns = self.columns or min(count, 3)
+            heights = [max(p.height for p in self.panels[k : k + columns]) for k in range(0, count, columns)]
+            options = {"sharex": self.share_x, "sharey": self.share_y, "height_ratios": heights}
+            canvas, axes = style.panels(len(heights), columns, sum(heights) / len(heights), **options)
+            colours = style.colours_of(self.groups) if self.colours is None else self.colours
+            for place, one in enumerate(axes.flat):
+                one.set_visible(place < count)
+                if place < count:
+                    self.panels[place].draw(one, self, colours)
+                    if place % columns == 0 and self.y and not one.get_ylabel():
+                        one.set_ylabel(self.y)
+                    if place + columns < count and self.share_x:
+                        one.set_xlabel("")
+            self._explain(canvas, axes, colours)
+            style.settle(canvas)
+        return canvas
+
+    def _explain(self, canvas: Canvas, axes: np.ndarray, colours: Mapping[Any, Any]) -> None:
+        named = [group for group in self.groups if self.name_of(group)]
+        numbers = all(isinstance(group, int | float | np.number) for group in named)
+        handles: list[Handle] = []
+        if numbers and len(named) > MOST_NAMED and self.colours is None:
+            shades = ScalarMappable(Normalize(named[0], named[-1]), style.shades("viridis", 0.0, 0.88))
+            bar = canvas.colorbar(shades, ax=axes, pad=0.01, aspect=30, label=self.name_of("").strip())
+            bar.outline.set_visible(False)  # type: ignore[operator]
+        elif len(named) > 1 or (named and self.name_of(named[0])):
+            handles += [Line2D([], [], color=colours[group], label=self.name_of(group)) for group in named]
+        other = {handle.get_label(): handle for panel in self.panels for handle in panel.handles}
+        style.legend(canvas, [*handles, *other.values()])
+
+    @functools.cached_property
+    def svg(self) -> bytes:
+        """The figure as SVG with its text kept as text; equal figures give equal bytes."""
+        buffer = io.BytesIO()
+        with style.style():
+            self.canvas.savefig(buffer, format="svg", metadata=style.NO_METADATA)
+        return buffer.getvalue()
+
+    def save(self, directory: pathlib.Path) -> None:
+        """Writes ``NAME.svg`` and ``NAME.png`` (150 dpi) into a folder, which is made when absent."""
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"{self.name}.svg").write_bytes(self.svg)
+        with style.style():
+            self.canvas.savefig(directory / f"{self.name}.png", dpi=style.PNG_DPI, metadata={"Software": None})
+
+
+def about_runs(dataset: xr.Dataset) -> str:
+    """Returns the sentence that says how many runs are behind a figure and which are missing from it."""
+    dead = int((dataset["died_at"] >= 0).sum())
+    late = int(((last_steps(dataset) < planned_steps(dataset)) & (dataset["died_at"].values < 0)).sum())
+    text = f"{dataset.sizes['run'] - dead} live runs; lines and points are means over runs, bands and bars Student's "
+    text += "95 % intervals." + (f" Dead runs left out: {dead}." if dead else "")
+    return text + (f" Unfinished runs, shown at their latest record: {late}." if late else "")

@@ -1,0 +1,143 @@
+"""What every figure shares: style, colours, axes, layout.
+
+Figures are made through matplotlib's object API; nothing touches pyplot or leaves a global setting changed.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7"
+"""Okabe and Ito's palette, which colour-blind readers can tell apart."""
+
+PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, "#7a5230", "#000000")
+INK, GREY = "#222222", "#8a8a8a"
+STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "Helvetica", "sans-serif"],
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8.5,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.7,
+    "lines.markersize": 4,
+    "hatch.linewidth": 0.7,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "rgflow",
+}
+NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+PNG_DPI = 150
+DISTINCT_COLOURS = 3
+SHADES = 40
+WIDTH_INCHES = 9.0
+
+
+def style() -> contextlib.AbstractContextManager[None]:
+    """Returns a context in which matplotlib has this module's settings, whatever matplotlibrc says."""
+    return matplotlib.style.context(["default", STYLE])
+
+
+def settle(figure: Figure) -> None:
+    """Fixes the places of all panels, which every file of the figure would otherwise work out again."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def panels(rows: int, columns: int, panel_height: float, **options: Any) -> tuple[Figure, np.ndarray]:
+    """Returns a figure of one page's width and its axes [rows, columns]; a lone panel is not stretched."""
+    width = WIDTH_INCHES if columns > 1 else 0.62 * WIDTH_INCHES
+    figure = Figure(figsize=(width, rows * panel_height + 0.6), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def colours_of(groups: Sequence[Any]) -> dict[Any, Any]:
+    """Returns a colour per group: distinct ones for words and for up to three numbers, shades in order for more.
+
+    Raises ValueError for more words than there are colours that can be told apart.
+    """
+    groups = list(dict.fromkeys(groups))
+    numbers = all(isinstance(group, int | float | np.number) for group in groups)
+    if numbers and len(groups) > DISTINCT_COLOURS:
+        ordered = sorted(groups)
+        # The palest fifth of the map is left out: it cannot be seen on white.
+        shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, len(ordered)))
+        return {value: tuple(map(float, shade)) for value, shade in zip(ordered, shades, strict=True)}
+    if len(groups) > len(PALETTE):
+        raise ValueError(f"groups = {groups}: must be at most {len(PALETTE)} words, for want of colours")
+    return dict(zip(sorted(groups) if numbers else groups, PALETTE, strict=False))
+
+
+def shades(name: str, first: float = 0.0, last: float = 1.0) -> ListedColormap:
+    """Returns a part of one of matplotlib's colour maps in few steps: a bar of 50 or more becomes a bitmap."""
+    return ListedColormap(matplotlib.colormaps[name](np.linspace(first, last, SHADES)))
+
+
+def luminance(colour: tuple[float, float, float]) -> float:
+    """Returns the relative luminance of an sRGB colour, 0 for black and 1 for white.
+
+    >>> round(luminance((1.0, 1.0, 1.0)), 6), luminance((0.0, 0.0, 0.0))
+    (1.0, 0.0)
+    """
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in colour]
+    return float(np.dot((0.2126, 0.7152, 0.0722), linear))
+
+
+def ink_on(colour: Any) -> str:
+    """Returns black or white, whichever stands out more from a background.
+
+    >>> ink_on("#ffff00"), ink_on("#000080")
+    ('black', 'white')
+    """
+    light = luminance(to_rgb(colour))
+    return "black" if (light + 0.05) ** 2 > 0.05 * 1.05 else "white"
+
+
+def step_axis(axes: Axes, last_step: float) -> None:
+    """Makes x a logarithmic axis of training steps with the untrained network, step 0, at its left end."""
+    axes.set_xscale("symlog", linthresh=1, linscale=0.5)
+    powers = [10.0**k for k in range(int(np.log10(max(last_step, 1))) + 1)]
+    every = 1 if len(powers) <= 5 else 2
+    axes.set_xticks([0, *powers[::every]])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{int(value):,}".replace(",", " ")))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(-0.15, max(last_step, 1) * 1.25)
+
+
+def log_axis(axes: Axes, which: str, subs: Sequence[float | int] = (1, 2, 5)) -> None:
+    """Makes an axis ("x" or "y") logarithmic with plain numbers at ``subs`` times the powers of ten."""
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def legend(figure: Figure, handles: Sequence[Any]) -> None:
+    """Puts one legend above all panels, if it has an entry."""
+    if not handles:
+        return
+    figure.legend(handles=list(handles), loc="outside upper center", ncols=min(len(handles), 6), columnspacing=1.5)
+
+
+def say_empty(axes: Axes, why: str = "no live run") -> None:
+    """Writes into a panel why there is nothing to show."""
+    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=GREY)
