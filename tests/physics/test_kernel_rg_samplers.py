@@ -11,10 +11,10 @@ from scipy.special import kve
 
 from configs import kernel_rg as configs
 from rgflow.engine import grid
+from rgflow.judging.convergence import estimate
 from rgflow.kernel_rg import experiment, gibbs, hmc, network
 from rgflow.kernel_rg.reference import references
 from rgflow.kernel_rg.task import draw_data
-from rgflow.probes.convergence import estimate
 
 OBSERVABLES = ("scale", "energy", "prediction", "prediction_square", "kernel_projection", "kernel_trace")
 
