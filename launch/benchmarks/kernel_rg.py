@@ -98,11 +98,11 @@ def error_of(problem: Problem, mean: np.ndarray, square: np.ndarray) -> float:
 
 def make_theory(case: int, points: int, tiny: bool) -> Callable[[], Outcome]:
     """The theory at many widths and prior variances; the first of them is the network that NUTS samples."""
-    from rgflow.kernel_rg import data, theory
+    from rgflow.kernel_rg import task, theory
 
     environment.configure(runs=1)
     problem = problem_of(case, tiny)
-    kernels = data.input_kernels(problem.inputs, problem.test_inputs, 1.0)
+    kernels = task.input_kernels(problem.inputs, problem.test_inputs, 1.0)
     width = np.resize(np.arange(problem.width, problem.width + 100.0), points)
     sigma2 = problem.sigma2 * np.linspace(1.0, 2.0, points)
 

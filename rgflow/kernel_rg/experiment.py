@@ -55,11 +55,10 @@ from typing import Any
 import numpy as np
 
 from rgflow.kernel_rg import dynamics, probe, verdict
-from rgflow.kernel_rg.data import Dataset
 from rgflow.kernel_rg.gibbs import LEAST_RATIO, LEAST_TEMPERATURE
 from rgflow.kernel_rg.network import ACTIVATIONS, SAMPLERS, Static
 from rgflow.kernel_rg.reference import DIMS, THEORIES, References, references
-from rgflow.kernel_rg.task import DATA, DIGIT_IMAGES, DIGIT_PIXELS, draw_data, padded
+from rgflow.kernel_rg.task import DATA, DIGIT_IMAGES, DIGIT_PIXELS, Dataset, draw_data, padded
 from rgflow.protocol import Experiment, Late, log_spaced_schedule
 from rgflow.types import Config
 

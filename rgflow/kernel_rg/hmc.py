@@ -2,7 +2,7 @@ r"""Hamiltonian Monte Carlo of the same posterior, by blackjax: for ReLU network
 
 In units of the prior, $\theta = \Theta/\sigma$, the target is $-\frac{1}{2T}|f - Y|^2 - \frac12 |\theta|^2$. A
 trajectory has a fixed number of leapfrog steps, whose size is tuned by dual averaging during burn-in and varies by
-30 % about that value (a trajectory that returns to its start would never mix). Key: standard.
+30 % about that value (a trajectory that returns to its start would never mix).
 """
 
 from typing import Any

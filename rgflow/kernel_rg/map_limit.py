@@ -1,10 +1,9 @@
 r"""Where training with weight decay ends: the minimum of the regularised energy of a deep linear network.
 
 Of all networks with the output $\beta \cdot x$, the least norm is $|\Theta|^2 = (L + 1) (c|\beta|)^{2/(L+1)}$, $c =
-\sqrt{N_0} N^{L/2}$, with all layers of rank one and of equal norm. The minimum over $\beta$ of $\frac12 |X\beta - Y|^2
-+ \frac{\lambda}{2} |\Theta|^2$ is a ridge regression whose ridge depends on its own answer, $\kappa = \lambda
-c^{2/(L+1)} |\beta|^{-2L/(L+1)}$; beside it $\beta = 0$ is stationary too, and the minimum of all where the decay is
-strong. Key: standard (layers balanced by weight decay).
+\sqrt{N_0} N^{L/2}$; all layers then have rank one and equal norm. The minimum over $\beta$ of $\frac12 |X\beta - Y|^2 +
+\frac{\lambda}{2} |\Theta|^2$ is a ridge regression whose ridge depends on its own answer, $\kappa = \lambda c^{2/(L+1)}
+|\beta|^{-2L/(L+1)}$. Beside it $\beta = 0$ is stationary too, and where the decay is strong it is the deepest minimum.
 """
 
 from typing import NamedTuple
@@ -35,7 +34,7 @@ def map_limit(problem: Problem, cross: Float[np.ndarray, "tests P"], num_inputs:
     r"""Returns the minimum of the energy with weight decay $T/\sigma^2$ of a problem at temperature T > 0.
 
     Of the two solutions of the ridge's equation that with the smaller ridge is a minimum; descent from weights of the
-    prior, whose outputs are not small, starts on its side. Ref: standard.
+    prior, whose outputs are not small, starts on its side.
     """
     depth, width = len(problem.widths), float(problem.widths[0])
     decay, unit = problem.temperature / problem.sigma2, num_inputs / problem.sigma2

@@ -44,7 +44,7 @@ class Weights:
 
 
 def active_layers(static: Static, hypers: Hypers) -> Bool[Array, " L"]:
-    """Tells which layers of the arrays belong to the network."""
+    """Returns which layers of the arrays belong to the network."""
     return jnp.arange(static.depth) < hypers["depth"]
 
 

@@ -1,7 +1,12 @@
-r"""What every function of this room is given, checked once on the host: a kernel, labels and an architecture.
+r"""The problem that the theory of this room is about: a kernel, labels and an architecture, checked and diagonalised.
 
-One eigendecomposition of the kernel serves all of the theory: everything else is a sum over its modes. Eigenvalues
-below 1e-12 of the largest are rounding and count as zero.
+:func:`make_problem` diagonalises the kernel once. All of the theory consists of functions of the :class:`Problem` that
+it returns; each is a sum over modes. Eigenvalues below 1e-12 of the largest are rounding and count as zero.
+
+What is known at a fixed scale Q is here too: the output is a Gaussian process of kernel $Q K_0$ under noise of variance
+T, and in each mode the label is shrunk by $w_k = Q\lambda_k / (Q\lambda_k + T)$. At T = 0 nothing is shrunk inside the
+range of the kernel and everything outside it. The saddle point puts in one Q, the exact law averages over many, and
+infinite width has $Q = \sigma^{2L}$. Variances are those of the output and do not contain the noise T. Key: li2021.
 """
 
 import numbers
@@ -26,75 +31,60 @@ Widths = int | np.integer | Sequence[int] | np.ndarray
 ArrayLike = Array | np.ndarray
 
 
-class Spectrum(NamedTuple):
-    r"""A kernel by its modes: eigenvalues $\lambda_k \ge 0$ and labels in the eigenbasis, $\hat y_k = v_k^T Y$."""
-
-    eigenvalues: Float[ArrayLike, "*points P"]
-    projections: Float[ArrayLike, "*points P"]
-
-
-class Layers(NamedTuple):
-    """Hidden layers by groups of equal width: ``counts[g]`` layers of width ``widths[g]``, in any order."""
-
-    widths: Float[ArrayLike, "*points groups"]
-    counts: Float[ArrayLike, "*points groups"]
-
-
 class Problem(NamedTuple):
-    """Checked inputs in float64: modes (columns of ``vectors``), labels in the eigenbasis, widths of all layers."""
+    r"""Checked inputs in float64: the modes of the kernel, the labels in them, and the network.
+
+    ``eigenvalues`` $\lambda_k \ge 0$, ascending; ``vectors`` holds the modes $v_k$ in its columns; ``projections`` are
+    $\hat y_k = v_k^T Y$; ``widths`` are those of all layers, from the input to the output.
+    """
 
     eigenvalues: Float[np.ndarray, " P"]
     vectors: Float[np.ndarray, "P P"]
-    projections: Float[np.ndarray, "P *outputs"]
+    projections: Float[np.ndarray, " P"]
     widths: Float[np.ndarray, " L"]
     sigma2: float
     temperature: float
 
     @property
     def rank(self) -> int:
-        """Number of eigenvalues that are not zero."""
+        r"""Number of eigenvalues that are not zero, $\rho$."""
         return int((self.eigenvalues > 0).sum())
 
     @property
-    def spectrum(self) -> Spectrum:
-        """The modes alone, for one output."""
-        return Spectrum(self.eigenvalues, self.projections)
-
-    @property
-    def layers(self) -> Layers:
-        """Layers grouped by width."""
-        widths, counts = np.unique(self.widths, return_counts=True)
-        return Layers(widths, counts.astype(np.float64))
+    def label_norm(self) -> float:
+        r"""The size of the labels, $r_0 = Y^T K_0^+ Y/\rho$."""
+        kept = self.eigenvalues > 0
+        return float(np.sum(self.projections[kept] ** 2 / self.eigenvalues[kept]) / self.rank)
 
 
-def check_problem(
+def make_problem(
     kernel: Num[ArrayLike, "..."],
     targets: Num[ArrayLike, "..."],
     width: Any,
     depth: Any,
     sigma2: Any,
     temperature: Any = 0.0,
-    outputs: bool = False,
 ) -> Problem:
-    r"""Check all inputs of a theory function and diagonalise its kernel, in float64 on the host.
+    r"""Returns the checked and diagonalised problem, in float64 on the host.
 
-    ``kernel`` is $K_0 = (\sigma^2/N_0) X X^T$, (P, P); ``targets`` are (P,), with ``outputs`` (P, m); ``width`` is one
-    number or one per layer. Raises ValueError, in one sentence that names the argument, its value and what is allowed,
-    for shapes that do not match, entries that are not finite, a kernel that is not symmetric, is indefinite or
-    vanishes, width or depth below 1, ``sigma2`` not positive and a negative temperature.
+    ``kernel`` is $K_0 = (\sigma^2/N_0) X X^T$, (P, P); ``targets`` are (P,); ``width`` is one number or one per layer.
+    Raises ValueError, in one sentence that names the argument, its value and what is allowed, for shapes that do not
+    match, entries that are not finite, a kernel that is not symmetric, is indefinite or vanishes, width or depth below
+    1, ``sigma2`` not positive and a negative temperature.
 
-    >>> problem = check_problem(np.diag([2.0, 0.0]), np.array([1.0, 3.0]), width=5, depth=2, sigma2=1.0)
-    >>> problem.rank, problem.widths.tolist()
-    (1, [5.0, 5.0])
-
-    Ref: standard.
+    >>> problem = make_problem(np.diag([2.0, 0.0]), np.array([1.0, 3.0]), width=5, depth=2, sigma2=1.0)
+    >>> problem.rank, problem.label_norm, problem.widths.tolist()
+    (1, 0.5, [5.0, 5.0])
     """
-    widths = check_widths(width, depth)
+    widths = _checked_widths(width, depth)
     check_positive("sigma2", sigma2)
     if not (_is_real(temperature) and 0 <= temperature < np.inf):
         raise ValueError(f"temperature = {temperature}: must be a finite number, not negative")
-    matrix = _check_kernel(np.asarray(kernel))
-    labels = _check_targets(np.asarray(targets), len(matrix), outputs)
+    matrix = _checked_kernel(np.asarray(kernel))
+    labels, size = np.asarray(targets), len(matrix)
+    if labels.shape != (size,):
+        raise ValueError(f"targets have shape {labels.shape}: must be ({size},), with kernel {size} x {size}")
+    _check_finite("targets hold", labels)
     eigenvalues, vectors = np.linalg.eigh(matrix)
     if eigenvalues[-1] <= 0:
         raise ValueError(
@@ -103,15 +93,86 @@ def check_problem(
     if eigenvalues[0] < -ROUNDING * eigenvalues[-1]:
         raise ValueError(f"kernel has smallest eigenvalue {eigenvalues[0]:.3g}: must be positive semi-definite")
     eigenvalues = np.where(eigenvalues > RELATIVE_CUT * eigenvalues[-1], eigenvalues, 0.0)
-    return Problem(eigenvalues, vectors, vectors.T @ labels, widths, float(sigma2), float(temperature))
+    projections = vectors.T @ labels.astype(np.float64)
+    return Problem(eigenvalues, vectors, projections, widths, float(sigma2), float(temperature))
 
 
-def check_widths(width: Any, depth: Any) -> Float[np.ndarray, " L"]:
-    """Return the width of each hidden layer. Raises ValueError for width or depth below 1 and a wrong number of widths.
+def check_positive(name: str, value: Any) -> None:
+    """Raises ValueError unless the value is a finite positive number."""
+    if not (_is_real(value) and 0 < value < np.inf):
+        raise ValueError(f"{name} = {value}: must be a finite positive number")
 
-    >>> check_widths(5, 3).tolist(), check_widths([8, 4], 2).tolist()
-    ([5.0, 5.0, 5.0], [8.0, 4.0])
+
+def checked_tests(
+    problem: Problem, cross: Num[ArrayLike, "..."], diag: Num[ArrayLike, "..."]
+) -> tuple[np.ndarray, ...]:
+    """Returns test kernels in float64; ValueError unless ``cross`` is (tests, P), ``diag`` (tests,) and both finite."""
+    size = len(problem.eigenvalues)
+    cross, diag = np.asarray(cross, np.float64), np.asarray(diag, np.float64)
+    if cross.ndim != 2 or cross.shape[1] != size:
+        raise ValueError(f"cross has shape {cross.shape}: must be (tests, {size}), with kernel {size} x {size}")
+    if diag.shape != cross.shape[:1]:
+        raise ValueError(f"diag has shape {diag.shape}: must be ({len(cross)},), with cross of shape {cross.shape}")
+    _check_finite("cross holds", cross)
+    _check_finite("diag holds", diag)
+    return cross, diag
+
+
+def mode_gain(problem: Problem, scale: Float[np.ndarray, "*batch"] | float) -> Float[np.ndarray, "*batch P"]:
+    r"""Returns $Q / (Q\lambda_k + T)$ for one or many scales Q, zero where $\lambda_k = 0$ at T = 0."""
+    scale = np.asarray(scale, np.float64)[..., None]
+    # Divided by Q first: neither a huge nor a tiny scale overflows.
+    denominator = problem.eigenvalues + problem.temperature / scale
+    return np.divide(1.0, denominator, out=np.zeros_like(denominator), where=denominator > 0)
+
+
+def predictor_at(
+    problem: Problem, cross: Num[ArrayLike, "..."], diag: Num[ArrayLike, "..."], scale: float
+) -> tuple[Float[np.ndarray, " tests"], Float[np.ndarray, " tests"]]:
+    r"""Returns mean $Q k_0^T G Y$ and variance $Q k_{00} - Q^2 k_0^T G k_0$ of the output, $G = (Q K_0 + T)^{-1}$.
+
+    ``cross`` is $k_0$, (tests, P), and ``diag`` $k_{00}$, (tests,). Raises ValueError for shapes that do not match and
+    entries that are not finite.
     """
+    cross, diag = checked_tests(problem, cross, diag)
+    modes, gain = cross @ problem.vectors, mode_gain(problem, scale)
+    return modes @ (gain * problem.projections), scale * (diag - (modes**2) @ gain)
+
+
+def energy_at(problem: Problem, scale: Float[np.ndarray, "*batch"] | float) -> Float[np.ndarray, "*batch"]:
+    r"""Returns $\frac12 \langle |f - Y|^2 \rangle = \frac12 \sum_k [(1 - w_k)^2 \hat y_k^2 + T w_k]$.
+
+    It is a sum over the training points. At T = 0 what the range of the kernel cannot fit is left.
+    """
+    share = mode_gain(problem, scale) * problem.eigenvalues
+    return np.asarray(((1 - share) ** 2 * problem.projections**2 + problem.temperature * share).sum(axis=-1) / 2)
+
+
+def output_moments_at(
+    problem: Problem, scale: Float[np.ndarray, "*batch"] | float
+) -> tuple[Float[np.ndarray, "*batch P"], Float[np.ndarray, "*batch P"]]:
+    r"""Returns mean $w_k \hat y_k$ and variance $T w_k$ of the training outputs in the modes, for many scales Q.
+
+    Together they give $\langle f f^T \rangle = \mu\mu^T + C$: $YY^T$ in the range of the kernel at T = 0.
+    """
+    share = mode_gain(problem, scale) * problem.eigenvalues
+    return share * problem.projections, problem.temperature * share
+
+
+def average_kernels(problem: Problem, moments: Sequence[Float[np.ndarray, "P P"]]) -> Float[np.ndarray, "L P P"]:
+    r"""Returns the average kernels $K_l = \sigma^2 [(1 - 1/N_l) K_{l-1} + M_l/N_l]$ of all hidden layers.
+
+    ``moments`` are $M_l = \langle f f^T/\prod_{j \ge l} u_j \rangle$ in the modes. Of the weights of layer l only the
+    direction along which the output looks at it differs from the prior. Ref: li2021 (layer kernels).
+    """
+    current, kernels = np.diag(problem.eigenvalues), []
+    for width, moment in zip(problem.widths, moments, strict=True):
+        current = problem.sigma2 * ((1 - 1 / width) * current + moment / width)
+        kernels.append(problem.vectors @ current @ problem.vectors.T)
+    return np.array(kernels)
+
+
+def _checked_widths(width: Any, depth: Any) -> Float[np.ndarray, " L"]:
     if not isinstance(depth, numbers.Integral) or depth < 1:
         raise ValueError(f"depth = {depth}: must be a whole number of hidden layers, at least 1")
     widths = np.asarray(width)
@@ -122,30 +183,10 @@ def check_widths(width: Any, depth: Any) -> Float[np.ndarray, " L"]:
     return np.broadcast_to(widths, (int(depth),)).astype(np.float64)
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Raise ValueError unless the value is a finite positive number."""
-    if not (_is_real(value) and 0 < value < np.inf):
-        raise ValueError(f"{name} = {value}: must be a finite positive number")
-
-
-def check_tests(cross: Num[ArrayLike, "..."], diag: Num[ArrayLike, "..."], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return test kernels in float64; ValueError unless ``cross`` is (tests, P), ``diag`` (tests,) and both finite."""
-    cross, diag = np.asarray(cross, np.float64), np.asarray(diag, np.float64)
-    if cross.ndim != 2 or cross.shape[1] != size:
-        raise ValueError(f"cross has shape {cross.shape}: must be (tests, {size}), with kernel {size} x {size}")
-    if diag.shape != cross.shape[:1]:
-        raise ValueError(f"diag has shape {diag.shape}: must be ({len(cross)},), with cross of shape {cross.shape}")
-    for name, values in (("cross", cross), ("diag", diag)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} holds {np.size(values) - np.isfinite(values).sum()} nan or inf: must be finite")
-    return cross, diag
-
-
-def _check_kernel(kernel: np.ndarray) -> np.ndarray:
+def _checked_kernel(kernel: np.ndarray) -> np.ndarray:
     if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or not kernel.size:
         raise ValueError(f"kernel has shape {kernel.shape}: must be square, one row for each training point")
-    if not np.isfinite(kernel).all():
-        raise ValueError(f"kernel holds {kernel.size - np.isfinite(kernel).sum()} nan or inf: must be finite")
+    _check_finite("kernel holds", kernel)
     kernel = kernel.astype(np.float64)
     asymmetry = np.abs(kernel - kernel.T).max()
     if asymmetry > ROUNDING * np.abs(kernel).max():
@@ -153,13 +194,9 @@ def _check_kernel(kernel: np.ndarray) -> np.ndarray:
     return (kernel + kernel.T) / 2
 
 
-def _check_targets(targets: np.ndarray, size: int, outputs: bool) -> np.ndarray:
-    shape = f"({size}, outputs)" if outputs else f"({size},)"
-    if targets.ndim != 1 + outputs or len(targets) != size or not targets.size:
-        raise ValueError(f"targets have shape {targets.shape}: must be {shape}, with kernel {size} x {size}")
-    if not np.isfinite(targets).all():
-        raise ValueError(f"targets hold {targets.size - np.isfinite(targets).sum()} nan or inf: must be finite")
-    return targets.astype(np.float64)
+def _check_finite(what: str, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise ValueError(f"{what} {values.size - np.isfinite(values).sum()} nan or inf: must be finite")
 
 
 def _is_real(value: Any) -> bool:

@@ -7,15 +7,10 @@ import numpy as np
 import pytest
 from scipy.special import kve
 
-from rgflow.kernel_rg.closed_form import one_layer_moment
-from rgflow.kernel_rg.hidden import hidden_kernels
-from rgflow.kernel_rg.oracle import (
-    exact_hidden_kernels,
-    exact_predictor,
-    exact_scale_posterior,
-    exact_training_energy,
-)
-from rgflow.kernel_rg.theory import infinite_width_predictor, order_parameter, predictor, training_energy
+from rgflow.kernel_rg.oracle import exact_hidden_kernels, exact_predictor, exact_training_energy, scale_posterior
+from rgflow.kernel_rg.problem import energy_at, make_problem, predictor_at
+from rgflow.kernel_rg.saddle import find_saddle
+from rgflow.kernel_rg.theory import exact_scale_posterior, hidden_kernels, order_parameter
 
 
 def flat(rank, label_norm):
@@ -37,7 +32,6 @@ def regression(num_train, num_inputs, sigma2, strength=1.0, seed=0, num_test=3):
     ("width", "rank", "expected"), [(10, 8, 1.4176628216), (100, 80, 1.3738172827), (1000, 800, 1.3693545537)]
 )
 def test_one_layer_at_zero_temperature(width, rank, expected):
-    assert one_layer_moment(1, 2.0, rank, width, 1.0) == pytest.approx(expected, abs=1e-10)
     posterior = exact_scale_posterior(*flat(rank, 2.0), width, 1, 1.0)
     assert posterior.moment(1) == pytest.approx(expected, abs=6e-10)
     saddle = order_parameter(*flat(rank, 2.0), width, 1, 1.0)
@@ -48,20 +42,14 @@ def test_one_layer_at_zero_temperature(width, rank, expected):
 
 @pytest.mark.parametrize("case", [(10, 8, 2.0, 1.0), (8, 11, 0.3, 0.5), (7, 7, 1.0, 2.0), (9, 10, 4.0, 0.4)])
 def test_bessel_moments(case):
+    """One layer at T = 0: u has a generalised inverse Gaussian law, whose moments are ratios of Bessel functions."""
     width, rank, label_norm, sigma2 = case
     order, argument = (width - rank) / 2, np.sqrt(width * rank * label_norm / sigma2)
     posterior = exact_scale_posterior(*flat(rank, label_norm), width, 1, sigma2)
     for power in (-3, -1, 0, 1, 2, 4):
         bessel = kve(order + power, argument) / kve(order, argument)
         direct = (sigma2 * rank * label_norm / width) ** (power / 2) * bessel
-        assert one_layer_moment(power, label_norm, rank, width, sigma2) == pytest.approx(direct, rel=1e-12)
         assert posterior.moment(power) == pytest.approx(direct, rel=1e-11)
-
-
-def test_bessel_moments_of_any_order():
-    assert not np.isfinite(kve(4950.0, 0.1))
-    assert one_layer_moment(1, 1e-6, 100, 10_000, 1.0) == pytest.approx(9900 / 10_000, rel=1e-6)
-    assert one_layer_moment(1, 2.0, 800_000, 1_000_000, 1.0) == pytest.approx(1.3688577540, abs=1e-6)
 
 
 def test_prior_moments_where_the_data_say_nothing():
@@ -116,20 +104,20 @@ def test_everything_against_networks_drawn_from_the_prior_and_weighted_by_their_
         assert abs(mean - exact) < 4 * error
         assert error < 0.05 * max(abs(exact), 0.2)
 
-    arguments = (labels, widths, 2, sigma2, temperature)
-    mean, variance = exact_predictor(kernel, cross, diag, *arguments)
+    problem = make_problem(kernel, labels, widths, 2, sigma2, temperature)
+    posterior = scale_posterior(problem)
+    mean, variance = exact_predictor(problem, posterior, cross, diag)
     for test in range(3):
         check(output[:, num_train + test], mean[test])
         check((output[:, num_train + test] - mean[test]) ** 2, variance[test])
-    check(misfit, exact_training_energy(kernel, *arguments))
-    kernels = exact_hidden_kernels(kernel, *arguments)
+    check(misfit, exact_training_energy(problem, posterior))
+    kernels = exact_hidden_kernels(problem, posterior)
     for layer, hidden in enumerate((lower, upper)):
         for i, j in ((0, 0), (0, 1), (1, 2)):
             values = sigma2 / widths[layer] * np.sum(hidden[:, :, i] * hidden[:, :, j], axis=1)
             check(values, kernels[layer, i, j])
     evidence = np.log(weight.mean()) - num_train / 2 * np.log(2 * np.pi * temperature)
-    exact = exact_scale_posterior(kernel, *arguments).log_evidence
-    assert abs(evidence - exact) < 4 * weight.std() / weight.mean() / np.sqrt(count)
+    assert abs(evidence - posterior.log_evidence) < 4 * weight.std() / weight.mean() / np.sqrt(count)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.2])
@@ -152,28 +140,28 @@ def test_theory_is_closer_to_the_exact_law_than_the_gaussian_process(
     num_train, num_inputs, width, depth, sigma2, temperature
 ):
     _, kernel, cross, diag, labels = regression(num_train, num_inputs, sigma2, 1.5)
-    arguments = (labels, width, depth, sigma2, temperature)
-    _, exact = exact_predictor(kernel, cross, diag, *arguments)
-    _, theory = predictor(kernel, cross, diag, *arguments)
-    _, limit = infinite_width_predictor(kernel, cross, diag, labels, depth, sigma2, temperature)
+    problem = make_problem(kernel, labels, width, depth, sigma2, temperature)
+    posterior, saddle = scale_posterior(problem), find_saddle(problem)
+    _, exact = exact_predictor(problem, posterior, cross, diag)
+    _, theory = predictor_at(problem, cross, diag, float(saddle.scale))
+    _, limit = predictor_at(problem, cross, diag, sigma2**depth)
     assert abs(theory.mean() / exact.mean() - 1) < 2 * depth / width
     assert abs(theory.mean() - exact.mean()) < abs(limit.mean() - exact.mean())
-    energy = exact_training_energy(kernel, *arguments)
-    assert training_energy(kernel, *arguments) == pytest.approx(energy, rel=0.04)
-    exact_kernels = exact_hidden_kernels(kernel, *arguments)
-    distance = np.linalg.norm(hidden_kernels(kernel, *arguments) - exact_kernels) / np.linalg.norm(exact_kernels)
+    energy = exact_training_energy(problem, posterior)
+    assert energy_at(problem, float(saddle.scale)) == pytest.approx(energy, rel=0.04)
+    exact_kernels = exact_hidden_kernels(problem, posterior)
+    distance = np.linalg.norm(hidden_kernels(problem, saddle) - exact_kernels) / np.linalg.norm(exact_kernels)
     assert distance < 2 * depth / width
 
 
 def test_exact_zero_temperature_kernels_are_the_limit_of_low_temperature():
     _, kernel, cross, diag, labels = regression(12, 20, 0.6)
-    cold, warm = ((labels, [9, 14, 7], 3, 0.6, t) for t in (0.0, 1e-8))
+    cold, warm = (make_problem(kernel, labels, [9, 14, 7], 3, 0.6, t) for t in (0.0, 1e-8))
+    frozen, thawed = scale_posterior(cold), scale_posterior(warm)
     for function in (exact_hidden_kernels, exact_training_energy):
-        np.testing.assert_allclose(function(kernel, *cold), function(kernel, *warm), rtol=1e-5, atol=1e-6)
-    for zero, low in zip(
-        exact_predictor(kernel, cross, diag, *cold), exact_predictor(kernel, cross, diag, *warm), strict=True
-    ):
-        np.testing.assert_allclose(zero, low, rtol=1e-5)
+        np.testing.assert_allclose(function(cold, frozen), function(warm, thawed), rtol=1e-5, atol=1e-6)
+    zero, low = exact_predictor(cold, frozen, cross, diag), exact_predictor(warm, thawed, cross, diag)
+    np.testing.assert_allclose(zero, low, rtol=1e-5)
 
 
 def test_posterior_with_two_phases_has_two_peaks():

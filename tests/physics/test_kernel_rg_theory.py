@@ -8,21 +8,10 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize
 
-from rgflow.kernel_rg.data import input_kernels, noisy_linear_teacher
-from rgflow.kernel_rg.hidden import hidden_kernels, hidden_kernels_zero_temperature, kernel_flow
-from rgflow.kernel_rg.problem import Layers, Spectrum
-from rgflow.kernel_rg.saddle import solve_saddle
-from rgflow.kernel_rg.theory import (
-    generalization_error,
-    infinite_depth_scale,
-    infinite_width_predictor,
-    order_parameter,
-    order_parameter_grid,
-    predictor,
-    predictor_covariance,
-    saddle_points,
-    training_energy,
-)
+from rgflow.kernel_rg.problem import energy_at, make_problem, predictor_at
+from rgflow.kernel_rg.saddle import Equation, find_saddle, saddle_grid, solve_saddle
+from rgflow.kernel_rg.task import input_kernels, noisy_linear_teacher
+from rgflow.kernel_rg.theory import hidden_kernels, infinite_depth_scale, order_parameter, predictor
 
 KERNEL = np.diag([2.0, 1.0, 0.5, 0.25])
 LABELS = np.sqrt([1.0, 2.0, 0.5, 0.1])
@@ -73,9 +62,8 @@ def test_narrow_limit():
     # The solver itself takes any width: alpha = 1e5 from ten modes.
     for depth, expected in ((1, 1.99994), (3, 1.99997)):
         with jax.enable_x64(True):
-            layers = Layers(jnp.array([1e-4]), jnp.array([1.0 * depth]))
-            spectrum = Spectrum(jnp.ones(10), jnp.full(10, jnp.sqrt(2.0)))
-            saddle = jax.jit(solve_saddle)(spectrum, layers, jnp.array(0.5), jnp.array(0.0))
+            modes, layers = (jnp.ones(10), jnp.full(10, jnp.sqrt(2.0))), (jnp.array([1e-4]), jnp.array([1.0 * depth]))
+            saddle = jax.jit(solve_saddle)(Equation(*modes, *layers, jnp.array(0.5), jnp.array(0.0)))
         assert np.exp(saddle.log_scale) == pytest.approx(expected, abs=6e-6)
 
 
@@ -83,8 +71,7 @@ def test_order_parameter_lies_between_its_limits_and_moves_with_the_sign_rule():
     widths = np.geomspace(1, 1e7, 60)
     for label_norm in (0.05, 0.9, 1.1, 8.0):
         for depth in (1, 2, 5):
-            kernel, labels = flat(12, label_norm)
-            order = order_parameter_grid(kernel, labels, widths, depth, 1.0).order_parameter
+            order = saddle_grid(make_problem(*flat(12, label_norm), 1, 1, 1.0), widths, depth, 1.0).order_parameter
             low, high = sorted((1.0, label_norm ** (1 / depth)))
             assert (order > low).all() and (order < high).all()
             assert order[-1] == pytest.approx(1.0, abs=2e-5)
@@ -115,14 +102,14 @@ def coexisting():
 
 def test_coexistence_finds_three_roots_and_the_least_action():
     kernel, labels = coexisting()
-    saddle = saddle_points(kernel, labels, 49, 6, 0.282, 0.192)
+    saddle = find_saddle(make_problem(kernel, labels, 49, 6, 0.282, 0.192))
     np.testing.assert_allclose(saddle.roots[:3], [0.3205, 0.3662, 1.1337], atol=2e-6)
     assert np.isnan(saddle.roots[3:]).all() and saddle.coexistence
     assert saddle.is_minimum.tolist() == [True, False, True, False, False]
     direct = [direct_action(np.full(6, np.log(u)), kernel, labels, 49, 0.282, 0.192) for u in saddle.roots[:3]]
     np.testing.assert_allclose(saddle.actions[:3], direct, rtol=1e-12)
     assert saddle.order_parameter == saddle.roots[np.argmin(direct)]
-    assert not saddle_points(kernel, labels, 49, 1, 0.282, 0.192).coexistence
+    assert not find_saddle(make_problem(kernel, labels, 49, 1, 0.282, 0.192)).coexistence
 
 
 def test_scan_misses_no_root_of_random_instances():
@@ -144,7 +131,8 @@ def test_scan_misses_no_root_of_random_instances():
         signs = np.array([equation(x) for x in scan]) < 0
         brackets = np.flatnonzero(signs[:-1] != signs[1:])
         roots = [np.exp(brentq(equation, scan[i], scan[i + 1], xtol=1e-14)) for i in brackets]
-        saddle = saddle_points(np.diag(eigenvalues), np.sqrt(squares), width, depth, sigma2, temperature)
+        problem = make_problem(np.diag(eigenvalues), np.sqrt(squares), width, depth, sigma2, temperature)
+        saddle = find_saddle(problem)
         np.testing.assert_allclose(saddle.roots[np.isfinite(saddle.roots)], roots, rtol=1e-10)
         crowded += len(roots) > 1
     assert crowded >= 2  # the test has seen what it is about
@@ -155,12 +143,12 @@ def test_unequal_widths_minimise_the_action(temperature):
     widths = np.array([9, 30, 14])
     _, kernels = teacher(num_train=8)
     targets = np.linspace(-1, 2, 8)
-    saddle = saddle_points(kernels.kernel, targets, widths, 3, 0.6, temperature)
+    saddle = find_saddle(make_problem(kernels.kernel, targets, widths, 3, 0.6, temperature))
     arguments = (kernels.kernel, targets, widths, 0.6, temperature)
     fit = minimize(direct_action, np.zeros(3), arguments, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12})
     np.testing.assert_allclose(saddle.layer_scales, np.exp(fit.x), rtol=1e-5)
     assert saddle.action == pytest.approx(fit.fun, abs=1e-9)
-    assert np.prod(saddle.layer_scales) == pytest.approx(float(np.exp(saddle.log_scale)), rel=1e-12)
+    assert np.prod(saddle.layer_scales) == pytest.approx(float(saddle.scale), rel=1e-12)
     if temperature == 0:
         ratio = targets @ np.linalg.solve(kernels.kernel, targets) / np.prod(saddle.layer_scales)
         np.testing.assert_allclose(widths * (1 - saddle.layer_scales / 0.6), 8 - ratio, rtol=1e-9)
@@ -173,8 +161,8 @@ def test_singular_kernel_is_the_limit_of_low_temperature():
     values, vectors = np.linalg.eigh(kernels.kernel)
     missed = vectors[:, values < 1e-10].T @ np.asarray(data.targets)
     assert len(missed) == 25
-    energy = training_energy(kernels.kernel, data.targets, 20, 2, 0.7)
-    assert energy == pytest.approx(missed @ missed / 2, rel=1e-10)
+    problem = make_problem(kernels.kernel, data.targets, 20, 2, 0.7)
+    assert energy_at(problem, float(find_saddle(problem).scale)) == pytest.approx(missed @ missed / 2, rel=1e-10)
 
 
 def test_grid_of_ten_thousand_points_is_fast_and_equal_to_single_points():
@@ -183,9 +171,10 @@ def test_grid_of_ten_thousand_points_is_fast_and_equal_to_single_points():
     rng = np.random.default_rng(0)
     points = (rng.integers(5, 1000, 10_000), rng.integers(1, 11, 10_000), rng.uniform(0.3, 2, 10_000))
     points = (*points, rng.choice([0.0, 0.01, 0.1, 0.3], 10_000))
-    order_parameter_grid(unit, data.targets, *points)
+    problem = make_problem(unit, data.targets, 1, 1, 1.0)
+    saddle_grid(problem, *points)
     started = time.perf_counter()
-    grid = order_parameter_grid(unit, data.targets, *points)
+    grid = saddle_grid(problem, *points)
     seconds = time.perf_counter() - started
     print(f"10 000 points, P = 100: {seconds:.2f} s")
     assert seconds < 8  # about 1 s on two idle cores
@@ -198,20 +187,20 @@ def test_grid_of_ten_thousand_points_is_fast_and_equal_to_single_points():
 
 def test_predictor_from_its_definition():
     data, kernels = teacher()
+    test_kernel = 0.7 / 40 * data.test_inputs @ data.test_inputs.T
     for depth, temperature in ((1, 0.05), (3, 0.0)):
         arguments = (data.targets, 30, depth, 0.7, temperature)
         scale = order_parameter(kernels.kernel, *arguments) ** depth
         inverse = np.linalg.inv(scale * kernels.kernel + temperature * np.eye(24))
-        mean, variance = predictor(kernels.kernel, kernels.cross, kernels.diag, *arguments)
+        mean, variance = predictor(*kernels, *arguments)
         np.testing.assert_allclose(mean, scale * kernels.cross @ inverse @ data.targets, rtol=1e-9)
-        covariance = scale * kernels.test_kernel - scale**2 * kernels.cross @ inverse @ kernels.cross.T
+        covariance = scale * test_kernel - scale**2 * kernels.cross @ inverse @ kernels.cross.T
         np.testing.assert_allclose(variance, np.diag(covariance), rtol=1e-9)
-        full = predictor_covariance(kernels.kernel, kernels.cross, kernels.test_kernel, *arguments)
-        np.testing.assert_allclose(full, covariance, rtol=1e-9, atol=1e-12)
         training = scale * kernels.kernel @ inverse
         spread = scale * kernels.kernel - training @ kernels.kernel * scale
         energy = np.sum((training @ data.targets - data.targets) ** 2) / 2 + np.trace(spread) / 2
-        assert training_energy(kernels.kernel, *arguments) == pytest.approx(energy, rel=1e-9, abs=1e-12)
+        found = energy_at(make_problem(kernels.kernel, *arguments), scale)
+        assert found == pytest.approx(energy, rel=1e-9, abs=1e-12)
 
 
 def test_at_zero_temperature_the_mean_knows_neither_width_depth_nor_sigma2():
@@ -219,17 +208,17 @@ def test_at_zero_temperature_the_mean_knows_neither_width_depth_nor_sigma2():
     means = []
     for width, depth, sigma2 in ((3, 1, 0.5), (300, 1, 0.5), (20, 6, 2.0)):
         kernels = input_kernels(data.inputs, data.test_inputs, sigma2)
-        means.append(predictor(*kernels[:3], data.targets, width, depth, sigma2)[0])
+        means.append(predictor(*kernels, data.targets, width, depth, sigma2)[0])
     np.testing.assert_allclose(means[1:], [means[0]] * 2, rtol=1e-9)
 
 
 def test_infinite_width_is_the_gaussian_process_and_variance_obeys_the_sign_rule():
     data, kernels = teacher(sigma2=1.0)
-    limit = infinite_width_predictor(*kernels[:3], data.targets, 2, 1.0, 0.1)
-    np.testing.assert_allclose(predictor(*kernels[:3], data.targets, 10**9, 2, 1.0, 0.1), limit, rtol=1e-6)
+    limit = predictor_at(make_problem(kernels.kernel, data.targets, 1, 2, 1.0, 0.1), kernels.cross, kernels.diag, 1.0)
+    np.testing.assert_allclose(predictor(*kernels, data.targets, 10**9, 2, 1.0, 0.1), limit, rtol=1e-6)
     for scale, sign in ((0.05, 1), (5.0, -1)):
         # Small labels: r_0 < sigma^(2L), and a narrow network varies less than a wide one.
-        variances = [predictor(*kernels[:3], scale * data.targets, n, 2, 1.0)[1].mean() for n in (10, 100, 1000)]
+        variances = [predictor(*kernels, scale * data.targets, n, 2, 1.0)[1].mean() for n in (10, 100, 1000)]
         assert (np.sign(np.diff(variances)) == sign).all()
 
 
@@ -239,9 +228,8 @@ def test_error_peaks_where_points_equal_inputs_and_temperature_rounds_it():
         for seed in range(6):
             for column, num_train in enumerate((20, 40, 80)):
                 data, kernels = teacher(num_train, 40, 1.0, 0.5, seed)
-                error = generalization_error(*kernels[:3], *data[1::2], 50, 1, 1.0, temperature)
-                assert error.total == pytest.approx(error.bias + error.variance)
-                table[column] += error.bias / 6
+                mean, _ = predictor(*kernels, data.targets, 50, 1, 1.0, temperature)
+                table[column] += np.mean((mean - data.test_targets) ** 2) / 6
         return table
 
     cold, warm = errors(0.0), errors(0.3)
@@ -249,28 +237,31 @@ def test_error_peaks_where_points_equal_inputs_and_temperature_rounds_it():
     assert warm[1] < cold[1] / 3
 
 
-def test_layer_kernels_recursion_equals_closed_form():
+def test_layer_kernels_are_those_of_the_closed_form_at_zero_temperature():
+    r"""$K_l = s^l K_0 + YY^T/N \sum_{j \le l} \sigma^2 s^{l-j} u_0^{-(L-j+1)}$ with $s = \sigma^2 (1 - 1/N)$."""
+    width, depth, sigma2 = 30, 4, 0.7
     data, kernels = teacher()
-    recursion = hidden_kernels(kernels.kernel, data.targets, 30, 4, 0.7)
-    closed = hidden_kernels_zero_temperature(kernels.kernel, data.targets, 30, 4, 0.7)
-    np.testing.assert_allclose(recursion, closed, rtol=1e-10, atol=1e-13)
-    cold = hidden_kernels(kernels.kernel, data.targets, 30, 4, 0.7, 1e-10)
-    np.testing.assert_allclose(cold, closed, rtol=1e-5, atol=1e-7)
+    order = order_parameter(kernels.kernel, data.targets, width, depth, sigma2)
+    kept, closed = sigma2 * (1 - 1 / width), []
+    for layer in range(1, depth + 1):
+        weight = sum(sigma2 * kept ** (layer - j) * order ** -(depth - j + 1) for j in range(1, layer + 1))
+        closed.append(kept**layer * kernels.kernel + weight / width * np.outer(data.targets, data.targets))
+    for temperature, tolerance in ((0.0, 1e-10), (1e-10, 1e-5)):
+        problem = make_problem(kernels.kernel, data.targets, width, depth, sigma2, temperature)
+        found = hidden_kernels(problem, find_saddle(problem))
+        np.testing.assert_allclose(found, closed, rtol=tolerance, atol=tolerance / 100)
 
 
-def test_kernel_flow_ends_at_the_renormalized_input_kernel():
-    data, kernels = teacher()
-    arguments = (kernels.kernel, data.targets, [30, 20, 40], 3, 0.7, 0.1)
-    saddle, flow = saddle_points(*arguments), kernel_flow(*arguments)
-    assert flow.layer.tolist() == [3, 2, 1, 0]
-    np.testing.assert_allclose(flow.scale, [1, *np.cumprod(saddle.layer_scales[::-1])], rtol=1e-12)
-    np.testing.assert_allclose(flow.infinite_width_scale, [1, 0.7, 0.49, 0.343])
-    scale = np.exp(saddle.log_scale)
-    assert flow.variance[-1] == pytest.approx(scale * np.trace(kernels.kernel) / 24)
-    labels = np.asarray(data.targets)
-    aligned = labels @ kernels.kernel @ labels / (labels @ labels * np.trace(kernels.kernel))
-    assert flow.alignment[-1] == pytest.approx(aligned)
-    # The topmost kernel carries the labels most.
-    assert (np.diff(flow.alignment) < 0).all() and (np.diff(flow.participation_ratio) > 0).all()
-    eigenvalues = np.linalg.eigvalsh(hidden_kernels(*arguments)[-1])
-    assert flow.participation_ratio[0] == pytest.approx(eigenvalues.sum() ** 2 / (eigenvalues**2).sum())
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_several_outputs_decouple_at_zero_temperature(depth):
+    r"""$U_0$ of the solutions along the eigenvectors of $R_0$ solves $I - U_0/\sigma^2 = \alpha (I - R_0 U_0^{-L})$."""
+    width, sigma2, num_train = 30, 0.8, 12
+    _, kernels = teacher(num_train, 20, sigma2)
+    targets = np.random.default_rng(0).normal(size=(num_train, 3)) * np.linspace(1, 2, 3)
+    label_matrix = targets.T @ np.linalg.solve(kernels.kernel, targets) / num_train
+    vectors = np.linalg.eigh(label_matrix)[1]
+    separate = [order_parameter(kernels.kernel, targets @ vector, width, depth, sigma2) for vector in vectors.T]
+    order = (vectors * separate) @ vectors.T
+    np.testing.assert_allclose(order @ label_matrix, label_matrix @ order, atol=1e-10)
+    right = num_train / width * (np.eye(3) - label_matrix @ np.linalg.inv(np.linalg.matrix_power(order, depth)))
+    np.testing.assert_allclose(np.eye(3) - order / sigma2, right, atol=1e-10)

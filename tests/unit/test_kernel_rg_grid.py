@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 
 from launch.benchmarks import kernel_rg as suite
-from rgflow.kernel_rg import data, gibbs, hmc, theory
+from rgflow.kernel_rg import gibbs, hmc, task, theory
 from rgflow.kernel_rg.network import Static, Weights
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    return data.noisy_linear_teacher(jax.random.key(3), num_train=7, num_test=4, num_inputs=9, label_noise=0.5)
+    return task.noisy_linear_teacher(jax.random.key(3), num_train=7, num_test=4, num_inputs=9, label_noise=0.5)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.2])
 def test_grid_is_the_predictor_of_every_point(drawn, temperature):
-    unit = data.input_kernels(drawn.inputs, drawn.test_inputs, 1.0)
+    unit = task.input_kernels(drawn.inputs, drawn.test_inputs, 1.0)
     widths, sigma2 = np.array([5, 9, 30])[:, None], np.array([0.5, 1.0, 2.0, 3.0])[None]
     arguments = unit.kernel, unit.cross, unit.diag, drawn.targets
     mean, variance = theory.predictor_grid(*arguments, widths, 2, sigma2, temperature)
     assert mean.shape == variance.shape == (3, 4, 4)
     for i, j in np.ndindex(3, 4):
-        own = data.input_kernels(drawn.inputs, drawn.test_inputs, float(sigma2[0, j]))
+        own = task.input_kernels(drawn.inputs, drawn.test_inputs, float(sigma2[0, j]))
         one = own.kernel, own.cross, own.diag, drawn.targets, int(widths[i, 0]), 2, float(sigma2[0, j]), temperature
         expected = theory.predictor(*one)
         np.testing.assert_allclose(mean[i, j], expected[0], rtol=1e-8, atol=1e-12)
@@ -31,7 +31,7 @@ def test_grid_is_the_predictor_of_every_point(drawn, temperature):
 
 
 def test_temperature_may_be_an_axis_of_the_grid(drawn):
-    unit = data.input_kernels(drawn.inputs, drawn.test_inputs, 1.0)
+    unit = task.input_kernels(drawn.inputs, drawn.test_inputs, 1.0)
     arguments = unit.kernel, unit.cross, unit.diag, drawn.targets
     mean, variance = theory.predictor_grid(*arguments, 10, np.array([1, 3]), 1.0, np.array([0.0, 0.5]))
     for k, (depth, temperature) in enumerate(((1, 0.0), (3, 0.5))):

@@ -7,9 +7,9 @@ import pytest
 from scipy.optimize import minimize
 
 from configs import kernel_rg as configs
-from rgflow.kernel_rg import experiment, network, training
+from rgflow.kernel_rg import dynamics, experiment, network
 from rgflow.kernel_rg.map_limit import map_limit
-from rgflow.kernel_rg.problem import check_problem
+from rgflow.kernel_rg.problem import make_problem
 
 
 def made_for(**values):
@@ -32,9 +32,9 @@ def trained(made, hypers, seeds, steps):
 def test_step_descends_the_regularised_energy(key):
     made, hypers = made_for(temperature=0.3, learning_rate=0.05)
     state = made.init(key, hypers)
-    before = training.energy(made.static, state.weights, hypers)
+    before = dynamics.energy(made.static, state.weights, hypers)
     after = made.step(key, state, hypers)[0]
-    assert training.energy(made.static, after.weights, hypers) < before
+    assert dynamics.energy(made.static, after.weights, hypers) < before
     norm = sum(float(jnp.sum(w**2)) for w in jax.tree.leaves(state.weights))
     features = network.hidden_features(made.static, state.weights, hypers["inputs"], hypers)
     misfit = network.outputs(state.weights, features, hypers) - hypers["targets"]
@@ -80,7 +80,7 @@ def test_minimum_against_direct_minimisation_over_the_output(depth, width):
     inputs, tests, sigma2, temperature = rng.normal(size=(5, 7)), rng.normal(size=(2, 7)), 0.8, 0.02
     targets = 2 * rng.normal(size=5)
     unit = sigma2 / 7
-    problem = check_problem(unit * inputs @ inputs.T, targets, width, depth, sigma2, temperature)
+    problem = make_problem(unit * inputs @ inputs.T, targets, width, depth, sigma2, temperature)
     found = map_limit(problem, unit * tests @ inputs.T, 7)
     size, decay = np.sqrt(7) * width ** (depth / 2), temperature / sigma2
 
@@ -95,7 +95,7 @@ def test_minimum_against_direct_minimisation_over_the_output(depth, width):
 
 
 def test_strong_decay_leaves_nothing():
-    problem = check_problem(np.eye(2), np.array([0.1, 0.1]), 50, 3, 1.0, 10.0)
+    problem = make_problem(np.eye(2), np.array([0.1, 0.1]), 50, 3, 1.0, 10.0)
     found = map_limit(problem, np.array([[0.5, 0.5]]), 4)
     assert (found.scale, found.ridge, found.mean.tolist()) == (0.0, np.inf, [0.0])
     assert found.energy == pytest.approx(0.01)

@@ -6,12 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from rgflow.kernel_rg import data
-from rgflow.kernel_rg.matrix_order import matrix_order_parameter
-from rgflow.kernel_rg.relu import arc_cosine_kernel, heuristic_kernels, heuristic_order_parameter, heuristic_predictor
-from rgflow.kernel_rg.theory import infinite_width_predictor, order_parameter, order_parameter_grid, predictor
+from rgflow.kernel_rg import task
+from rgflow.kernel_rg.problem import make_problem, predictor_at
+from rgflow.kernel_rg.relu import arc_cosine_kernel, heuristic_kernels
+from rgflow.kernel_rg.saddle import find_saddle, saddle_grid
+from rgflow.kernel_rg.theory import order_parameter, predictor
 
-DRAWS = (data.noisy_linear_teacher, data.template_clusters, data.random_labels)
+DRAWS = (task.noisy_linear_teacher, task.template_clusters, task.random_labels)
 
 
 @pytest.mark.parametrize("draw", DRAWS)
@@ -33,81 +34,75 @@ def test_inputs_have_unit_variance(draw, key):
 
 
 def test_teacher_is_linear_and_noise_has_its_size(key):
-    clean = data.noisy_linear_teacher(key, 50, 30, 10, 0.0)
+    clean = task.noisy_linear_teacher(key, 50, 30, 10, 0.0)
     weights = np.linalg.lstsq(clean.inputs, clean.targets, rcond=None)[0]
     np.testing.assert_allclose(clean.test_inputs @ weights, clean.test_targets, atol=1e-12)
-    noisy = data.noisy_linear_teacher(key, 4000, 1, 10, 0.5)
-    free = data.noisy_linear_teacher(key, 4000, 1, 10, 0.0)
+    noisy = task.noisy_linear_teacher(key, 4000, 1, 10, 0.5)
+    free = task.noisy_linear_teacher(key, 4000, 1, 10, 0.0)
     # Standard error of a standard deviation from 4000 draws: 0.0056; four of them.
     assert np.std(noisy.targets - free.targets) == pytest.approx(0.5, abs=0.023)
 
 
 def test_clusters_stand_around_their_templates(key):
-    tight = data.template_clusters(key, 200, 1, 30, 4, 0.0)
+    tight = task.template_clusters(key, 200, 1, 30, 4, 0.0)
     distinct, index = np.unique(tight.inputs, axis=0, return_inverse=True)
     assert len(distinct) == 4
     for cluster in range(4):
         assert len(set(tight.targets[index == cluster].tolist())) == 1
     assert abs(tight.targets.mean()) < 0.3
-    loose = data.template_clusters(key, 200, 1, 30, 4, 0.3)
+    loose = task.template_clusters(key, 200, 1, 30, 4, 0.3)
     spread = (loose.inputs - np.sqrt(1 - 0.09) * tight.inputs).std()
     assert spread == pytest.approx(0.3, rel=0.05)
 
 
 def test_random_labels_are_signs_without_a_bias(key):
-    targets = data.random_labels(key, 4000, 1, 2).targets
+    targets = task.random_labels(key, 4000, 1, 2).targets
     assert set(targets.tolist()) == {-1.0, 1.0}
     assert abs(targets.mean()) < 4 / np.sqrt(4000)
 
 
 def test_digits(key):
     pytest.importorskip("sklearn")
-    two = data.digits(key, 60, 40, (3, 8))
+    two = task.digits(key, 60, 40, (3, 8))
     assert two.inputs.shape == (60, 64) and set(two.targets.tolist()) == {-1.0, 1.0}
     everything = np.concatenate([two.inputs, two.test_inputs])
     assert len(np.unique(everything, axis=0)) == 100
     assert np.mean(everything**2) == pytest.approx(1, abs=0.1)
-    ten = data.digits(key, 120, 30, None)
-    assert ten.targets.shape == (120, 10) and (ten.targets.sum(axis=1) == 1).all()
     # The labels belong to the images: a linear fit does far better than chance.
     fit = np.linalg.lstsq(two.inputs.T @ two.inputs + np.eye(64), two.inputs.T @ two.targets, rcond=None)[0]
     assert np.mean(np.sign(two.test_inputs @ fit) == two.test_targets) > 0.8
-    kernels = data.input_kernels(ten.inputs, ten.test_inputs, 1.0)
-    order = matrix_order_parameter(kernels.kernel, ten.targets, 100, 2, 1.0, 0.1)
-    assert np.linalg.eigvalsh(order).min() > 0
     for classes in ((3, 3), (3, 12)):
         with pytest.raises(ValueError, match="classes"):
-            data.digits(key, 5, 5, classes)
+            task.digits(key, 5, 5, classes)
     with pytest.raises(ValueError, match="at most"):
-        data.digits(key, 1000, 1000, None)
+        task.digits(key, 300, 300)
 
 
 def test_digits_name_what_to_install(key, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ImportError, match=r"pip install -e '.\[examples\]'"):
-        data.digits(key, 5, 5)
+        task.digits(key, 5, 5)
 
 
 def test_kernels_are_gram_matrices(key):
-    drawn = data.random_labels(key, 6, 4, 9)
-    kernels = data.input_kernels(drawn.inputs, drawn.test_inputs, 0.3)
+    drawn = task.random_labels(key, 6, 4, 9)
+    kernels = task.input_kernels(drawn.inputs, drawn.test_inputs, 0.3)
     both = np.concatenate([drawn.inputs, drawn.test_inputs])
     full = 0.3 / 9 * both @ both.T
     np.testing.assert_allclose(kernels.kernel, full[:6, :6], rtol=1e-12)
     np.testing.assert_allclose(kernels.cross, full[6:, :6], rtol=1e-12)
-    np.testing.assert_allclose(kernels.test_kernel, full[6:, 6:], rtol=1e-12)
     np.testing.assert_allclose(kernels.diag, np.diag(full)[6:], rtol=1e-12)
 
 
 def test_bad_sizes_are_refused(key):
     with pytest.raises(ValueError, match="num_train = 0"):
-        data.noisy_linear_teacher(key, 0, 1, 2)
+        task.noisy_linear_teacher(key, 0, 1, 2)
     with pytest.raises(ValueError, match="label_noise = -1"):
-        data.noisy_linear_teacher(key, 1, 1, 2, -1.0)
+        task.noisy_linear_teacher(key, 1, 1, 2, -1.0)
     with pytest.raises(ValueError, match="noise = 2"):
-        data.template_clusters(key, 1, 1, 2, 2, 2.0)
+        task.template_clusters(key, 1, 1, 2, 2, 2.0)
     with pytest.raises(ValueError, match="sigma2 = 0"):
-        data.input_kernels(np.eye(2), np.eye(2), 0.0)
+        task.input_kernels(np.eye(2), np.eye(2), 0.0)
 
 
 def test_relu_kernel_is_the_covariance_of_relu_features():
@@ -122,20 +117,20 @@ def test_relu_kernel_is_the_covariance_of_relu_features():
 
 
 def test_relu_heuristic_is_consistent_and_has_the_right_wide_limit(key):
-    drawn = data.noisy_linear_teacher(key, 12, 5, 20)
+    drawn = task.noisy_linear_teacher(key, 12, 5, 20)
     both = np.concatenate([drawn.inputs, drawn.test_inputs])
-    kernels, joint = (data.input_kernels(x, drawn.test_inputs, 1.4) for x in (drawn.inputs, both))
-    hat, cross, diag = heuristic_kernels(*kernels[:3], depth=3)
-    full, _, _ = heuristic_kernels(*joint[:3], depth=3)
-    np.testing.assert_allclose(hat, full[:12, :12], rtol=1e-12)
-    np.testing.assert_allclose(cross, full[12:, :12], rtol=1e-12)
-    np.testing.assert_allclose(diag, np.diag(full)[12:], rtol=1e-12)
-    assert np.linalg.eigvalsh(hat).min() > 0
-    wide = heuristic_predictor(*kernels[:3], drawn.targets, 10**9, 3, 1.4, 0.1)
-    limit = infinite_width_predictor(hat, cross, diag, drawn.targets, 3, 1.4, 0.1)
+    kernels, joint = (task.input_kernels(x, drawn.test_inputs, 1.4) for x in (drawn.inputs, both))
+    layers = heuristic_kernels(kernels, depth=3)
+    hat, full = layers[-1], heuristic_kernels(joint, depth=3)[-1].kernel
+    np.testing.assert_allclose(hat.kernel, full[:12, :12], rtol=1e-12)
+    np.testing.assert_allclose(hat.cross, full[12:, :12], rtol=1e-12)
+    np.testing.assert_allclose(hat.diag, np.diag(full)[12:], rtol=1e-12)
+    assert np.linalg.eigvalsh(hat.kernel).min() > 0
+    np.testing.assert_array_equal(layers[1].kernel, heuristic_kernels(kernels, depth=2)[-1].kernel)
+    problem = make_problem(hat.kernel, drawn.targets, 10**9, 3, 1.4, 0.1)
+    wide = predictor_at(problem, hat.cross, hat.diag, float(find_saddle(problem).scale))
+    limit = predictor_at(problem, hat.cross, hat.diag, 1.4**3)
     np.testing.assert_allclose(wide, limit, rtol=1e-6)
-    found = heuristic_order_parameter(kernels.kernel, drawn.targets, 30, 3, 1.4)
-    assert found == pytest.approx(order_parameter(hat, drawn.targets, 30, 3, 1.4))
 
 
 GOOD = {"kernel": np.eye(3), "targets": np.ones(3), "width": 5, "depth": 2, "sigma2": 1.0, "temperature": 0.1}
@@ -180,13 +175,14 @@ def test_collapse_is_refused_where_nothing_holds_the_scale():
     assert order_parameter(np.eye(3), np.zeros(3), 6, 2, 1.0) == pytest.approx(0.5, abs=1e-12)
     with pytest.raises(ValueError, match="rank 3"):
         order_parameter(np.eye(3), np.zeros(3), 3, 2, 1.0)
-    grid = order_parameter_grid(np.eye(3), np.zeros(3), np.array([3, 6]), 2, 1.0)
+    grid = saddle_grid(make_problem(np.eye(3), np.zeros(3), 1, 1, 1.0), np.array([3, 6]), 2, 1.0)
     assert np.isnan(grid.order_parameter).tolist() == [True, False]
 
 
 def test_grid_broadcasts_and_refuses():
-    grid = order_parameter_grid(np.eye(3), np.ones(3), np.array([[3], [6]]), np.array([1, 2]), 0.7, 0.1)
+    unit = make_problem(np.eye(3), np.ones(3), 1, 1, 1.0)
+    grid = saddle_grid(unit, np.array([[3], [6]]), np.array([1, 2]), 0.7, 0.1)
     assert grid.order_parameter.shape == (2, 2) and grid.roots.shape == (2, 2, 5)
     for bad in ({"width": 0}, {"sigma2": -1.0}, {"temperature": np.nan}, {"depth": 0}):
         with pytest.raises(ValueError, match=next(iter(bad))):
-            order_parameter_grid(np.eye(3), np.ones(3), **{"width": 4, "depth": 1, "sigma2": 1.0, **bad})
+            saddle_grid(unit, **{"width": 4, "depth": 1, "sigma2": 1.0, **bad})
