@@ -18,9 +18,11 @@ from rich.console import Console
 
 from launch import command_line, results
 from launch.command_line import UsageError
+from rgflow import registry
 from rgflow.engine import records
 from rgflow.protocol import Verdict
-from rgflow.report import compare, ledger, summary, tables
+from rgflow.report import compare, ledger, summary
+from rgflow.report.tables import claim_table, files_text, verdict_table
 
 LOG_WIDTH = 120
 ROOT = pathlib.Path("checkpoints")
@@ -72,14 +74,14 @@ def show(verdicts: list[Verdict], unfinished: str, workdir: pathlib.Path) -> Non
     if verdicts:
         # A log file has no width; there, rich's 80 columns would break every line of the table.
         console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
-        claims = summary.claims(verdicts)
+        claims = summary.by_claim(verdicts)
         many = len(verdicts) > summary.MANY_VERDICTS
-        console.print(tables.claim_table(claims) if many else tables.verdict_table(verdicts))
+        console.print(claim_table(claims) if many else verdict_table(verdicts))
         if many:
             print(f"{len(verdicts)} verdicts on {len(claims)} claims; all of them are in verdicts.json and report.html")
     else:
         print("No run is finished: there is nothing to judge yet.")
-    print(tables.files_text(workdir), flush=True)
+    print(files_text(workdir), flush=True)
 
 
 def newest_finished() -> list[str]:
@@ -92,7 +94,7 @@ def newest_finished() -> list[str]:
         except UsageError as error:
             print(f"left out: {error}")
             continue
-        if run["experiment"] not in ledger.SOURCES:
+        if run["experiment"] not in registry.EXPERIMENTS:
             continue
         if ":smoke" in run["command"] or len(results.finished_groups(workdir, groups, experiment_of)) < len(groups):
             print(f"left out: {str(workdir)!r}: {'a smoke test' if ':smoke' in run['command'] else 'not finished'}")
@@ -130,8 +132,8 @@ def write_ledger(folders: Sequence[str], out: pathlib.Path) -> None:
     """Writes the results of all rooms; says which rooms are missing and what would make them."""
     sweeps: dict[str, compare.Sweep] = {}
     for sweep in map(results.read_sweep, folders or newest_finished()):
-        if sweep.room not in ledger.SOURCES:
-            known = ", ".join(ledger.SOURCES)
+        if sweep.room not in registry.EXPERIMENTS:
+            known = ", ".join(registry.EXPERIMENTS)
             raise UsageError(
                 f"--workdirs = {sweep.path!r}: of {sweep.room}, which is no room here ({known}); leave it out"
             )
@@ -139,11 +141,12 @@ def write_ledger(folders: Sequence[str], out: pathlib.Path) -> None:
             other = sweeps[sweep.room].path
             raise UsageError(f"--workdirs = {sweep.path!r}: a second sweep of {sweep.room} beside {other!r}; name one")
         sweeps[sweep.room] = sweep
-    docs = {name: results.room_doc(name) for name in ledger.SOURCES}
-    for room in ledger.rooms(sweeps, docs):
+    docs = {name: results.room_doc(name) for name in registry.EXPERIMENTS}
+    tables = {name: registry.claims(name) for name in registry.EXPERIMENTS}
+    for room in ledger.rooms(sweeps, tables, docs):
         if room.sweep is None:
             print(f"missing: {room.name}; make it with: {room.command}")
-    write_page(out, (ledger.markdown if out.suffix == ".md" else ledger.render)(sweeps, docs))
+    write_page(out, (ledger.markdown if out.suffix == ".md" else ledger.render)(sweeps, tables, docs))
 
 
 def main(argv: list[str]) -> int:

@@ -99,7 +99,8 @@ def write_files(workdir: pathlib.Path) -> tuple[list[Verdict], str]:
     verdicts = judge(workdir, groups, experiment_of, ml_collections.ConfigDict(config), dataset)
     drawn = draw(run["experiment"], Results(dataset, ml_collections.ConfigDict(config)), verdicts)
     doc = room_doc(run["experiment"])
-    page = html.render(doc.strip().splitlines()[0], doc, verdicts, drawn, run, dataset, workdir)
+    table = registry.claims(run["experiment"])
+    page = html.render(doc.strip().splitlines()[0], doc, verdicts, drawn, run, dataset, workdir, table)
 
     records.write_results(workdir / "results.nc", dataset)
     for one in drawn:

@@ -78,7 +78,8 @@ class Claim:
     ``source`` says whose it is, by the reference keys of the room's docstring. ``statement`` is the claim in one
     sentence, ``expected`` the rule that would support it, ``needs`` what a sweep must hold for it to be judged ("the
     runs of the study 'depth'"). ``judge(results)`` yields a ``judging.claim.Finding`` for each place of the sweep, none
-    where the runs are absent.
+    where the runs are absent. ``flags`` are those that make the room's default sweep hold the runs, '' where it does
+    anyway; ``beside`` names the numbers for information that a reader must see in the row of the claim.
     """
 
     name: str
@@ -87,6 +88,8 @@ class Claim:
     expected: str
     needs: str
     judge: Callable[[Results], Iterable[Any]]
+    flags: str = ""
+    beside: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

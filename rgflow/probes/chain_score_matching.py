@@ -16,11 +16,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rgflow.probes.pseudo_likelihood import sum_over_blocks
+from rgflow.probes.score_matching import INFLATION, inflations
+
+HIGHEST = jax.lax.Precision.HIGHEST
+"""Accelerators would round the factors of a product to bfloat16 or tf32."""
+
 BLOCK = 256
 """Samples whose derivatives are in memory at once."""
-
-SINGULAR = 1e3
-"""Least squared pivot of A, scaled to unit diagonal, in units of machine epsilon."""
 
 STATISTICS: dict[str, Callable[[Float[Array, " N"]], Float[Array, ""]]] = {
     "square": lambda x: jnp.sum(x**2),
@@ -49,7 +52,7 @@ def chain_score_matching(
     The signs are those of $\ln p$: a chain with U = $\frac r2 x^2 + u x^4 + v x^6$ and coupling K has -r/2, -u, -v and
     K for ``square``, ``quartic``, ``sextic`` and ``neighbour``. $\Sigma$ is the second moment of the estimating
     function of a sample; samples are independent, sites are not. All NaN where statistics have linearly dependent
-    gradients in the samples. Shapes: [n, N] -> [k] each. Raises ValueError for no statistic, one that is unknown, and
+    gradients in the samples, see :func:`rgflow.probes.score_matching.inflations`. Shapes: [n, N] -> [k] each. Raises ValueError for no statistic, one that is unknown, and
     fewer than 3 sites.
 
     >>> normal = jax.random.normal(jax.random.key(0), (2000, 4))
@@ -70,14 +73,24 @@ def chain_score_matching(
 
     matrices, laplacians = jax.lax.map(lambda sample: _derivatives(values, sample), samples, batch_size=BLOCK)
     matrix, vector = jnp.mean(matrices, axis=0), jnp.mean(laplacians, axis=0)
+
+    def turned(turn: Float[Array, "k k"]) -> Float[Array, "k k"]:
+        def products(block: Float[Array, "block N"], weight: Float[Array, " block"]) -> Float[Array, "k k"]:
+            slopes = jnp.einsum("kl,bli->kbi", turn, jax.vmap(jax.jacrev(values))(block), precision=HIGHEST)
+            slopes = (slopes * weight[None, :, None]).reshape(len(turn), -1)
+            return jnp.matmul(slopes, slopes.T, precision=HIGHEST)
+
+        return sum_over_blocks(products, samples, BLOCK) / len(samples)
+
+    limit = INFLATION / float(jnp.finfo(samples.dtype).eps)
+    known = jnp.all((jnp.diagonal(matrix) > 0) & (inflations(matrix, turned) < limit))
     root = jnp.sqrt(jnp.diagonal(matrix))
     factor = jnp.linalg.cholesky(matrix / (root[:, None] * root[None, :]))
-    least = SINGULAR * jnp.finfo(samples.dtype).eps
-    factor = jnp.where(jnp.min(jnp.diagonal(factor) ** 2) > least, factor, jnp.nan)
+    factor = jnp.where(known, factor, jnp.nan)
     inverse = jax.scipy.linalg.cho_solve((factor, True), jnp.diag(1 / root)) / root[:, None]
     parameters = -jnp.sum(inverse * vector[None, :], axis=1)
     terms = jnp.sum(matrices * parameters[None, None, :], axis=2) + laplacians
-    influence = jnp.matmul(terms, inverse, precision=jax.lax.Precision.HIGHEST)
+    influence = jnp.matmul(terms, inverse, precision=HIGHEST)
     return ChainFit(parameters, jnp.sqrt(jnp.sum(influence**2, axis=0)) / len(samples))
 
 
@@ -93,4 +106,4 @@ def _derivatives(
 
     slopes = gradient(sample)
     laplacian = jnp.sum(jax.vmap(second)(jnp.eye(len(sample), dtype=sample.dtype)), axis=0)
-    return jnp.matmul(slopes, slopes.T, precision=jax.lax.Precision.HIGHEST), laplacian
+    return jnp.matmul(slopes, slopes.T, precision=HIGHEST), laplacian

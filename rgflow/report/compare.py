@@ -45,7 +45,7 @@ class Compared(NamedTuple):
     name: str
     anchor: str
     statement: str
-    claims: tuple[summary.Claim | None, ...]
+    claims: tuple[summary.Judged | None, ...]
     rows: tuple[Row, ...]
 
     @property
@@ -61,7 +61,7 @@ class Compared(NamedTuple):
 
 def compared(sweeps: Sequence[Sweep]) -> list[Compared]:
     """Returns every claim of any sweep, once, in the order in which they come up."""
-    by_sweep = [{claim.name: claim for claim in summary.claims(s.verdicts)} for s in sweeps]
+    by_sweep = [{claim.name: claim for claim in summary.by_claim(s.verdicts)} for s in sweeps]
     found = []
     for name in dict.fromkeys(name for claims in by_sweep for name in claims):
         here = [claims.get(name) for claims in by_sweep]

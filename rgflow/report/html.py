@@ -11,8 +11,9 @@ import xarray as xr
 from markupsafe import Markup
 
 from rgflow.judging import text
+from rgflow.judging.decisions import is_information
 from rgflow.plots.figure import Figure
-from rgflow.protocol import Verdict
+from rgflow.protocol import Claim, Verdict
 from rgflow.report import summary, tables, timing
 
 NARROW_POINTS = 500
@@ -99,6 +100,9 @@ def environment() -> jinja2.Environment:
         "status": summary.status_text,
         "sign": SIGNS.__getitem__,
         "failed": tables.failed_controls,
+        "controls": tables.true_controls,
+        "numbers": lambda v: {name: one for name, one in v.controls.items() if is_information(one)},
+        "effect": summary.effect_text,
         "place": summary.place,
         "answer": summary.answer,
         "readings": lambda v: summary.counts_text(summary.readings(v)) if summary.readings(v) else "",
@@ -107,7 +111,7 @@ def environment() -> jinja2.Environment:
     return found
 
 
-def marks(figures: Sequence[Any], claims: Sequence[summary.Claim]) -> dict[str, list[tuple[str, str]]]:
+def marks(figures: Sequence[Any], claims: Sequence[summary.Judged]) -> dict[str, list[tuple[str, str]]]:
     """Returns for every figure its claims with their anchors, as far as the page has these claims."""
     anchors = {claim.name: claim.anchor for claim in claims}
     return {f.name: [(name, anchors[name]) for name in f.texts["claims"] if name in anchors] for f in figures}
@@ -121,16 +125,20 @@ def render(
     run: Mapping[str, Any],
     dataset: xr.Dataset,
     workdir: pathlib.Path,
+    table: Sequence[Claim] = (),
 ) -> str:
     """Returns the page as HTML text.
 
-    ``experiment_doc`` is the room's docstring; its first paragraph after the title introduces the page.
+    ``experiment_doc`` is the room's docstring; its first paragraph after the title introduces the page. ``table`` are
+    the claims of the room, which say what a sweep needs that lacks the runs of one.
     ``run`` is the content of run.json and ``dataset`` the merged results, whose attribute ``config`` holds
     the config as JSON. An empty list of verdicts is shown as "no run is finished". Times are read from the
     workdir's events.jsonl.
     """
     about = [text for text in paragraphs(experiment_doc) if text != title]
-    claims = summary.claims(verdicts)
+    judged = summary.by_claim(verdicts)
+    claims = [claim for claim in judged if claim.status != "not_run"]
+    by_name = {claim.name: claim for claim in table}
     config = flat(json.loads(dataset.attrs.get("config", "{}")))
     events = timing.read_events(workdir / "events.jsonl")
     points, groups = tables.run_summary(dataset), timing.groups(run, events)
@@ -140,10 +148,14 @@ def render(
         details="\n\n".join(about[1:]),
         unfinished=tables.unfinished(run, dataset),
         claims=claims,
+        absent=[claim for claim in judged if claim.status == "not_run"],
+        flags={claim.name: claim.flags for claim in table if claim.flags},
+        beside={c.name: [s for n in getattr(by_name.get(c.name), "beside", ()) if (s := c.beside(n))] for c in judged},
+        command=f"python -m launch.sweep --config=configs/{run['experiment']}.py",
         unfold=len(verdicts) <= summary.MANY_VERDICTS,
         figures=[picture(d.texts, d.svg.decode()) for d in drawn],
         shown={c.name: [(k + 1, d.name) for k, d in enumerate(drawn) if c.name in d.texts["claims"]] for c in claims},
-        marks=marks(drawn, claims),
+        marks=marks(drawn, judged),
         points=points,
         few=FEW_POINTS,
         dead=tables.dead_runs(points),

@@ -1,51 +1,22 @@
 """The claims ledger: what the sweeps of all rooms say about the literature on renormalization and deep learning."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rgflow.judging import text
-from rgflow.report import html, summary, tables
+from rgflow.judging.text import ABSENT
+from rgflow.protocol import Claim
+from rgflow.report import html, summary
 from rgflow.report.compare import Sweep
+from rgflow.report.tables import markdown_row
 
-OWN_READING, OWN_QUESTION, OWN_CHECK = "our reading of", "our question to", "our check of the tools"
-
-SOURCES: Mapping[str, Mapping[str, str]] = {
-    "rank_flow": {
-        **dict.fromkeys(("S1-i", "S1-ii", "S1-iii"), "HR2026"),
-        **dict.fromkeys(("S1b-loss", "S1b-rank", "S1b-decay"), "HR2026b"),
-        **dict.fromkeys(("S1-data", "S1-modes", "S1-blocks"), f"{OWN_QUESTION} HR2026"),
-    },
-    "fixed_points": {
-        "S2": "ising2022, fields2026",
-        "S2-flow": f"{OWN_READING} ising2022, fields2026",
-        "S2-gauge": f"{OWN_QUESTION} ising2022, fields2026",
-    },
-    "variational_rg": {
-        "S3-a": "mehta2014",
-        "S3-b": "mehta2014",
-        "S3-c": "mehta2014",
-        "S3-d coupling": f"{OWN_READING} mehta2014",
-        "S3-d length": f"{OWN_READING} mehta2014",
-        "S3-model": f"{OWN_QUESTION} mehta2014",
-        "S3-lattice": OWN_CHECK,
-        "S3-yardstick": OWN_CHECK,
-    },
-    "kernel_rg": {
-        "S4-linear": "li2021",
-        "S4-width": "li2021",
-        "S4-depth": "li2021",
-        "S4-size": "li2021",
-        "S4-ReLU variance": "li2021",
-        "S4-ReLU mean": "li2021",
-        "S4-trained mean": f"{OWN_QUESTION} li2021",
-        "S4-trained variance": f"{OWN_QUESTION} li2021",
-        "S4-MAP": f"{OWN_QUESTION} li2021",
-        "S4-sampler": OWN_CHECK,
-    },
-}
-"""Whose each claim of each room is; the keys of papers are those of the rooms' docstrings."""
+QUESTION, CHECK = "our question to", "our check of"
+"""How the source of a claim begins that is not the literature's: a question of ours, a check of our own tools."""
 
 COLUMNS = ("claim", "whose", "answer", "supported", "contradicted", "undecided", "not run", "counted", "effects")
+
+
+Tables = Mapping[str, Sequence[Claim]]
+"""The claims of every room."""
 
 
 class Room(NamedTuple):
@@ -55,8 +26,13 @@ class Room(NamedTuple):
     title: str
     papers: str
     sweep: Sweep | None
-    claims: tuple[summary.Claim, ...]
+    claims: tuple[summary.Judged, ...]
+    sources: Mapping[str, str]
     command: str
+
+    def whose(self, claim: str) -> str:
+        """Returns whose a claim is, '-' for one that the room does not know."""
+        return self.sources.get(claim, ABSENT)
 
 
 def papers(doc: str) -> str:
@@ -65,39 +41,37 @@ def papers(doc: str) -> str:
     return " ".join(found.removeprefix("Reference keys:").split())
 
 
-def rooms(sweeps: Mapping[str, Sweep], docs: Mapping[str, str]) -> list[Room]:
-    """Returns every room in the order of :data:`SOURCES`; ``docs`` are their docstrings.
+def rank(claim: Claim) -> int:
+    """Returns the place of a claim: the literature's first, then our questions to it, then checks of our own."""
+    return 2 if claim.source.startswith(CHECK) else int(claim.source.startswith(QUESTION))
 
-    What the literature claims stands before what we ask of it, and that before checks of our own.
-    """
+
+def rooms(sweeps: Mapping[str, Sweep], tables: Tables, docs: Mapping[str, str]) -> list[Room]:
+    """Returns every room in the order of ``tables``, their claims by room; ``docs`` are the rooms' docstrings."""
     found = []
-    for name, sources in SOURCES.items():
-        order = list(sources)
+    for name, table in tables.items():
+        order = [claim.name for claim in sorted(table, key=rank)]
         sweep = sweeps.get(name)
-        claims = summary.claims(sweep.verdicts) if sweep else []
-        claims.sort(key=lambda claim: order.index(claim.name) if claim.name in order else len(order))
+        judged = summary.by_claim(sweep.verdicts) if sweep else []
+        judged.sort(key=lambda claim: order.index(claim.name) if claim.name in order else len(order))
+        whose = {claim.name: claim.source for claim in table}
         title = docs[name].strip().splitlines()[0]
         command = f"python -m launch.sweep --config=configs/{name}.py"
-        found.append(Room(name, title, papers(docs[name]), sweep, tuple(claims), command))
+        found.append(Room(name, title, papers(docs[name]), sweep, tuple(judged), whose, command))
     return found
 
 
-def whose(room: str, claim: str) -> str:
-    """Returns whose a claim is, '-' for one that the ledger does not know."""
-    return SOURCES.get(room, {}).get(claim, text.ABSENT)
-
-
-def effects_text(claim: summary.Claim) -> str:
+def effects_text(claim: summary.Judged) -> str:
     """Returns the smallest and the largest effect of a claim, or its only one."""
     if claim.extremes is None:
-        return text.ABSENT
-    texts = dict.fromkeys(text.number_text(v.measured, v.low, v.high) for v in claim.extremes)
+        return ABSENT
+    texts = dict.fromkeys(summary.effect_text(v) for v in claim.extremes)
     return " to ".join(texts)
 
 
-def render(sweeps: Mapping[str, Sweep], docs: Mapping[str, str]) -> str:
+def render(sweeps: Mapping[str, Sweep], tables: Tables, docs: Mapping[str, str]) -> str:
     """Returns the results page over all rooms as HTML text; one figure of each room stands in it."""
-    found = rooms(sweeps, docs)
+    found = rooms(sweeps, tables, docs)
     shown: dict[str, Any] = {}
     for room in found:
         if room.sweep and room.sweep.pictures:
@@ -107,18 +81,17 @@ def render(sweeps: Mapping[str, Sweep], docs: Mapping[str, str]) -> str:
         title="What holds of deep learning as renormalization",
         rooms=found,
         figures=shown,
-        whose=whose,
     )  # fmt: skip
 
 
-def markdown(sweeps: Mapping[str, Sweep], docs: Mapping[str, str]) -> str:
+def markdown(sweeps: Mapping[str, Sweep], tables: Tables, docs: Mapping[str, str]) -> str:
     """Returns the ledger as Markdown: a section with a table for each room."""
     lines = [
         "Counts are of places of the sweep (networks, couplings, sizes), or of readings where every reading of a claim",
         "was judged at one error rate. The answer is the row as a whole, never its friendliest place.",
         "",
     ]
-    for room in rooms(sweeps, docs):
+    for room in rooms(sweeps, tables, docs):
         lines += [f"## {room.title}", "", f"Papers: {room.papers}", ""]
         if room.sweep is None:
             lines += [f"Not run here: `{room.command}`", ""]
@@ -129,6 +102,6 @@ def markdown(sweeps: Mapping[str, Sweep], docs: Mapping[str, str]) -> str:
             counts = [str(claim.distribution.get(status, 0)) for status in summary.STATUSES]
             what = f"**{claim.name}** {claim.statement}"
             said = summary.answer(claim.distribution, claim.of)
-            rows.append([what, whose(room.name, claim.name), said, *counts, claim.of, effects_text(claim)])
-        lines += [tables.markdown_row(row) for row in rows] + [""]
+            rows.append([what, room.whose(claim.name), said, *counts, claim.of, effects_text(claim)])
+        lines += [markdown_row(row) for row in rows] + [""]
     return "\n".join(lines)

@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from rgflow.judging.decisions import FOR_INFORMATION, is_information
+from rgflow.judging.text import ABSENT, number_text
 from rgflow.protocol import Verdict
 
 STATUSES = ("supported", "contradicted", "undecided", "not_run")
@@ -46,6 +48,15 @@ def readings(verdict: Verdict) -> dict[str, int]:
     """Returns how many readings a verdict on all of them found in every status."""
     found = {status: verdict.controls.get(status, {}).get("value") for status in STATUSES}
     return {status: int(value) for status, value in found.items() if value is not None}
+
+
+def effect_text(verdict: Verdict) -> str:
+    """Returns the effect of a verdict with its interval; of a sum over readings, which has no effect, nothing.
+
+    >>> effect_text(Verdict("A", "It falls.", "supported", -0.5, -0.6, -0.4, "below 0", 8, 0, {}))
+    '-0.50 [-0.60, -0.40]'
+    """
+    return ABSENT if sums_up(verdict) else number_text(verdict.measured, verdict.low, verdict.high)
 
 
 def counts_text(counts: Counts, of: str = "") -> str:
@@ -97,7 +108,7 @@ def common_sentences(texts: Sequence[str]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Claim:
+class Judged:
     """A claim with its verdicts: those on places, and those that sum up all readings of it."""
 
     name: str
@@ -171,13 +182,26 @@ class Claim:
         found = Counter(n for v in self.places for n, control in v.controls.items() if not control["passed"])
         return dict(found.most_common())
 
+    @property
+    def has_controls(self) -> bool:
+        """Whether any place has a control; numbers for information are none."""
+        return any(not is_information(control) for v in self.places for control in v.controls.values())
 
-def claims(verdicts: Sequence[Verdict]) -> list[Claim]:
+    def beside(self, name: str) -> str:
+        """Returns a number for information at every place that has it, in words; '' where none has."""
+        found = [(place(v), v.controls[name]) for v in self.places if name in v.controls]
+        if not found:
+            return ""
+        values = "; ".join(f"{number_text(control['value'])} ({where})" for where, control in found)
+        return f"{found[0][1]['requirement'].removesuffix(FOR_INFORMATION)}: {values}"
+
+
+def by_claim(verdicts: Sequence[Verdict]) -> list[Judged]:
     """Groups verdicts by claim, in their order."""
     grouped: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         grouped.setdefault(claim_name(verdict), []).append(verdict)
     return [
-        Claim(name, tuple(v for v in found if not sums_up(v)), tuple(filter(sums_up, found)))
+        Judged(name, tuple(v for v in found if not sums_up(v)), tuple(filter(sums_up, found)))
         for name, found in grouped.items()
     ]

@@ -14,6 +14,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from rgflow.judging.decisions import is_information
 from rgflow.judging.points import last_steps, planned_steps
 from rgflow.judging.text import ABSENT, number_text
 from rgflow.protocol import Verdict
@@ -33,9 +34,14 @@ def failed_controls(verdict: Verdict) -> list[str]:
     return [name for name, control in verdict.controls.items() if not control["passed"]]
 
 
+def true_controls(verdict: Verdict) -> dict[str, Mapping[str, Any]]:
+    """Returns the controls of a verdict without its numbers for information, which ask for nothing."""
+    return {name: one for name, one in verdict.controls.items() if not is_information(one)}
+
+
 def controls_text(verdict: Verdict) -> str:
     """Returns the first failed control with its value, or that all passed; ``-`` where there is none."""
-    if not verdict.controls:
+    if not true_controls(verdict):
         return ABSENT
     failed = failed_controls(verdict)
     if not failed:
@@ -91,12 +97,12 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     for v in verdicts:
         # Text, not str: rich would read "[window]" in a claim as markup.
         status = Text(status_text(v.status), style=STATUS_STYLE[v.status])
-        measured = Text(number_text(v.measured, v.low, v.high))
+        measured = Text(summary.effect_text(v))
         table.add_row(Text(v.claim), status, measured, runs_text(v), Text(controls_text(v)))
     return table
 
 
-def claim_table(claims: Sequence[summary.Claim]) -> Table:
+def claim_table(claims: Sequence[summary.Judged]) -> Table:
     """Returns one row per claim for the terminal: how many places have which status, least and largest effect."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("claim", no_wrap=True)
@@ -106,7 +112,7 @@ def claim_table(claims: Sequence[summary.Claim]) -> Table:
     table.add_column("largest effect", justify="right", no_wrap=True)
     table.add_column("controls that failed, in places", overflow="fold")
     for claim in claims:
-        ends = [number_text(v.measured, v.low, v.high) for v in claim.extremes] if claim.extremes else [ABSENT] * 2
+        ends = [summary.effect_text(v) for v in claim.extremes] if claim.extremes else [ABSENT] * 2
         failed = [f"{name} {count}" for name, count in claim.failed.items()]
         more = f" and {len(failed) - 2} more" if len(failed) > 2 else ""
         counts = [str(claim.counts.get(status, 0) or ABSENT) for status in summary.STATUSES]
@@ -125,7 +131,7 @@ def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
         [
             v.claim,
             status_text(v.status),
-            number_text(v.measured, v.low, v.high),
+            summary.effect_text(v),
             v.expected,
             runs_text(v),
             controls_text(v),

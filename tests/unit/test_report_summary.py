@@ -27,7 +27,7 @@ def readings(place="all readings", **counts):
 
 
 def one(*verdicts):
-    claim, *rest = summary.claims(verdicts)
+    claim, *rest = summary.by_claim(verdicts)
     assert not rest
     return claim
 
@@ -94,7 +94,7 @@ def test_statements_that_differ_keep_what_they_share():
 
 
 def test_claims_keep_their_order_and_have_anchors():
-    found = summary.claims([verdict("a", claim="S4-ReLU mean [x]"), verdict("b"), verdict("c", claim="S4-ReLU mean")])
+    found = summary.by_claim([verdict("a", claim="S4-ReLU mean [x]"), verdict("b"), verdict("c", claim="S4-ReLU mean")])
     assert [(c.name, len(c.places)) for c in found] == [("S4-ReLU mean", 2), ("S9", 1)]
     assert found[0].anchor == "claim-S4-ReLU-mean"
 
@@ -102,7 +102,7 @@ def test_claims_keep_their_order_and_have_anchors():
 def test_terminal_table_has_a_row_for_each_claim():
     verdicts = [verdict(k, "contradicted" if k % 2 else "undecided", k / 10, ("x", "y", "z")) for k in range(40)]
     console = Console(width=120, file=io.StringIO())
-    console.print(tables.claim_table(summary.claims([*verdicts, verdict("[bold]", claim="S8 [bold]")])))
+    console.print(tables.claim_table(summary.by_claim([*verdicts, verdict("[bold]", claim="S8 [bold]")])))
     text = console.file.getvalue()
     rows = [line for line in text.splitlines() if line.strip().startswith("S")]
     assert len(rows) == 2 and rows[0].split()[:5] == ["S9", "-", "20", "20", "-"]
