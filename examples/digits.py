@@ -17,10 +17,10 @@ from flax import nnx
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from rgflow.judging.intervals import t_interval
+from rgflow.judging.text import number_text
 from rgflow.probes import measure
 from rgflow.probes.kernel import drift_concentration
-from rgflow.report import figures, network_figures
-from rgflow.report.layer_figures import interval_text
 
 DEPTH, WIDTH, CLASSES = 6, 64, 10
 BATCH, LEARNING_RATE = 128, 1e-3
@@ -76,6 +76,11 @@ def train(key: jax.Array, images: jax.Array, labels: jax.Array, steps: int) -> t
     return untrained, trained
 
 
+def interval_text(values: np.ndarray) -> str:
+    """Returns the mean over runs with its interval."""
+    return number_text(*t_interval(np.asarray(values, np.float64))[:3])
+
+
 def main() -> None:
     """Trains, measures, prints a table and writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -111,8 +116,8 @@ def main() -> None:
         share = drift_concentration(drift.transpose("step", "run", "transition").values, top=2)
         print_row(f"rank ratio R, {centring}", *map(interval_text, ratio))
         print_row(f"top-two drift share, {centring}", *map(interval_text, np.asarray(share)))
-    for drawn in network_figures.figures(dataset, "digits"):
-        figures.save(drawn, flags.out)
+    for drawn in network.figures(dataset, "digits"):
+        drawn.save(flags.out)
     print(f"{flags.seeds} networks, mean [95 % interval]; figures in {flags.out}")
 
 

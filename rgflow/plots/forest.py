@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,9 +11,6 @@ from rgflow.judging.intervals import Interval
 from rgflow.judging.text import number_text
 from rgflow.plots import marks, style
 from rgflow.plots.panel import Guide, Handle, Row
-
-if TYPE_CHECKING:
-    from rgflow.plots.figure import Figure
 
 GAP = 0.6
 """Room between two groups of rows, in rows."""
@@ -68,7 +65,7 @@ class Forest:
         names = list(dict.fromkeys(branch.name for branch in self.branches))
         return [-place - GAP * names.index(branch.name) for place, branch in enumerate(self.branches)]
 
-    def rows(self, figure: "Figure") -> list[Row]:
+    def rows(self, figure: Any) -> list[Row]:
         """Returns a row for every interval."""
         return [
             {"panel": self.title, "name": b.name, "group": figure.name_of(b.group), "mean": b.interval.mean,
@@ -76,11 +73,11 @@ class Forest:
             for b in self.branches
         ]  # fmt: skip
 
-    def words(self, figure: "Figure") -> str:
+    def words(self, figure: Any) -> str:
         """Returns every interval in words."""
         return "; ".join(f"{b.name}, {figure.name_of(b.group)}: {b.text}" for b in self.branches)
 
-    def draw(self, axes: Axes, figure: "Figure", colours: Mapping[Any, Any]) -> None:
+    def draw(self, axes: Axes, figure: Any, colours: Mapping[Any, Any]) -> None:
         """Draws the intervals with their numbers, every second group of rows shaded."""
         heights = self._heights
         low, high = self.limits or (-np.inf, np.inf)

@@ -5,7 +5,7 @@ Squares are drawn as vectors, so that a report stays sharp.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,9 +15,6 @@ from matplotlib.patches import Patch, Rectangle
 
 from rgflow.plots import style
 from rgflow.plots.panel import Handle, Row
-
-if TYPE_CHECKING:
-    from rgflow.plots.figure import Figure
 
 SMALL = 6.8
 """Size of the text in a square (points)."""
@@ -108,7 +105,7 @@ class Matrix:
         found += [Patch(facecolor="white", edgecolor="black", label=self.outlined)] if self.outlined else []
         return found + ([Patch(linewidth=0, label=self.lacking, **LACKING)] if self.lacking else [])
 
-    def rows(self, figure: "Figure") -> list[Row]:
+    def rows(self, figure: Any) -> list[Row]:
         """Returns a row for every square."""
         names = lambda name: " / ".join(name) if isinstance(name, tuple) else name  # noqa: E731
         return [
@@ -117,11 +114,11 @@ class Matrix:
             for (row, column), square in self.squares.items()
         ]  # fmt: skip
 
-    def words(self, figure: "Figure") -> str:
+    def words(self, figure: Any) -> str:
         """Returns the panel in words."""
         return self.said
 
-    def draw(self, axes: Axes, figure: "Figure", colours: Mapping[Any, Any]) -> None:
+    def draw(self, axes: Axes, figure: Any, colours: Mapping[Any, Any]) -> None:
         """Draws every square, the names of rows and columns, their groups, and a colour bar where there is a scale."""
         for (row, column), square in self.squares.items():
             self._draw_square(axes, self.across.index(column), self.down.index(row), square)
@@ -144,7 +141,8 @@ class Matrix:
                 bar.ax.axhline(self.scale.mark, color="black", linewidth=1.5)
 
     def _draw_square(self, axes: Axes, x: int, y: int, square: Square) -> None:
-        look, ink = dict(LACKING), "#4a4a4a"
+        look: dict[str, Any] = dict(LACKING)
+        ink = "#4a4a4a"
         if square.status:
             look = {"facecolor": STATUSES[square.status][0], "edgecolor": "white"}
         elif self.scale is not None and np.isfinite(square.value):

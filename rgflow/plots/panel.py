@@ -3,19 +3,17 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from rgflow.judging.intervals import Interval, t_interval
 from rgflow.judging.text import number_text
 from rgflow.plots import marks, style
-
-if TYPE_CHECKING:
-    from rgflow.plots.figure import Figure
 
 Row = dict[str, Any]
 Handle = Line2D | Patch
@@ -72,20 +70,21 @@ class Guide:
         return Line2D([], [], color=style.GREY, linewidth=1.0, linestyle=(0, (1, 1.5)), label=self.label)
 
 
+@runtime_checkable
 class Part(Protocol):
-    """What a figure asks of a panel, whatever its kind."""
+    """What a figure (handed over where it is asked for) wants of a panel, whatever its kind."""
 
-    title: str
-
+    @property
+    def title(self) -> str: ...  # noqa: D102
     @property
     def groups(self) -> list[Any]: ...  # noqa: D102
     @property
     def height(self) -> float: ...  # noqa: D102
     @property
     def handles(self) -> list[Handle]: ...  # noqa: D102
-    def rows(self, figure: "Figure") -> list[Row]: ...  # noqa: D102
-    def words(self, figure: "Figure") -> str: ...  # noqa: D102
-    def draw(self, axes: Axes, figure: "Figure", colours: Mapping[Any, Any]) -> None: ...  # noqa: D102
+    def rows(self, figure: Any) -> list[Row]: ...  # noqa: D102
+    def words(self, figure: Any) -> str: ...  # noqa: D102
+    def draw(self, axes: Axes, figure: Any, colours: Mapping[Any, Any]) -> None: ...  # noqa: D102
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Panel:
         kinds = dict.fromkeys(s.kind for s in self.series if s.found)
         return [*(marks.handle(kind) for kind in kinds), *(guide.handle for guide in self.guides)]
 
-    def rows(self, figure: "Figure") -> list[Row]:
+    def rows(self, figure: Any) -> list[Row]:
         """Returns every drawn number with its interval."""
         found: list[Row] = []
         for s in self.series:
@@ -125,16 +124,17 @@ class Panel:
         guides = [(guide.label, guide.x, guide.y) for guide in self.guides]
         return found + [{"panel": self.title, "group": g, "kind": "guide", "x": x, "mean": y} for g, x, y in guides]
 
-    def words(self, figure: "Figure") -> str:
+    def words(self, figure: Any) -> str:
         """Returns the two ends of every series in words."""
         said = []
         for s in (s for s in self.series if s.found):
             ends = dict.fromkeys(number_text(*interval[:3]) for _, _, interval in (s.found[0], s.found[-1]))
-            name = ", ".join(part for part in (figure.name_of(s.group), s.kind) if part)
+            kind = s.kind.removesuffix(" bars")
+            name = ", ".join(part for part in (figure.name_of(s.group), figure.called.get(kind, kind)) if part)
             said.append(f"{name}: {' to '.join(ends)}")
         return "; ".join(said) or self.empty
 
-    def draw(self, axes: Axes, figure: "Figure", colours: Mapping[Any, Any]) -> None:
+    def draw(self, axes: Axes, figure: Any, colours: Mapping[Any, Any]) -> None:
         """Draws the series, the guides and the axes."""
         names = list(dict.fromkeys(x for s in self.series for _, x, _ in s.found if isinstance(x, str)))
         bars = [s for s in self.series if s.found and marks.KINDS[s.kind].drawn == "bars"]
@@ -152,12 +152,12 @@ class Panel:
         for guide in self.guides:
             guide.draw(axes)
         if names:
-            axes.set_xticks(range(len(names)), names)
+            style.name_ticks(axes, names, figure.side_by_side)
         if not any(s.found for s in self.series):
             style.say_empty(axes, self.empty)
         self._set_axes(axes, figure, bool(names))
 
-    def _set_axes(self, axes: Axes, figure: "Figure", named: bool) -> None:
+    def _set_axes(self, axes: Axes, figure: Any, named: bool) -> None:
         axes.set(title=self.title, xlabel=self.x or figure.x)
         if self.y:
             axes.set_ylabel(self.y)
@@ -168,6 +168,6 @@ class Panel:
         if figure.x_scale == "step":
             style.step_axis(axes, max((x for s in self.series for _, x, _ in s.found), default=1))
         if figure.x_scale == "whole" and not named:
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if self.limits:
             axes.set_ylim(self.limits)

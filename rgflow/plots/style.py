@@ -48,6 +48,10 @@ NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 PNG_DPI = 150
 DISTINCT_COLOURS = 3
 SHADES = 40
+MOST_NAMES = 24
+LETTERS_PER_INCH = 11
+"""Letters of tick labels that fit side by side; names that need more room are turned."""
+
 WIDTH_INCHES = 9.0
 
 
@@ -122,13 +126,26 @@ def step_axis(axes: Axes, last_step: float) -> None:
     axes.set_xlim(-0.15, max(last_step, 1) * 1.25)
 
 
-def log_axis(axes: Axes, which: str, subs: Sequence[float | int] = (1, 2, 5)) -> None:
-    """Makes an axis ("x" or "y") logarithmic with plain numbers at ``subs`` times the powers of ten."""
+def log_axis(axes: Axes, which: str) -> None:
+    """Makes an axis ("x" or "y") logarithmic with plain numbers, more of them where it spans less than a decade."""
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
     axis = axes.xaxis if which == "x" else axes.yaxis
+    subs = (1, 1.5, 2, 3, 5, 7) if high < 10 * low else (1, 2, 5) if high < 1e3 * low else (1,)
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def name_ticks(axes: Axes, names: Sequence[str], columns: int) -> None:
+    """Writes names below an axis, of many only some, turned where they would run into each other."""
+    every = -(-len(names) // MOST_NAMES)
+    ticks, shown = np.arange(len(names))[::every], list(names)[::every]
+    turned = sum(len(name) + 1 for name in shown) > WIDTH_INCHES / columns * LETTERS_PER_INCH
+    axes.set_xticks(ticks, shown)
+    if turned:
+        for label in axes.get_xticklabels():
+            label.set(rotation=55, ha="right", rotation_mode="anchor")
 
 
 def legend(figure: Figure, handles: Sequence[Any]) -> None:

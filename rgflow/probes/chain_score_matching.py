@@ -52,8 +52,8 @@ def chain_score_matching(
     The signs are those of $\ln p$: a chain with U = $\frac r2 x^2 + u x^4 + v x^6$ and coupling K has -r/2, -u, -v and
     K for ``square``, ``quartic``, ``sextic`` and ``neighbour``. $\Sigma$ is the second moment of the estimating
     function of a sample; samples are independent, sites are not. All NaN where statistics have linearly dependent
-    gradients in the samples, see :func:`rgflow.probes.score_matching.inflations`. Shapes: [n, N] -> [k] each. Raises ValueError for no statistic, one that is unknown, and
-    fewer than 3 sites.
+    gradients in the samples, found as by :func:`rgflow.probes.score_matching.score_matching`. Shapes: [n, N] -> [k]
+    each. Raises ValueError for no statistic, one that is unknown, and fewer than 3 sites.
 
     >>> normal = jax.random.normal(jax.random.key(0), (2000, 4))
     >>> fit = chain_score_matching(normal, ("square", "neighbour"))

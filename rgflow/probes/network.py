@@ -50,7 +50,7 @@ def measure(
     `relative_update` over (level, transition), NaN where widths differ; `layer_name` labels the layers, the attribute
     `rows` counts the rows. A layer that is not finite, or the same in every row, is NaN and never of rank 1.
     `xr.concat([untrained, trained], xr.IndexVariable("step", [0, steps]))`, and these over "run" once more, give the
-    dims of `results.nc`, which `rgflow.report.network_figures` draws.
+    dims of `results.nc`, which `rgflow.plots.network` draws.
 
     Shapes: [..., D_l] for each of L layers -> dataset. Warns where a layer has fewer than 10 rows per column: its
     rank would grow with more rows.

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from rgflow.plots import network
 from rgflow.probes import measure
-from rgflow.report import figures, network_figures
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "RESAMPLES", 99)
-        yield
 
 
 def activations(*widths, seed=0):
@@ -34,13 +27,13 @@ def joined(runs=3, widths=(4, 4, 6, 6, 2), steps=(0, 100)):
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("runs", [1, 3])
 def test_figures_are_drawn_and_equal_for_equal_data(runs):
-    drawn, again = (network_figures.figures(joined(runs), "mine") for _ in range(2))
+    drawn, again = (network.figures(joined(runs), "mine") for _ in range(2))
     assert [d.name for d in drawn] == ["mine_effective_rank", "mine_rank_measures", "mine_kernel_drift"]
     for one, other in zip(drawn, again, strict=True):
         assert len(one.alt) > 60
         assert "nan" not in one.alt.lower()
         assert "trained" in one.alt and "untrained" in one.alt
-        assert "falsified" in one.falsified_by
+        assert "falsified" in one.falsified
         assert ("One run, so no interval" in one.caption) == (runs == 1)
         svg = one.svg
         assert svg == other.svg
@@ -51,21 +44,21 @@ def test_figures_are_drawn_and_equal_for_equal_data(runs):
 def test_figures_of_one_state_compare_nothing():
     measured = measure(activations(4, 4))
     for dataset in (measured, xr.concat([measured], xr.IndexVariable("step", [7]))):
-        drawn = network_figures.figures(dataset)
+        drawn = network.figures(dataset)
         assert len(drawn) == 3
         assert "untrained" not in "".join(d.alt for d in drawn)
-        assert not any(d.figure.legends for d in drawn)
-    assert len(network_figures.figures(measure(activations(4)))) == 2
+        assert not any(d.canvas.legends for d in drawn)
+    assert len(network.figures(measure(activations(4)))) == 2
 
 
 def test_figures_name_the_control_and_count_diverged_runs():
     dataset = joined(runs=3)
     dataset["effective_rank"][1, 1] = np.nan
-    drawn = network_figures.figures(dataset, control="shuffled")
+    drawn = network.figures(dataset, control="shuffled")
     assert "shuffled" in drawn[0].alt and "untrained" not in drawn[0].alt
     assert "Runs without any defined rank: 1." in drawn[0].caption
 
 
 def test_figures_refuse_steps_without_the_untrained_network():
     with pytest.raises(ValueError, match="step: 5 is the first; allowed: 0"):
-        network_figures.figures(joined(steps=(5, 10)))
+        network.figures(joined(steps=(5, 10)))
