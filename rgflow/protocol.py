@@ -1,4 +1,4 @@
-"""What an experiment is, written for ONE run; the engine adds the run axis (points x seeds).
+"""What an experiment is: it is written for ONE run, and the engine adds the run axis (points x seeds).
 
 An experiment is made by ``make(config) -> Experiment``. Nothing here is jitted and nothing knows physics.
 """
@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 
 
 class Stream(enum.IntEnum):
-    """Named random streams; fold one into a key before drawing, so that no draw is shared between purposes."""
+    """Named random streams. Fold one into a key before drawing, so that no two purposes share random numbers."""
 
     INIT = 0
     DATA = 1
@@ -103,15 +103,15 @@ class Experiment:
       :class:`Stream` into them before drawing. The probe sees the same key at every record.
     * ``schedule``: increasing steps at which records are taken; starts at 0, ends at the last step.
     * ``dims``: for each record its dimension names; ``coords``: labels of those dimensions.
-    * ``latest``: records too large to be kept at every step; of them the results hold the last one alone.
+    * ``latest``: records too large to be kept at every step; the results hold only the last one of each.
     * ``reference``: numbers or arrays known before the run, stored beside the records as per-run variables.
-    * ``cpu_run_batch``: how many runs a CPU core steps together at the least cost per run, as measured; networks so
-      small that one run cannot fill the core want more. Accelerators take all.
+    * ``cpu_run_batch``: how many runs a CPU core steps together, measured to cost least per run; small networks, of
+      which one cannot fill the core, need more. An accelerator steps all its runs together.
     * ``verdict(dataset, config) -> list[Verdict]``: on the host, from the labelled dataset alone.
     """
 
     static: Hashable
-    # Without parameters: a runtime type checker would read an entry, and so compute what is to be computed late.
+    # No type parameters: a runtime type checker would read an entry and so start a computation that must come late.
     hypers: Mapping
     init: Callable[[Key, Hypers], State]
     step: Callable[[Key, State, Hypers], tuple[State, Info]]
@@ -128,8 +128,8 @@ class Experiment:
 class Late(Mapping[str, Any]):
     """A dict that is computed when it is first read.
 
-    Data and theory are computed by JAX, and whoever makes an experiment may not have chosen the devices yet: making
-    one only checks the config.
+    Data and theory are computed by JAX, and the devices may not be chosen yet when an experiment is made: making one
+    only checks the config.
     """
 
     def __init__(self, compute: Callable[[], dict[str, Any]]) -> None:

@@ -21,7 +21,7 @@ Keys = jaxtyping.Key[Array, " R"]
 """Typed keys of many runs."""
 
 Hypers = Mapping[str, Any]
-"""Per-run traced inputs: scalars and small arrays; sweeping them never recompiles."""
+"""Traced inputs of one run: scalars and small arrays; sweeping them never recompiles."""
 
 Info = dict[str, Array]
 """Scalars of one step; the engine averages them between records."""

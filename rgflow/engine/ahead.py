@@ -1,4 +1,4 @@
-"""Groups compiled in a thread, in their order, while those that are ready run: the devices need not wait for all."""
+"""Groups are compiled in a thread, in their order, while those that are ready run."""
 
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +22,7 @@ class Ahead:
         """``ready`` is called with every group as soon as it is compiled, in the thread that compiled it."""
         self._groups, self._ready = groups, ready
         self._prepare = lambda group: prepare(group, experiment_of, root_seed)
-        # How many run-steps a group has, by which its cost is guessed until its program tells.
+        # The number of run-steps of each group: its cost is guessed from it until its program is compiled.
         self._sizes = [len(g.runs) * max(experiment_of(g.runs[0]).schedule[-1], 1) for g in groups]
         self._costs: dict[str, float] = {}
 
@@ -33,7 +33,7 @@ class Ahead:
         return prepared
 
     def __iter__(self) -> Generator[Prepared, None, None]:
-        """Yields the groups in their order; what went wrong while one was compiled is raised when its turn comes."""
+        """Yields the groups in their order; an error in compiling a group is raised when its turn comes."""
         if hosts.count() > 1:
             yield from map(self._one, self._groups)
             return
@@ -43,13 +43,13 @@ class Ahead:
                 for future in waiting:
                     yield future.result()
             finally:
-                # Whoever stops early waits for the program that is being compiled, and for no other.
+                # A caller that stops early waits only for the program that is being compiled.
                 for future in waiting:
                     future.cancel()
 
     @property
     def cost(self) -> float:
-        """The estimated cost of all groups; those not compiled yet count as their run-steps would in the others."""
+        """The estimated cost of all groups; one not compiled yet counts by its run-steps, at the rate of the others."""
         known = list(self._costs.values())
         seen = [size for group, size in zip(self._groups, self._sizes, strict=True) if group.name in self._costs]
         rate = sum(known) / sum(seen) if seen else 1.0

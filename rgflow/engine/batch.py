@@ -1,4 +1,4 @@
-"""The compiled program: sample, train and probe many runs in one jitted call, with no word between runs.
+"""The compiled program: it samples, trains and probes many runs in one jitted call, without exchange between runs.
 
 ``advance`` is, on every device, a map over batches of runs of [a loop over steps of vmap(step), then vmap(probe)].
 The number of steps and whether to probe are traced, so that one compilation serves every chunk of a group.
@@ -26,8 +26,8 @@ class Carry:
     """Everything one run carries from chunk to chunk; stacked over runs ([R, ...]) it is what a checkpoint holds.
 
     ``alive`` (bool) and ``died_at`` (int32, ``health.NEVER`` while alive) tell its health. ``info_sum`` and
-    ``info_count`` (float32) accumulate the step's scalars since the last record, so that their means do not depend on
-    how the steps were cut into chunks. Leaves may be arrays or their shapes, hence the open types.
+    ``info_count`` (float32) accumulate the scalars of the steps since the last record, so that their means do not
+    depend on the chunks. Leaves may be arrays or their shapes, hence the open types.
     """
 
     state: State
@@ -63,7 +63,7 @@ def _take_record(experiment: Experiment, step: Int[Array, ""], key: Key, hypers:
     alive = carry.alive & finite
     means = jax.tree.map(lambda total: total / carry.info_count, carry.info_sum)
     record = {**experiment.probe(keys.probe_key(key), carry.state, hypers), **means}
-    # A dead run's spectrum may still look respectable (NaN entries masked out read as rank 1): NaN says it plainly.
+    # The measures of a dead run may still look sound (a rank of 1 where NaN entries are masked out): NaN is clear.
     record = {name: jnp.where(alive, x.astype(jnp.float32), jnp.nan) for name, x in record.items()}
     empty = jax.tree.map(jnp.zeros_like, carry.info_sum)
     return Carry(carry.state, alive, died_at, empty, jnp.zeros_like(carry.info_count)), record
@@ -76,7 +76,7 @@ def _advance_batch(
         return jax.vmap(lambda k, h, c: _one_step(experiment, step, k, h, c))(key, hypers, carry)
 
     carry = jax.lax.fori_loop(start, stop, body, carry)
-    # Jitted so that it is traced once, for its shapes, and not once more for the branch: a probe is long.
+    # A jitted function is traced once; otherwise the long probe would be traced for its shapes and for the branch.
     take = jax.jit(jax.vmap(lambda k, h, c: _take_record(experiment, stop, k, h, c)), inline=True)
     shapes = jax.eval_shape(take, key, hypers, carry)[1]
 
@@ -87,7 +87,7 @@ def _advance_batch(
 
 
 def _by_batch(run_batch: int, function: Callable, *arrays: Any) -> Any:
-    """Maps ``function`` over batches of ``run_batch`` rows, one batch after the other on each device."""
+    """Returns ``function`` mapped over batches of ``run_batch`` rows, one batch after the other on each device."""
     split = lambda x: x.reshape((-1, run_batch, *x.shape[1:]))  # noqa: E731
     merge = lambda x: x.reshape((-1, *x.shape[2:]))  # noqa: E731
     out = jax.lax.map(lambda batch: function(*batch), jax.tree.map(split, arrays))
@@ -114,16 +114,16 @@ def functions(experiment: Experiment, run_batch: int, mesh: Mesh) -> tuple[Any, 
 
 
 def chunk_arguments(initialise: Any, key: Any, hypers: Any, mesh: Mesh) -> tuple[Any, ...]:
-    """Returns what ``advance`` is lowered for: (start, stop, probe, key, hypers, carry), the carry as shapes."""
+    """Returns the arguments to lower ``advance`` for: (start, stop, probe, key, hypers, carry), the carry as shapes."""
     step, flag = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), jnp.bool_)
     sharded = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over_runs(mesh))  # noqa: E731
     return step, step, flag, key, hypers, jax.tree.map(sharded, jax.eval_shape(initialise, key, hypers))
 
 
 def run_once(mesh: Mesh) -> dict[str, Any] | None:
-    """Returns the compiler's options for a function that runs once: on a CPU its last level costs more than it saves.
+    """Returns the compiler's options for a function that runs once: on a CPU level 3 costs more time than it saves.
 
-    It also gives the same bits as the default level, the next one up, does; that of no optimisation does not.
+    Level 2 gives the same bits as the default, level 3; level 0 does not.
     """
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     return {"xla_backend_optimization_level": 2} if on_cpu else None
@@ -158,7 +158,7 @@ class Program:
         stats = self._advance.memory_analysis()
         if stats is None:
             return 0
-        # The donated carry is counted as argument and as output, but lies in the same place.
+        # The donated carry counts as argument and as output, but both share their memory.
         held = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
         return held + stats.temp_size_in_bytes
 
@@ -170,5 +170,5 @@ class Program:
 
     @property
     def text(self) -> str:
-        """The optimised program, for inspection (the tests look for collectives in it)."""
+        """The optimised program as text. Serves in the tests, which look for collectives in it."""
         return self._advance.as_text() or ""

@@ -1,7 +1,7 @@
 """Checkpoints of a group's carry through Orbax; the only file that imports it.
 
-Orbax finds truncated files but restores flipped bytes without a word, so a checksum per run travels with the state. It
-is computed on the devices, costs the host nothing, and holds on any number of devices and processes.
+Orbax detects truncated files but restores flipped bytes without an error, so that a checksum per run is stored with the
+state. It is computed on the devices, costs the host nothing, and is the same on any number of devices and processes.
 """
 
 import pathlib
@@ -19,7 +19,7 @@ from rgflow.engine import hosts, mesh
 
 KEPT = 2
 LISTED = 16
-"""Most checkpoints that the processes of a sweep compare notes about; more than ``KEPT`` only after a crash."""
+"""Most checkpoints that the processes of a sweep tell each other; only after a crash are there more than ``KEPT``."""
 
 
 class SaveFailed(OSError):
@@ -31,12 +31,12 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _plain(tree: Any) -> Any:
-    """Replaces typed keys by their data, which Orbax can restore into another number of rows."""
+    """Returns a tree with typed keys replaced by their data, which Orbax can restore into another number of rows."""
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)
 
 
 def _typed(tree: Any, abstract: Any) -> Any:
-    """Undoes ``_plain``; what kind of keys they were is read from ``abstract``."""
+    """Returns a tree of ``_plain`` with typed keys again, of the kinds that ``abstract`` has."""
     wrap = lambda x, like: jax.random.wrap_key_data(x, dtype=like.dtype) if _is_key(like) else x  # noqa: E731
     return jax.tree.map(wrap, tree, abstract)
 
@@ -52,8 +52,8 @@ def _words(leaf: jax.Array) -> UInt32[Array, "run word"]:
 def checksum(tree: Any) -> UInt32[Array, " run"]:
     r"""Returns one number per run, :math:`\sum_i w_i x_i \bmod 2^{32}` over all 32-bit words x of the run's leaves.
 
-    The weights w are odd, so that any change of a single word changes the sum; other damage goes unseen with a
-    probability of about 2^-32. Integer sums do not depend on the order of summation, hence not on the devices.
+    The weights w are odd, so that any change of a single word changes the sum; other damage is missed with probability
+    2^-32 or so. Integer sums do not depend on the order of summation and therefore not on the devices.
     """
     total: Any = 0
     for number, leaf in enumerate(jax.tree.leaves(_plain(tree))):
@@ -91,14 +91,14 @@ class Checkpoints:
         return max(self._steps(), default=-1)
 
     def _steps(self) -> list[int]:
-        """The steps that have a checkpoint, oldest first, as the first process sees them."""
+        """Returns the steps that have a checkpoint, oldest first, as the first process sees them."""
         steps = sorted(self._manager.all_steps())[-LISTED:]
         return [s for s in hosts.from_first([*steps, *[-1] * (LISTED - len(steps))]) if s >= 0]
 
     def save(self, step: int, carry: Any, meta: dict[str, Any]) -> None:
-        """Starts saving ``carry`` as it is at ``step``; the copy to the host is done on return.
+        """Starts saving ``carry`` as it is at ``step``; on return it has been copied to the host.
 
-        Raises SaveFailed when this checkpoint cannot be begun, or when the one before it failed in the background.
+        Raises SaveFailed when this save cannot begin, or when the one before it failed in the background.
         """
         state = ocp.args.StandardSave({"carry": _plain(carry), "checksum": _checksum(carry)})
         items = ocp.args.Composite(state=state, meta=ocp.args.JsonSave(meta))
@@ -119,7 +119,7 @@ class Checkpoints:
             try:
                 carry = self._read(step, abstract)
             except (PermissionError, MemoryError):
-                raise  # the machine's trouble, not the checkpoint's, which must not be deleted for it
+                raise  # the fault is the machine's: the checkpoint must not be deleted
             except Exception as error:  # as above
                 if "RESOURCE_EXHAUSTED" in str(error) or "PERMISSION_DENIED" in str(error):
                     raise
@@ -137,7 +137,7 @@ class Checkpoints:
             self._manager.delete(step)
 
     def _read(self, step: int, abstract: Any) -> Any:
-        # Through the handler and not the manager, whose barriers would leave the others waiting when one process fails.
+        # The handler reads, not the manager, whose barriers would leave other processes waiting when one fails.
         first = jax.tree.leaves(abstract)[0]
         place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=first.sharding)  # noqa: E731
         plain = jax.tree.map(place, jax.eval_shape(_plain, abstract))

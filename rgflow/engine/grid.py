@@ -11,7 +11,7 @@ from rgflow.protocol import Experiment, Point
 from rgflow.types import Config
 
 FREE_SECTIONS = ("engine", "sweep")
-"""Sections of a config that may change between two starts on one workdir; so may every key called ``seeds``."""
+"""Sections of a config that may change between two starts on one workdir; every key called ``seeds`` may change too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Run:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """What makes two runs the same run: (point id, seed)."""
+        """The pair (point id, seed); two runs with the same pair are the same run."""
         return point_id(self.values), self.seed
 
 

@@ -9,7 +9,7 @@ NEVER = -1
 
 
 def all_finite(tree: object) -> Bool[Array, ""]:
-    """Tells whether every floating-point leaf of one run's tree is finite everywhere."""
+    """Returns whether every floating-point leaf of one run's tree is finite everywhere."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves])) if leaves else jnp.array(True)
 

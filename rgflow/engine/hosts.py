@@ -1,6 +1,6 @@
 """Several processes of one sweep: they run in step, agree on every decision, and share one workdir.
 
-Every process calls these functions in the same order. With one process they cost nothing and touch no device.
+Every process calls these functions in the same order. With one process they cost nothing and use no device.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 
 
 class PeerLost(Exception):
-    """Another process of the sweep is gone; what the sweep has saved can be resumed."""
+    """Another process of the sweep is gone; the sweep can be resumed from what it has saved."""
 
 
 def count() -> int:
@@ -22,7 +22,7 @@ def count() -> int:
 
 
 def is_first() -> bool:
-    """Tells whether this is the process that prints, judges, and writes what is written once."""
+    """Returns whether this is the process that prints, judges, and writes the files that exist once."""
     return jax.process_index() == 0
 
 
@@ -46,7 +46,7 @@ def from_first(values: Sequence[int]) -> list[int]:
 
 
 def agree(what: Any) -> bool:
-    """Tells whether ``what``, compared by its repr, is the same in every process."""
+    """Returns whether ``what``, compared by its repr, is the same in every process."""
     digest = hashlib.sha256(repr(what).encode()).digest()
     words = np.frombuffer(digest, np.int32).tolist()
     return len(np.unique(gather(words), axis=0)) == 1

@@ -12,7 +12,7 @@ from rgflow.types import Key
 
 
 def point_id(values: Mapping[str, Any]) -> int:
-    """Returns a stable 32-bit id of a point from its own values, whatever else the sweep holds.
+    """Returns a stable 32-bit id of a point, which depends on the point's own values alone.
 
     Example:
         >>> point_id({"a": 1, "b": 2.0}) == point_id({"b": 2.0, "a": 1})

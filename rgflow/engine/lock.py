@@ -1,8 +1,8 @@
 """One sweep per workdir: a lock that names its owner, is freed by the kernel, and is recovered when its owner died.
 
 The lock is held by ``flock``, which ends with the process that holds it. Where file systems do not share such locks
-between hosts, the owner's heartbeat decides: it is a count, and only whether it moves matters, so that no two clocks
-are ever compared.
+between hosts, the owner's heartbeat decides. It is a count, and only a change of it matters, so that no two clocks are
+ever compared.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from typing import Any
 
 BEAT_SECONDS = 5.0
 LENGTH = 512
-"""Of the file, always: a heartbeat must not fail on a full disk, nor ever be read half written."""
+"""Fixed length of the file: a heartbeat must not fail on a full disk, and is never read half written."""
 SILENT_BEATS = 3
 """An owner on another host whose heartbeat stands still for this many beats is taken for dead."""
 
@@ -46,7 +46,7 @@ def _write(descriptor: int, beat: int) -> None:
 
 
 def _is_at(descriptor: int, path: pathlib.Path) -> bool:
-    """Tells whether the open file is (still) the one at ``path``: a lock on a removed file is a lock on nothing."""
+    """Returns whether the open file is still the one at ``path``: a lock on a removed file locks nothing."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -54,7 +54,7 @@ def _is_at(descriptor: int, path: pathlib.Path) -> bool:
 
 
 def _beats(descriptor: int, path: pathlib.Path, owner: dict[str, Any]) -> bool:
-    """Tells whether the owner's heartbeat moves within ``SILENT_BEATS``; False, too, once it removes the file."""
+    """Returns whether the owner's heartbeat changes within ``SILENT_BEATS``; False also when it removes the file."""
     end = time.monotonic() + SILENT_BEATS * BEAT_SECONDS
     while time.monotonic() < end:
         time.sleep(BEAT_SECONDS / 5)
@@ -67,7 +67,7 @@ def _beats(descriptor: int, path: pathlib.Path, owner: dict[str, Any]) -> bool:
 
 
 def _take(descriptor: int) -> bool:
-    """Takes the kernel's lock; False where the file system has none, Locked when another process holds it."""
+    """Takes the kernel's lock; returns False where the file system has none, raises Locked when another holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -100,11 +100,11 @@ def _acquire(path: pathlib.Path, tell: Any) -> int:
         try:
             owner = _owner(descriptor)
             name = f"process {owner['process']} on {owner['host']}" if owner else ""
-            # A free kernel lock proves death on this host only.
+            # A free kernel lock proves that the owner died only if the owner was on this host.
             unsure = owner is not None and (owner["host"] != socket.gethostname() or not kernel)
             if owner is not None and unsure and _beats(descriptor, path, owner):
                 raise Locked(f"{name} since {owner['started']}")
-            # An owner that let go while we waited for its heartbeat took the file with it.
+            # An owner that released the lock while we waited for its heartbeat has removed the file.
             if _is_at(descriptor, path):
                 if name:
                     tell(f"recovered the lock of {name}, which ended without releasing it")
@@ -124,7 +124,7 @@ def _is_ours(descriptor: int) -> bool:
 
 
 def _settle(descriptor: int) -> None:
-    """Raises Locked when another process wrote its name after us: of two that start together, the last one stays."""
+    """Raises Locked when another process wrote its name after us: of two that start together the later one stays."""
     time.sleep(BEAT_SECONDS / 5)
     owner = _owner(descriptor)
     if owner is not None and not _is_ours(descriptor):
@@ -133,9 +133,9 @@ def _settle(descriptor: int) -> None:
 
 @contextlib.contextmanager
 def held(path: pathlib.Path, tell: Any = print) -> Iterator[None]:
-    """Holds the lock file ``path`` for the duration of the block; ``tell`` hears of a lock recovered from the dead.
+    """Holds the lock file ``path`` for the duration of the block; raises Locked, naming the owner, if another holds it.
 
-    Raises Locked, naming the owner, when another process holds it.
+    ``tell`` is called with a line of text when the lock of a dead owner is recovered.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _acquire(path, tell)
@@ -149,7 +149,7 @@ def held(path: pathlib.Path, tell: Any = print) -> Iterator[None]:
             done.set()
             beating.join()
             with contextlib.suppress(OSError):
-                if _is_ours(descriptor):  # not after we stood still for so long that another host took us for dead
+                if _is_ours(descriptor):  # it is not if we stood still so long that another host took the lock
                     path.unlink()
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The host loop: compiled chunks, records, checkpoints, signals. Knows no physics."""
+"""The host loop: compiled chunks, records, checkpoints and signals. It knows no physics."""
 
 import contextlib
 import pathlib
@@ -48,12 +48,12 @@ def pending(group: Group, workdir: pathlib.Path, schedule: Sequence[int]) -> lis
 
 
 def finished(group: Group, workdir: pathlib.Path, schedule: Sequence[int]) -> bool:
-    """Tells whether every scheduled record of the group is on disk and undamaged; asks no other process."""
+    """Returns whether every scheduled record of the group is on disk and undamaged, without asking other processes."""
     return not records.missing(workdir, group, schedule)
 
 
 def _local_runs(prepared: Prepared, array: jax.Array) -> tuple[int, np.ndarray]:
-    """Returns (first run, values) of the real runs on this process's devices; the clones are left out."""
+    """Returns (first run, values) of the real runs on this process's devices, without the clones."""
     first, rows = mesh.local_rows(array)
     return first, rows[: max(len(prepared.group.runs) - first, 0)]
 
@@ -71,7 +71,7 @@ def moments(values: np.ndarray) -> np.ndarray:
     """Returns (number, mean, sum of squared deviations) of the finite values, as float32."""
     live = np.asarray(values, np.float64)[np.isfinite(values)]
     mean = live.mean() if live.size else 0.0
-    with np.errstate(over="ignore"):  # of a run that diverges; infinity is told as no number
+    with np.errstate(over="ignore"):  # a diverging run overflows; infinity is not shown as a loss
         return np.array([live.size, mean, ((live - mean) ** 2).sum()], np.float32)
 
 
@@ -116,8 +116,8 @@ class _GroupLoop:
             self.log("warning", text=text)
 
     def _start(self, first: int, last: int) -> None:
-        """Brings the carry as near as it gets before ``first``: the newest checkpoint, where it stands, or step 0."""
-        # Records are missing behind these checkpoints, so they will be passed (and saved) again.
+        """Sets the carry to the latest state before ``first``: a checkpoint, its present state, or step 0."""
+        # Records before these checkpoints are missing: the run will pass (and save) these steps again.
         self.store.delete(first, last)
         here = -1 if self.position is None else self.position
         found = self.store.restore(self.prepared.program.carry_shapes, before=first, after=here)
@@ -141,7 +141,7 @@ class _GroupLoop:
         try:
             self.store.save(step, self.carry, meta)
         except SaveFailed as error:
-            if hosts.count() > 1:  # the others may have saved
+            if hosts.count() > 1:  # the other processes may have saved
                 raise
             self._warn(f"a checkpoint could not be saved, trying again: {error}")
             with contextlib.suppress(SaveFailed):
@@ -153,7 +153,7 @@ class _GroupLoop:
         self.log("checkpoint", group=self.name, step=step, seconds=round(self.saved - began, 4))
 
     def _due(self, step: int) -> bool:
-        # A gap in the records is filled without checkpoints: Orbax keeps the newest ones, which lie after the gap.
+        # No checkpoint is saved while a gap in the records is filled: Orbax keeps the newest, which lie after the gap.
         if step <= self.newest:
             return False
         waited = time.monotonic() - self.saved
@@ -166,11 +166,11 @@ class _GroupLoop:
         self.log("closed", group=self.name, seconds=round(time.monotonic() - began, 4))
 
     def _losses(self, record: Any, probe: bool) -> np.ndarray:
-        """Returns the loss of each run on this process's devices, a mean since the last record; none without one."""
+        """Returns the mean loss since the last record of each run on this process's devices; empty without a loss."""
         name = next((name for name in self.carry.info_sum if "loss" in name), "")
         if not name:
             return np.empty(0)
-        if probe:  # the record took the sums
+        if probe:  # taking the record has reset the sums
             return _local_runs(self.prepared, record[name])[1]
         total, count, died_at = (
             _local_runs(self.prepared, x)[1]
@@ -179,9 +179,9 @@ class _GroupLoop:
         return np.where((died_at == health.NEVER) & (count > 0), total, np.nan) / np.maximum(count, 1)
 
     def run(self, stop: StopRequest) -> Iterator[Chunk]:
-        """Runs what is missing; yields every finished chunk. Raises Stopped after saving.
+        """Runs the steps whose records are missing and yields every finished chunk; raises Stopped after saving.
 
-        A record reaches the disk before the checkpoint of the same step: a checkpoint never stands for a lost record.
+        A record reaches the disk before the checkpoint of the same step: no checkpoint lies after a lost record.
         """
         schedule, program = self.prepared.schedule, self.prepared.program
         for first, last in stretches(schedule, pending(self.prepared.group, self.workdir, schedule)):
@@ -195,7 +195,7 @@ class _GroupLoop:
                 if probe and end >= first:
                     self._record(end, record)
                 dead = int((_local_runs(self.prepared, self.carry.died_at)[1] != health.NEVER).sum())
-                # What one process decides all must do; the exchange also says that all have written their records.
+                # All processes must decide alike; the exchange also ensures that all have written their records.
                 loss = moments(self._losses(record, probe))
                 facts = hosts.gather([bool(stop.name), self._due(end), dead, *loss.view(np.int32).tolist()])
                 asked, due, dead_runs = facts[:, :3].T
@@ -220,7 +220,7 @@ def run_group(
     stop: StopRequest,
     watch: Callable[[Group, Sequence[int]], None] | None = None,
 ) -> None:
-    """Runs one group to its end; ``watch`` is told the step of every record when it is on disk.
+    """Runs one group to its end; ``watch`` is called with the step of every record that is on disk.
 
     Raises Stopped after saving when ``stop`` was requested, OSError (SaveFailed among them) when the disk refuses,
     OutOfMemory, and PeerLost when another process of the sweep is gone.

@@ -1,4 +1,4 @@
-"""Devices: the run axis is sharded over a one-dimensional mesh called ``run``; no run ever talks to another."""
+"""Devices: the run axis is sharded over a one-dimensional mesh called ``run``; runs exchange nothing."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,12 +38,12 @@ def run_mesh(runs: int, run_batch: int, devices: Sequence[Any] | None = None) ->
     holds are one stretch of the run axis.
     """
     by_process: dict[int, list[Any]] = {}
-    # Ids are no order on pods, and those of later processes start far above the number of devices.
+    # On pods ids alone give no order, and the ids of later processes start far above the number of devices.
     for device in sorted(jax.devices() if devices is None else devices, key=lambda d: (d.process_index, d.id)):
         by_process.setdefault(device.process_index, []).append(device)
     useful = min(-(-runs // (run_batch * len(by_process))), *map(len, by_process.values()))
     chosen = [device for members in by_process.values() for device in members[:useful]]
-    # Mesh and not jax.make_mesh: its axes are automatic, so library code needs no sharding annotations.
+    # The axes of Mesh, unlike those of jax.make_mesh, are automatic: library code needs no sharding annotations.
     return Mesh(np.array(chosen), (RUN_AXIS,))
 
 
@@ -59,13 +59,13 @@ def over_runs(mesh: Mesh) -> NamedSharding:
 
 
 def pad_rows(array: np.ndarray, rows: int) -> np.ndarray:
-    """Pads the leading axis to ``rows`` with clones of the first row; the clones' results are dropped."""
+    """Returns the array with its leading axis padded to ``rows`` by clones of the first row."""
     missing = rows - array.shape[0]
     return np.concatenate([array, np.repeat(array[:1], missing, axis=0)]) if missing > 0 else array[:rows]
 
 
 def spread(array: np.ndarray, mesh: Mesh) -> jax.Array:
-    """Places a host array, equal in every process, on the devices of the mesh; each process fills its own rows."""
+    """Returns a host array, equal in every process, on the devices of the mesh; each process fills its own rows."""
     return jax.make_array_from_callback(array.shape, over_runs(mesh), lambda index: array[index])
 
 

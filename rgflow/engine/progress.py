@@ -16,7 +16,7 @@ from rich.text import Text
 
 LINE_SECONDS = 5.0
 LEAST_SEEN = 0.005
-"""Share of the work before which its speed is not told: a first group of unlike cost may be wrong by a hundredfold."""
+"""Share of the work to finish before a speed is shown: the estimated cost of a first group may be off by a hundred."""
 
 
 class Loss(NamedTuple):
@@ -28,7 +28,7 @@ class Loss(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Where a group stands: its step, its runs, how many of them are dead, and their loss where it has one."""
+    """Where a group stands: its step, its runs, the number of dead runs, and the loss if there is one."""
 
     step: int
     steps: int
@@ -44,7 +44,7 @@ class EventLog:
         """Appends to ``path``, whose folder exists; None logs nothing (one process of a sweep writes the log)."""
         self._path = path
         if path is not None and path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
-            os.truncate(path, content.rfind(b"\n") + 1)  # a killed process, or a full disk, left half a line
+            os.truncate(path, content.rfind(b"\n") + 1)  # a killed process or a full disk left half a line
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Appends one event with the wall-clock time."""
@@ -81,7 +81,7 @@ def short(value: float) -> str:
 
 
 def loss_text(loss: Loss | None) -> str:
-    """Returns a loss with its standard error, whose first digit is the last one shown; "" for none.
+    """Returns a loss and its standard error, both rounded to the first digit of the error; "" without a loss.
 
     Example:
         >>> loss_text(Loss(1.23412, 0.0052, 8)), loss_text(Loss(1.23412, math.nan, 1))
@@ -99,24 +99,24 @@ def loss_text(loss: Loss | None) -> str:
 
 
 class Pace:
-    """Work done since a moment, in units of estimated cost; what was found finished is no work."""
+    """Work done since a moment, in units of estimated cost. Work that was finished before does not count as done."""
 
     def __init__(self, total: float) -> None:
-        """``total`` is all the work there is, what will be found finished included."""
+        """``total`` is all the work, including what was finished before."""
         self.total, self.worked, self.skipped, self.began = max(total, 1e-9), 0.0, 0.0, time.monotonic()
 
     @property
     def left(self) -> float:
-        """The work that is left."""
+        """The remaining work."""
         return max(self.total - self.worked - self.skipped, 0.0)
 
     @property
     def seen(self) -> bool:
-        """Whether enough was seen to tell a speed."""
+        """Whether enough work is done to know the speed."""
         return self.worked > 0 and self.worked >= LEAST_SEEN * (self.total - self.skipped)
 
     def seconds_for(self, work: float) -> float:
-        """Returns how long some work takes at the speed since the beginning."""
+        """Returns the time in seconds that some work takes at the average speed so far."""
         return work * (time.monotonic() - self.began) / self.worked
 
 
@@ -132,10 +132,10 @@ class _Bar(rich_progress.Progress):
 
 
 class Progress:
-    """Counts work in units of estimated cost, so that the time left is right across groups of unlike cost.
+    """Counts work in units of estimated cost, so that the time left is right for groups of different cost.
 
-    A group's own speed, once seen, tells how long the rest of it takes; the groups after it, whose cost may be
-    estimated worse, are given the speed of all work so far.
+    The speed of the present group, once known, gives the time for the rest of it. The groups after it, whose cost may
+    be estimated less well, are given the speed of all work so far.
     """
 
     def __init__(self, total: float, quiet: bool = False, groups: int = 1) -> None:
@@ -163,7 +163,7 @@ class Progress:
         self._bar = None
 
     def expect(self, total: float) -> None:
-        """Corrects how much work there is in all, once more of it is known."""
+        """Corrects the total work when more of it is known."""
         self._all.total = max(total, 1e-9)
         if self._bar is not None:
             self._bar.update(self._task, total=self._all.total)
@@ -171,17 +171,17 @@ class Progress:
     def begin(self, cost: float) -> None:
         """Starts the next group, whose whole cost is ``cost``."""
         self._group, self._run_steps = Pace(cost), 0
-        if not self._number:  # until then the compiler was waited for, which says nothing about the speed
+        if not self._number:  # the time before is spent in compiling and says nothing about the speed
             self._all.began = self._group.began
         self._number += 1
 
     def skip(self, cost: float) -> None:
-        """Adds work that was found finished, which says nothing about the speed of the rest."""
+        """Adds work that was finished before, which says nothing about the speed of the rest."""
         self._all.skipped += cost
         self._group.skipped += cost
 
     def left(self) -> str:
-        """Returns the time left, "?" before enough was seen."""
+        """Returns the time left, "?" before the speed is known."""
         if not self._all.seen:
             return "?"
         here = self._group if self._group.seen else self._all
@@ -189,7 +189,7 @@ class Progress:
         return clock(here.seconds_for(self._group.left) + self._all.seconds_for(later))
 
     def advance(self, cost: float, steps: int, status: Status) -> None:
-        """Adds ``steps`` finished steps of every run, of cost ``cost``, and shows where the group stands."""
+        """Adds ``steps`` finished steps of every run, of total cost ``cost``, and shows where the group stands."""
         self._all.worked += cost
         self._group.worked += cost
         self._run_steps += steps * status.runs

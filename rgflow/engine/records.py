@@ -16,7 +16,7 @@ from rgflow.engine import health
 from rgflow.engine.grid import Group, Run
 from rgflow.protocol import Experiment
 
-if TYPE_CHECKING:  # merging alone needs it, and it takes a quarter of a second to load
+if TYPE_CHECKING:  # only merging needs xarray, which takes a quarter of a second to load
     import xarray
 
 DIED_AT = "died_at"
@@ -42,7 +42,7 @@ def remove_leftovers(workdir: pathlib.Path) -> None:
     for folder in (workdir, workdir / "chunks", workdir / "tables"):
         for path in folder.glob(".*.tmp"):
             process = path.suffixes[-2][1:] if len(path.suffixes) > 1 else ""
-            # A report may be written beside the sweep; its process is alive.
+            # A report that is being written beside the sweep belongs to a living process.
             if not (process.isdigit() and pathlib.Path("/proc", process).exists()):
                 path.unlink(missing_ok=True)
 
@@ -82,8 +82,8 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray] | None:
     """Returns the arrays of a file, or None when it is absent or damaged (npz members carry checksums)."""
     try:
         with np.load(path) as file:
-            # numpy reads as far as an array's header says, which may be short of the end, where the checksum is looked
-            # at. The last member, died_at, is the first to be lost with a part of the table of contents.
+            # numpy reads as far as an array's header says, which may end before the place where checksums are compared.
+            # If a part of the table of contents is lost, the last member, died_at, is lost first.
             if DIED_AT not in file.files or file.zip.testzip() is not None:
                 return None
             return {name: file[name] for name in file.files}
@@ -100,7 +100,7 @@ def _join(workdir: pathlib.Path, group: str, step: int, runs: int) -> dict[str, 
         arrays = _read(part) or {}
         rows = slice(int(named[1]), int(named[2])) if named else slice(0, 0)
         if any(len(values) != rows.stop - rows.start for values in arrays.values()):
-            continue  # not one of ours
+            continue  # no process of the sweep wrote this file
         for name, values in arrays.items():
             whole.setdefault(name, np.zeros((runs, *values.shape[1:]), values.dtype))[rows] = values
             held[rows] = True
@@ -121,9 +121,9 @@ def missing(workdir: pathlib.Path, group: Group, schedule: Sequence[int]) -> lis
 def _group_dataset(
     workdir: pathlib.Path, group: Group, experiments: Sequence[Experiment], absent: Mapping[str, Any]
 ) -> "xarray.Dataset | None":
-    """Stacks a group's records into a dataset with dims (run, step, ...); None when there is no record yet.
+    """Returns a group's records as a dataset with dims (run, step, ...), None when there is no record yet.
 
-    ``absent`` names the coordinates of the runs, each with the value for runs whose point does not set it.
+    ``absent`` maps the coordinates of the runs to their values for runs whose point does not set them.
     """
     import xarray
 
@@ -188,6 +188,6 @@ def merge(
 
 def write_results(path: pathlib.Path, dataset: "xarray.Dataset") -> None:
     """Writes results.nc (netCDF4 through h5netcdf), atomically."""
-    # By way of memory: HDF5 ends the whole process when the disk fails under an open file.
+    # The file is made in memory: HDF5 ends the whole process when the disk fails under an open file.
     content = dataset.to_netcdf(engine="h5netcdf")
     write_atomically(path, lambda p: p.write_bytes(content))

@@ -1,1 +1,1 @@
-"""Closed forms and enumerations that several rooms check against: float64, on the host."""
+"""Closed forms and enumerations that results of several rooms are checked against: float64, on the host."""

@@ -6,13 +6,13 @@ $P_a = x^a A(x,y)/a!$, and of two neighbours in a row
 - decimation, the left site stays: $P'_a = P_a P_0$,
 - block sum, $s' = (s_l + s_r)/\sqrt2$: $P'_a = 2^{-a/2} \sum_{b+c=a} P_b P_c$,
 
-so that a coarse-graining step acts on operators and nothing is lost, whatever couplings it generates. On the ring
+so that a coarse-graining step acts on operators and is exact, whatever couplings it generates. On the ring
 $\langle s_0^a s_d^b \rangle = a!\,b!\,\mathrm{Tr}(P_a P_0^{d-1} P_b P_0^{n-d-1}) / \mathrm{Tr} P_0^n$.
 
 All operators are held in the eigenbasis of A, where $P_0$ is diagonal under both schemes, scaled to a largest
-eigenvalue 1. Modes below 1e-15 of it are left out; some 20 remain of a $\phi^4$ chain, whose moments to order 10 then
-agree to 2e-14 between 64 and 801 grid points, so that the grid costs next to nothing. Moments have the units of the
-field. Keys: Kadanoff1966 = Physics 2 (1966) 263; KW1941 = Kramers and Wannier, Phys. Rev. 60 (1941) 252.
+eigenvalue 1. Modes with eigenvalues below 1e-15 are left out. Some 20 modes remain of a $\phi^4$ chain; its moments
+up to order 10 then agree to 2e-14 between 64 and 801 grid points. Moments have the units of the field.
+Keys: Kadanoff1966 = Physics 2 (1966) 263; KW1941 = Kramers and Wannier, Phys. Rev. 60 (1941) 252.
 """
 
 import math
@@ -25,7 +25,7 @@ from rgflow.exact.ring import at_least
 from rgflow.exact.transfer import Operator
 
 SCHEMES = ("decimation", "block_sum")
-"""Left site of a pair, or its sum over the square root of 2."""
+"""The left site of a pair, or the sum of both over the square root of 2."""
 
 SMALLEST_EIGENVALUE = 1e-15
 """Modes of relatively smaller eigenvalues are rounding."""
@@ -40,7 +40,7 @@ class Block(NamedTuple):
 
 
 def site_block(operator: Operator, order: int = 10) -> Block:
-    r"""Return the block of one site, $P_a = x^a A / a!$ for a up to ``order``, in the eigenbasis of A.
+    r"""Returns the block of one site, $P_a = x^a A / a!$ for a up to ``order``, in the eigenbasis of A.
 
     Shape [order + 1, modes, modes]. Raises ValueError for a negative order. Ref: KW1941.
     """
@@ -55,7 +55,7 @@ def site_block(operator: Operator, order: int = 10) -> Block:
 
 
 def coarse_grain(block: Block, scheme: str) -> Block:
-    r"""Return the block of two neighbouring blocks, by ``decimation`` or ``block_sum``.
+    r"""Returns the block of two neighbouring blocks, by ``decimation`` or ``block_sum``.
 
     $P'_a = P_a P_0$ or $2^{-a/2}\sum_{b+c=a} P_b P_c$. Raises ValueError for another scheme.
 
@@ -66,7 +66,8 @@ def coarse_grain(block: Block, scheme: str) -> Block:
 
     Ref: Kadanoff1966.
     """
-    check_scheme(scheme)
+    if scheme not in SCHEMES:
+        raise ValueError(f"scheme = {scheme}: must be one of {', '.join(SCHEMES)}")
     old = block.coefficients
     if scheme == "decimation":
         return Block(old @ old[0][None])
@@ -74,20 +75,8 @@ def coarse_grain(block: Block, scheme: str) -> Block:
     return Block(np.stack(sums))
 
 
-def renormalised_block(operator: Operator, scheme: str, steps: int, order: int = 10) -> Block:
-    r"""Return the block of $2^{steps}$ sites, :func:`coarse_grain` applied ``steps`` times to :func:`site_block`.
-
-    Raises ValueError for a negative number of steps or order, and for an unknown scheme. Ref: Kadanoff1966.
-    """
-    check_scheme(scheme)
-    block = site_block(operator, order)
-    for _ in range(at_least("steps", steps, 0)):
-        block = coarse_grain(block, scheme)
-    return block
-
-
 def ring_moments(block: Block, num_blocks: int, a: int, b: int) -> Float[np.ndarray, " num_blocks"]:
-    r"""Return $\langle s_0^a s_d^b \rangle$ for d = 0 .. ``num_blocks`` - 1 blocks on the ring of ``num_blocks``.
+    r"""Returns $\langle s_0^a s_d^b \rangle$ for d = 0 .. ``num_blocks`` - 1 blocks on the ring of ``num_blocks``.
 
     At d = 0 it is $\langle s^{a+b}\rangle$. Shape [num_blocks], not connected. Raises ValueError for no block, for a
     negative power, and for a + b above the order of the block.
@@ -112,23 +101,15 @@ def ring_moments(block: Block, num_blocks: int, a: int, b: int) -> Float[np.ndar
 
 
 def cumulants(moments: Float[np.ndarray, " orders"]) -> Float[np.ndarray, " orders"]:
-    r"""Return $\kappa_2, \kappa_4, \dots$ of a symmetric variable from $\langle x^2\rangle, \langle x^4\rangle, \dots$
+    r"""Returns $\kappa_2, \kappa_4, \dots$ of a symmetric variable from $\langle x^2\rangle, \langle x^4\rangle, \dots$
 
-    $\kappa_n = m_n - \sum_{k<n} \binom{n-1}{k-1} \kappa_k m_{n-k}$ over even k. Any number of orders. Raises nothing.
+    $\kappa_n = m_n - \sum_{k<n} \binom{n-1}{k-1} \kappa_k m_{n-k}$ over even k.
 
     >>> cumulants(np.array([1.0, 3.0, 15.0, 106.0])).tolist()
     [1.0, 0.0, 0.0, 1.0]
-
-    Ref: standard.
     """
     found: list[float] = []
     for n in range(1, len(moments) + 1):
         lower = (math.comb(2 * n - 1, 2 * k - 1) * found[k - 1] * moments[n - k - 1] for k in range(1, n))
         found.append(float(moments[n - 1]) - float(sum(lower)))
     return np.array(found)
-
-
-def check_scheme(scheme: str) -> None:
-    """Raise ValueError unless the renormalization scheme is one of ``SCHEMES``. Ref: standard."""
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme = {scheme}: must be one of {', '.join(SCHEMES)}")

@@ -1,8 +1,7 @@
 r"""Exhaustive sums over all states of a small Ising model on any coupling graph, float64 on the host.
 
 $p(s) \propto e^{\frac12 s^T J s + f^T s}$ over spins $s \in \{\pm1\}^n$, J symmetric and f both
-absorbing the temperature, in nats. State number x has spin i up where bit i of x is set. At most 20 spins: 8 MB per
-table of states.
+absorbing the temperature, in nats. State number x has spin i up where bit i of x is set. At most 20 spins.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,9 +34,9 @@ class Enumeration(NamedTuple):
 
 
 def ring_couplings(K: float | int, num_sites: int) -> Float[np.ndarray, "n n"]:
-    r"""Return the matrix J of a ring, $J_{i,i+1} = K$; two sites have two bonds between them.
+    r"""Returns the matrix J of a ring, $J_{i,i+1} = K$; two sites have two bonds between them.
 
-    Raises ValueError below two sites or for a K that is not finite. Ref: standard.
+    Raises ValueError for fewer than two sites and for a K that is not finite.
     """
     return torus_couplings(K, 1, num_sites, directions=((0, 1),))
 
@@ -45,15 +44,13 @@ def ring_couplings(K: float | int, num_sites: int) -> Float[np.ndarray, "n n"]:
 def torus_couplings(
     K: float | int, rows: int, cols: int, directions: Sequence[tuple[int, int]] = ((0, 1), (1, 0))
 ) -> Float[np.ndarray, "n n"]:
-    r"""Return the matrix J of a periodic rectangle with bonds K to the neighbours in the ``directions``.
+    r"""Returns the matrix J of a periodic rectangle with bonds K to the neighbours in the ``directions``.
 
-    Site (r, c) is number r cols + c. A side of two sites has two bonds between each pair. Raises ValueError for a K
-    that is not finite and for a bond that ends where it starts (a side of one site).
+    Site (r, c) has the number r * cols + c. On a side of two sites each pair has two bonds. Raises ValueError for a K
+    that is not finite and for a side of one site, whose bonds would end where they start.
 
     >>> torus_couplings(0.5, 2, 2).sum(axis=0).tolist()
     [2.0, 2.0, 2.0, 2.0]
-
-    Ref: standard.
     """
     if not np.isfinite(K):
         raise ValueError(f"K = {K}: the coupling must be a finite number")
@@ -70,10 +67,10 @@ def torus_couplings(
 def log_weights(
     couplings: Real[np.ndarray, "n n"], fields: Real[np.ndarray, " n"] | None = None
 ) -> Float[np.ndarray, " states"]:
-    r"""Return $-\beta H = \frac12 s^T J s + f^T s$ of all $2^n$ states, in nats; f is 0 if not given.
+    r"""Returns $-\beta H = \frac12 s^T J s + f^T s$ of all $2^n$ states, in nats; f is 0 if not given.
 
     Raises ValueError for more than 20 spins and for couplings that are not symmetric, not finite or not 0 on the
-    diagonal. Ref: standard.
+    diagonal.
     """
     couplings, fields = _checked(couplings, fields)
     values = [0.5 * np.einsum("si,si->s", s @ couplings, s) + s @ fields for s in _chunks(len(couplings))]
@@ -81,15 +78,14 @@ def log_weights(
 
 
 def enumerate_ising(couplings: Real[np.ndarray, "n n"], fields: Real[np.ndarray, " n"] | None = None) -> Enumeration:
-    r"""Return the exact log partition function and averages, $\ln Z = \ln\sum_s e^{\frac12 s^T J s + f^T s}$, in nats.
+    r"""Returns the exact log partition function and averages, $\ln Z = \ln\sum_s e^{\frac12 s^T J s + f^T s}$, in nats.
 
-    Raises ValueError as :func:`log_weights`.
+    Serves as an oracle in the tests: closed forms and samplers are compared with it on small lattices. Raises
+    ValueError as :func:`log_weights`.
 
     >>> result = enumerate_ising(torus_couplings(0.3, 3, 3))
     >>> round(result.log_partition, 10), round(-result.energy / 0.3 / 9, 10), round(float(result.moments[2]) / 9, 10)
     (7.3469159029, 0.9876831556, 4.5187608616)
-
-    Ref: standard.
     """
     log_weight = log_weights(couplings, fields)
     log_partition = float(np.logaddexp.reduce(log_weight))
@@ -108,41 +104,14 @@ def enumerate_ising(couplings: Real[np.ndarray, "n n"], fields: Real[np.ndarray,
     return Enumeration(log_partition, energy, variance, moments, means, correlations)
 
 
-def marginal(
-    couplings: Real[np.ndarray, "n n"], sites: Sequence[int], fields: Real[np.ndarray, " n"] | None = None
-) -> Float[np.ndarray, " states"]:
-    r"""Return the probabilities of all $2^k$ states of k chosen spins, $p(s_A) = \sum_{s \setminus A} p(s)$.
-
-    State number x has the spin ``sites[i]`` up where bit i of x is set. Raises ValueError as :func:`log_weights`, and
-    for sites that are repeated or do not exist.
-
-    >>> marginal(ring_couplings(0.5, 3), [0]).round(9).tolist()
-    [0.5, 0.5]
-
-    Ref: standard.
-    """
-    num_spins = len(couplings)
-    if len(set(sites)) != len(sites) or not set(sites) <= set(range(num_spins)):
-        raise ValueError(f"sites = {list(sites)}: must be different numbers from 0 to {num_spins - 1}")
-    log_weight = log_weights(couplings, fields)
-    probability = np.exp(log_weight - np.logaddexp.reduce(log_weight)).reshape((2,) * num_spins)
-    # Axis a of this table is bit n - 1 - a.
-    others = tuple(num_spins - 1 - site for site in range(num_spins) if site not in sites)
-    kept = sorted(sites, reverse=True)
-    summed = probability.sum(axis=others)
-    return summed.transpose([kept.index(site) for site in reversed(sites)]).ravel()
-
-
 def all_couplings(log_weight: Float[np.ndarray, " states"]) -> Float[np.ndarray, " subsets"]:
-    r"""Return the coupling of every subset of spins, $J_A = 2^{-n} \sum_s \ln w(s) \prod_{i \in A} s_i$.
+    r"""Returns the coupling of every subset of spins, $J_A = 2^{-n} \sum_s \ln w(s) \prod_{i \in A} s_i$.
 
-    Then $\ln w(s) = \sum_A J_A \prod_{i \in A} s_i$; subset number x holds spin i where bit i of x is set, and number
-    0 is the constant. Raises ValueError if the number of states is no power of two or too large.
+    This is a Walsh-Hadamard transform: $\ln w(s) = \sum_A J_A \prod_{i \in A} s_i$. Subset number x holds spin i where
+    bit i of x is set; number 0 is the constant. Raises ValueError unless the number of states is 2^n with n <= 20.
 
     >>> abs(all_couplings(log_weights(ring_couplings(0.7, 3)))).round(9).tolist()
     [0.0, 0.0, 0.0, 0.7, 0.0, 0.7, 0.7, 0.0]
-
-    Ref: standard (Walsh-Hadamard transform).
     """
     num_spins = len(log_weight).bit_length() - 1
     if len(log_weight) != 2**num_spins or num_spins > LARGEST_NUM_SPINS:
@@ -155,14 +124,12 @@ def all_couplings(log_weight: Float[np.ndarray, " states"]) -> Float[np.ndarray,
 
 
 def spin_states(num_spins: int, start: int = 0, stop: int | None = None) -> Int8[np.ndarray, "states n"]:
-    r"""Return the spins of states start..stop-1 (all $2^n$ by default), $s_i = 2 b_i - 1$ with $b_i$ bit i.
+    r"""Returns the spins of states start..stop-1 (all $2^n$ by default), $s_i = 2 b_i - 1$ with $b_i$ bit i.
 
     Raises ValueError for fewer than 1 or more than 20 spins.
 
     >>> spin_states(2).tolist()
     [[-1, -1], [1, -1], [-1, 1], [1, 1]]
-
-    Ref: standard.
     """
     if not 1 <= num_spins <= LARGEST_NUM_SPINS:
         raise ValueError(f"num_spins = {num_spins}: enumeration takes 1 to {LARGEST_NUM_SPINS} spins")

@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from rgflow.exact.ring import Scalar, finite_coupling
 
 SUPPORT_LOG = 40.0
-"""A weight below e^-40 of the largest adds nothing to a float64 sum: that is where a grid may end."""
+"""A grid may end where the weight is e^-40 of the largest one: smaller weights add nothing to a float64 sum."""
 
 
 class Potential(NamedTuple):
@@ -26,23 +26,19 @@ class Potential(NamedTuple):
 
 
 def potential_energy(potential: Potential, x: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    r"""Return $U(x) = \frac r2 x^2 + u x^4 + v x^6$ in nats, of the shape of x.
-
-    Raises nothing.
+    r"""Returns $U(x) = \frac r2 x^2 + u x^4 + v x^6$ in nats, of the shape of x.
 
     >>> potential_energy(Potential(2.0, 1.0, 1.0), np.array([0.0, 1.0, 2.0])).tolist()
     [0.0, 3.0, 84.0]
-
-    Ref: standard.
     """
     square = x * x
     return square * (potential.quadratic / 2 + square * (potential.quartic + square * potential.sextic))
 
 
 def check_normalisable(coupling: Scalar, potential: Potential) -> None:
-    r"""Raise ValueError unless $\int e^{-\sum U + K \sum x_i x_{i+1}}$ exists on every ring, whatever its length.
+    r"""Raises ValueError unless $\int e^{-\sum U + K \sum x_i x_{i+1}}$ exists on every ring, whatever its length.
 
-    That is v > 0, or v = 0 and u > 0, or u = v = 0 and r > 2|K|, all finite. Ref: standard.
+    It exists for v > 0, for v = 0 and u > 0, and for u = v = 0 and r > 2|K|; all values must be finite.
     """
     finite_coupling(coupling)
     for name, value in potential._asdict().items():
@@ -58,15 +54,13 @@ def check_normalisable(coupling: Scalar, potential: Potential) -> None:
 
 
 def support(coupling: Scalar, potential: Potential) -> float:
-    r"""Return the half width beyond which $e^{-U(x) + |K| x^2}$ stays below $e^{-40}$ of its largest value.
+    r"""Returns the half width beyond which $e^{-U(x) + |K| x^2}$ stays below $e^{-40}$ of its largest value.
 
     It bounds the weight of a site whatever its neighbours, as $K x y \le |K|(x^2 + y^2)/2$. Raises ValueError where
     the density cannot be normalised.
 
     >>> round(support(0.4, Potential(1.0)), 6)
     20.0
-
-    Ref: standard.
     """
     check_normalisable(coupling, potential)
     bound = potential._replace(quadratic=potential.quadratic - 2 * abs(coupling))
@@ -86,8 +80,8 @@ def support(coupling: Scalar, potential: Potential) -> float:
 
 
 def _turning_points(potential: Potential) -> list[float]:
-    """Return 0 and the positive x where the potential turns, in increasing order."""
-    # Roots of r/2 + 2 u z + 3 v z^2 in z = x^2, numpy dropping leading zeros.
+    """Returns 0 and the positive x where the potential turns, in increasing order."""
+    # Roots of r/2 + 2 u z + 3 v z^2 in z = x^2; numpy drops leading zeros.
     roots = np.roots([3 * potential.sextic, 2 * potential.quartic, potential.quadratic / 2])
     squares = roots.real[(abs(roots.imag) == 0) & (roots.real > 0)]
     return [0.0, *np.sqrt(np.sort(squares)).tolist()]

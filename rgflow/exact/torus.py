@@ -1,7 +1,7 @@
 r"""The Ising model on a finite periodic rectangle: Kaufman's partition function, float64 on the host.
 
-$p(s) \propto e^{K \sum_{\langle ij\rangle} s_i s_j}$, $K = \beta J$. Everything is kept as a logarithm with its first
-and second derivative in K, so sizes that overflow and derivatives that cancel do no harm.
+$p(s) \propto e^{K \sum_{\langle ij\rangle} s_i s_j}$, $K = \beta J$. Every term is kept as a logarithm with its first
+and second derivative in K: large lattices do not overflow, and derivatives are not differences of large numbers.
 Keys: Kaufman1949 = Phys. Rev. 76 (1949) 1232; FF1969 = Ferdinand and Fisher, Phys. Rev. 185 (1969) 832.
 """
 
@@ -16,7 +16,7 @@ LARGEST_COUPLING = 300.0
 """Beyond it hyperbolic functions overflow; the lattice is in its ground state long before."""
 
 WEAK_COUPLING = 1e-5
-"""Below it Kaufman's factors of 1/K cancel to fewer digits than the first term of a series in K gives."""
+"""Below it the first term of a series in K has more correct digits than Kaufman's formula, whose 1/K terms cancel."""
 
 
 class Jet(NamedTuple):
@@ -28,15 +28,15 @@ class Jet(NamedTuple):
 
 
 def kaufman_log_partition(K: Scalar, rows: int, cols: int) -> float:
-    r"""Return ln Z of the whole n x m torus, $Z = \frac12 (2\sinh 2K)^{nm/2} (Z_1 + Z_2 + Z_3 + Z_4)$, in nats.
+    r"""Returns ln Z of the whole n x m torus, $Z = \frac12 (2\sinh 2K)^{nm/2} (Z_1 + Z_2 + Z_3 + Z_4)$, in nats.
 
     $Z_{1,2} = \prod_{r<n} 2\cosh, 2\sinh(\frac m2 \gamma_{2r+1})$, $Z_{3,4} = \prod_{r<n} 2\cosh, 2\sinh(\frac m2
     \gamma_{2r})$, $\cosh\gamma_l = \cosh 2K \coth 2K - \cos(\pi l/n)$, and $\gamma_0 = 2K + \ln\tanh K$ with its
-    sign: negative, and $Z_4$ with it, above the critical temperature. A side of two sites has two bonds between each
-    pair. A negative K is that of the antiferromagnet.
+    sign: above the critical temperature $\gamma_0$ and $Z_4$ are negative. On a side of two sites each pair has two
+    bonds. A negative K is the antiferromagnet.
 
-    Raises ValueError for a side below 2, a K that is not finite or beyond 300, and a negative K unless both sides are
-    even (an odd one is frustrated: another formula).
+    Raises ValueError for a side below 2, for a K that is not finite or beyond 300 in size, and for a negative K unless
+    both sides are even: an odd side is frustrated and obeys another formula.
 
     >>> round(kaufman_log_partition(0.4406867935097715, 8, 8) / 64, 12)
     0.939715324829
@@ -47,7 +47,7 @@ def kaufman_log_partition(K: Scalar, rows: int, cols: int) -> float:
 
 
 def kaufman_energy(K: Scalar, rows: int, cols: int) -> float:
-    r"""Return the energy per site in units of J, $u = -\frac1{nm} \frac{d \ln Z}{dK}$, of the periodic rectangle.
+    r"""Returns the energy per site in units of J, $u = -\frac1{nm} \frac{d \ln Z}{dK}$, of the periodic rectangle.
 
     Arguments and errors as :func:`kaufman_log_partition`.
 
@@ -60,7 +60,7 @@ def kaufman_energy(K: Scalar, rows: int, cols: int) -> float:
 
 
 def kaufman_specific_heat(K: Scalar, rows: int, cols: int) -> float:
-    r"""Return the specific heat per site, $C/k = \frac{K^2}{nm} \frac{d^2 \ln Z}{dK^2}$, of the periodic rectangle.
+    r"""Returns the specific heat per site, $C/k = \frac{K^2}{nm} \frac{d^2 \ln Z}{dK^2}$, of the periodic rectangle.
 
     Arguments and errors as :func:`kaufman_log_partition`.
 
@@ -91,14 +91,14 @@ def _log_partition(K: Scalar, rows: int, cols: int) -> Jet:
 
 
 def _log_prefactor(K: float, num_sites: int) -> Jet:
-    """Return ln of half of (2 sinh 2K) to the power of half the sites."""
+    """Returns ln of half of (2 sinh 2K) to the power of half the sites."""
     half, doubled = num_sites / 2, 2 * K
     log_sinh = doubled + math.log(-math.expm1(-2 * doubled))
     return Jet(half * log_sinh - math.log(2), half * 2 / math.tanh(doubled), -half * (2 / math.sinh(doubled)) ** 2)
 
 
 def _log_products(K: float, rows: int, cols: int) -> Jet:
-    """Return ln(Z_1 + Z_2 + Z_3 + Z_4)."""
+    """Returns ln(Z_1 + Z_2 + Z_3 + Z_4)."""
     angles = _half_angles(K, rows, cols)
     odd, even = (Jet(*(part[start::2] for part in angles)) for start in (1, 0))
     # The factor of gamma_0 in Z_4 changes sign at the critical point, so it stays outside the logarithm.
@@ -109,7 +109,7 @@ def _log_products(K: float, rows: int, cols: int) -> Jet:
 
 
 def _half_angles(K: float, rows: int, cols: int) -> Jet:
-    r"""Return $\frac m2 \gamma_l$ for l = 0..2n-1.
+    r"""Returns $\frac m2 \gamma_l$ for l = 0..2n-1.
 
     $\cosh\gamma_l - 1 = (1 - \sinh 2K)^2/\sinh 2K + 2\sin^2(\pi l/2n)$ has no cancellation near the critical point.
     """
@@ -139,7 +139,7 @@ def _log_sinh(x: Jet) -> Jet:
 
 
 def _scaled_sinh(x: Jet) -> Jet:
-    """Return 2 sinh x over the constant exp|x|, as itself: it may be negative, or 0 at the critical point."""
+    """Returns 2 sinh x over the constant exp|x|, as itself: it may be negative, or 0 at the critical point."""
     scale = abs(float(x.value))
     rising, falling = math.exp(x.value - scale), math.exp(-x.value - scale)
     sinh, cosh = rising - falling, rising + falling
@@ -151,7 +151,7 @@ def _sum(x: Jet) -> Jet:
 
 
 def _log_sum(logs: list[Jet], factors: list[Jet], scales: list[float]) -> Jet:
-    """Return ln of the sum of factor * exp(log + scale), scales being constants."""
+    """Returns ln of the sum of factor * exp(log + scale), scales being constants."""
     top = max(log.value + scale for log, scale in zip(logs, scales, strict=True))
     # Slopes are of order n m: without a common one taken off first, their squares would cancel in the variance.
     slope = logs[0].first

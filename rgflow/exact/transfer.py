@@ -3,7 +3,7 @@ r"""Transfer operators of field chains and their exact decimation, float64 on th
 $p(x) \propto \exp(-\sum_i U(x_i) + K \sum_i x_i x_{i+1})$ on a ring, $U(x) = \frac r2 x^2 + u x^4 + v x^6$, has the
 symmetric operator $A(x,y) = e^{Kxy - U(x)/2 - U(y)/2}$ and $Z_N = \mathrm{Tr} A^N$. Summing out every second site is
 $A \to A A$, so that eigenvalues are squared and the correlation length $\xi = -1/\ln|\lambda_1/\lambda_0|$ (in sites)
-is halved; what remains in the end is $\psi_0(x)\psi_0(y)$: no coupling, and an on-site potential $-2\ln\psi_0$ that
+is halved. Repeated decimation ends at $\psi_0(x)\psi_0(y)$: no coupling, and an on-site potential $-2\ln\psi_0$ that
 depends on the data. Integrals are trapezoid sums, which converge exponentially for functions that have vanished at the
 ends (a phi^4 chain needs 48 points for 13 digits). The Ising chain is the same on the grid $\{-1, 1\}$.
 
@@ -20,34 +20,6 @@ from jaxtyping import Float
 from rgflow.exact.potential import Potential, check_normalisable, potential_energy, support
 from rgflow.exact.ring import Scalar, at_least, finite_coupling
 
-__all__ = [
-    "GAUSSIAN_FIXED_POINTS",
-    "Operator",
-    "Parameters",
-    "Potential",
-    "characteristic_parameters",
-    "check_normalisable",
-    "correlation_length",
-    "decimate",
-    "decimate_gaussian",
-    "decimation_eigenvalue",
-    "decimation_flow",
-    "fixed_operator",
-    "fixed_potential",
-    "gaussian_correlation_length",
-    "gaussian_parameter",
-    "ground_state",
-    "ising_decimation_eigenvalue",
-    "ising_operator",
-    "potential_energy",
-    "spectrum",
-    "support",
-    "transfer_operator",
-]
-
-GAUSSIAN_FIXED_POINTS = (0.0, 0.5)
-"""The decoupled (stable) and the massless (unstable) Gaussian chain, as values of K / r."""
-
 
 class Operator(NamedTuple):
     r"""A symmetric operator $A(x,y)$ on a grid, largest value 1; a product is the matrix product times ``spacing``."""
@@ -60,9 +32,9 @@ class Operator(NamedTuple):
 class Parameters(NamedTuple):
     r"""Characteristic parameters of an operator: coefficients of $-\ln A(x,y)$.
 
-    ``quadratic``, ``quartic``, ``sextic`` multiply $(x^{2k} + y^{2k})/2$, k = 1..3: those of $x^2$, $x^4$, $x^6$ in
-    the potential, so that ``quadratic`` is r/2. ``coupling`` multiplies $-xy$, ``cubic_coupling`` $-(x^3y + xy^3)$,
-    ``square_coupling`` $-x^2y^2$.
+    ``quadratic``, ``quartic``, ``sextic`` multiply $(x^{2k} + y^{2k})/2$, k = 1..3. They are the coefficients of $x^2$,
+    $x^4$, $x^6$ in the potential, so that ``quadratic`` is r/2. ``coupling`` multiplies $-xy$, ``cubic_coupling``
+    $-(x^3y + xy^3)$, ``square_coupling`` $-x^2y^2$.
     """
 
     quadratic: float
@@ -77,7 +49,7 @@ class Parameters(NamedTuple):
 def transfer_operator(
     coupling: Scalar, potential: Potential, points: int = 401, half_width: Scalar | None = None
 ) -> Operator:
-    r"""Return $A(x,y) = e^{Kxy - U(x)/2 - U(y)/2}$ on ``points`` equidistant values within $\pm$ ``half_width``.
+    r"""Returns $A(x,y) = e^{Kxy - U(x)/2 - U(y)/2}$ on ``points`` equidistant values within $\pm$ ``half_width``.
 
     The default half width is :func:`support`. Shapes: values [points, points], grid [points]. Raises ValueError where
     the density cannot be normalised, for fewer than 16 points and for a half width that is not positive.
@@ -99,7 +71,7 @@ def transfer_operator(
 
 
 def ising_operator(coupling: Scalar) -> Operator:
-    r"""Return $A(s,t) = e^{Kst}$ on the grid $\{-1, 1\}$ of spacing 1, largest value 1.
+    r"""Returns $A(s,t) = e^{Kst}$ on the grid $\{-1, 1\}$ of spacing 1, largest value 1.
 
     Raises ValueError for a coupling that is not finite. Ref: KW1941.
     """
@@ -109,9 +81,10 @@ def ising_operator(coupling: Scalar) -> Operator:
 
 
 def decimate(operator: Operator) -> Operator:
-    r"""Return the operator of the chain after every second site is summed out, $A'(x,y) = \int A(x,z) A(z,y)\,dz$.
+    r"""Returns the operator of the chain after every second site is summed out, $A'(x,y) = \int A(x,z) A(z,y)\,dz$.
 
-    Up to a factor, which is lost: the largest value is 1. Raises nothing. Ref: Kadanoff1966.
+    The result is divided by its largest value. Serves as an oracle in the tests: the decimation of block moments is
+    compared with it. Ref: Kadanoff1966.
     """
     product = operator.values @ operator.values
     # A product rounds its two triangles differently.
@@ -119,30 +92,17 @@ def decimate(operator: Operator) -> Operator:
     return operator._replace(values=product / product.max())
 
 
-def decimation_flow(operator: Operator, levels: int) -> list[Operator]:
-    r"""Return $A^{(0)}, A^{(1)}, \dots$, each the decimated one before, ``levels`` + 1 in all.
-
-    Raises ValueError for a negative number of levels. Ref: Kadanoff1966.
-    """
-    flow = [operator]
-    for _ in range(at_least("levels", levels, 0)):
-        flow.append(decimate(flow[-1]))
-    return flow
-
-
 def spectrum(operator: Operator) -> Float[np.ndarray, " G"]:
-    r"""Return the eigenvalues $\lambda_n$ by decreasing modulus, those of the operator scaled to the largest value 1.
+    r"""Returns the eigenvalues $\lambda_n$ of the operator, whose largest value is 1, by decreasing modulus.
 
-    Raises nothing. Ref: KW1941.
+    Ref: KW1941.
     """
     values = np.linalg.eigvalsh(operator.values * operator.spacing)
     return values[np.argsort(-np.abs(values), kind="stable")]
 
 
 def correlation_length(operator: Operator) -> float:
-    r"""Return $\xi = -1/\ln|\lambda_1/\lambda_0|$ in sites, 0 without coupling; decimation halves it.
-
-    Raises nothing.
+    r"""Returns $\xi = -1/\ln|\lambda_1/\lambda_0|$ in sites, 0 without coupling; decimation halves it.
 
     >>> round(correlation_length(ising_operator(0.6)) / correlation_length(decimate(ising_operator(0.6))), 10)
     2.0
@@ -151,14 +111,15 @@ def correlation_length(operator: Operator) -> float:
     """
     largest, second = np.abs(spectrum(operator)[:2])
     ratio = float(second / largest)
-    # Of independent sites rounding alone is left in the second eigenvalue.
+    # The second eigenvalue of independent sites is rounding alone.
     return 0.0 if ratio < 1e-14 else math.inf if ratio >= 1 else -1 / math.log(ratio)
 
 
 def ground_state(operator: Operator) -> Float[np.ndarray, " G"]:
-    r"""Return the positive eigenfunction $\psi_0(x)$ of the largest eigenvalue, $\int \psi_0^2\,dx = 1$.
+    r"""Returns the positive eigenfunction $\psi_0(x)$ of the largest eigenvalue, $\int \psi_0^2\,dx = 1$.
 
-    Its square is the law of one site of the infinite chain. Shape [G]. Raises nothing. Ref: KW1941.
+    Its square is the law of one site of the infinite chain. Serves as an oracle in the tests: the law of one block is
+    compared with it. Shape [G]. Ref: KW1941.
     """
     state = np.abs(np.linalg.eigh(operator.values)[1][:, -1])
     # Products of positive numbers restore the relative precision of the tails, which the eigensolver does not give.
@@ -168,40 +129,18 @@ def ground_state(operator: Operator) -> Float[np.ndarray, " G"]:
     return state
 
 
-def fixed_operator(operator: Operator) -> Operator:
-    r"""Return where decimation ends, $A^*(x,y) \propto \psi_0(x)\psi_0(y)$, largest value 1.
-
-    Raises nothing. Ref: Kadanoff1966 (spins); standard (spectral theorem).
-    """
-    state = ground_state(operator)
-    state = state / state.max()
-    return operator._replace(values=state[:, None] * state[None, :])
-
-
-def fixed_potential(operator: Operator) -> Float[np.ndarray, " G"]:
-    r"""Return the potential of the independent sites where decimation ends, $U^*(x) = -2\ln\psi_0(x)$ in nats.
-
-    A constant is chosen such that the smallest value is 0. Infinite where the weight underflows. Shape [G]. Raises
-    nothing. Ref: standard (spectral theorem).
-    """
-    state = ground_state(operator)
-    ratio = state / state.max()
-    return -2 * np.log(ratio, out=np.full_like(ratio, -math.inf), where=ratio > 0)
-
-
 def characteristic_parameters(operator: Operator) -> Parameters:
-    r"""Return the parameters of $-\ln A$ by least squares with weight A, $\min_\theta \int A\,(\ln A + \theta T)^2$.
+    r"""Returns the parameters of $-\ln A$ by least squares with weight A, $\min_\theta \int A\,(\ln A + \theta T)^2$.
 
-    T are $(x^{2k} + y^{2k})/2$ (k = 1..3), $-xy$, $-(x^3y + xy^3)$, $-x^2y^2$ and a constant. Decimation generates all
-    higher terms too, so that beyond $A^{(0)}$ the values depend a little on these being the ones offered. For spins
-    even powers are constant and $s^3 = s$: only ``coupling`` and ``constant`` are not 0. Raises ValueError for other
-    grids below 16 points.
+    T are $(x^{2k} + y^{2k})/2$ (k = 1..3), $-xy$, $-(x^3y + xy^3)$, $-x^2y^2$ and a constant. Decimation also generates
+    all higher terms, so that after a step the values depend a little on this choice of terms. For spins even powers are
+    constant and $s^3 = s$: only ``coupling`` and ``constant`` are not 0. Serves as an oracle in the tests: it gives the
+    decimation flow of the chain itself, which the fitted flow follows. Raises ValueError for other grids below 16
+    points.
 
     >>> fitted = characteristic_parameters(transfer_operator(0.8, Potential(0.2, 0.25)))
     >>> [round(value, 9) for value in (fitted.quadratic, fitted.quartic, fitted.coupling)]
     [0.1, 0.25, 0.8]
-
-    Ref: standard (weighted least squares).
     """
     grid, weight = operator.grid, operator.values
     if len(grid) == 2:
@@ -220,76 +159,10 @@ def characteristic_parameters(operator: Operator) -> Parameters:
 
 
 def gaussian_parameter(coupling: Scalar, quadratic: Scalar) -> float:
-    r"""Return $\kappa = K/r$ of the Gaussian chain; raise ValueError unless r > 2|K|, which normalises it.
+    r"""Returns $\kappa = K/r$ of the Gaussian chain; raises ValueError unless r > 2|K|, which normalises it.
 
     >>> gaussian_parameter(0.8, 2.0)
     0.4
-
-    Ref: standard.
     """
     check_normalisable(coupling, Potential(quadratic))
     return coupling / quadratic
-
-
-def decimate_gaussian(kappa: Scalar) -> float:
-    r"""Return $\kappa' = \kappa^2/(1 - 2\kappa^2)$ of the Gaussian chain without every second site.
-
-    Of its parts $K' = K^2/r$ and $r' = r - 2K^2/r$. Raises ValueError unless $|\kappa| < \frac12$.
-
-    >>> round(decimate_gaussian(0.4), 6)
-    0.235294
-
-    Ref: Kadanoff1966 (decimation); standard (Gaussian integral).
-    """
-    kappa = _massive(kappa)
-    return kappa**2 / (1 - 2 * kappa**2)
-
-
-def gaussian_correlation_length(kappa: Scalar) -> float:
-    r"""Return $\xi$ in sites, $\cosh(1/\xi) = 1/2|\kappa|$, 0 without coupling; decimation halves it.
-
-    Raises ValueError unless $|\kappa| < \frac12$.
-
-    >>> round(gaussian_correlation_length(0.4), 6)
-    1.442695
-
-    Ref: standard.
-    """
-    kappa = abs(_massive(kappa))
-    return 1 / math.acosh(1 / (2 * kappa)) if kappa else 0.0
-
-
-def decimation_eigenvalue(kappa: Scalar) -> float:
-    r"""Return $d\kappa'/d\kappa = 2\kappa/(1 - 2\kappa^2)^2$ at a fixed point: 0 (stable) at 0, 4 at 1/2.
-
-    Raises ValueError for any other value.
-
-    >>> decimation_eigenvalue(0.5)
-    4.0
-
-    Ref: standard.
-    """
-    if kappa not in GAUSSIAN_FIXED_POINTS:
-        raise ValueError(f"kappa = {kappa}: must be a fixed point, 0 or 1/2")
-    return 2 * kappa / (1 - 2 * kappa**2) ** 2
-
-
-def ising_decimation_eigenvalue(tanh_coupling: Scalar) -> float:
-    r"""Return $dt'/dt = 2t$ of $t = \tanh K$, $t' = t^2$, at a fixed point: 0 (stable, K = 0) at 0, 2 at 1.
-
-    Raises ValueError for any other value.
-
-    >>> ising_decimation_eigenvalue(1)
-    2.0
-
-    Ref: Kadanoff1966.
-    """
-    if tanh_coupling not in (0, 1):
-        raise ValueError(f"tanh_coupling = {tanh_coupling}: must be a fixed point, 0 or 1")
-    return 2.0 * tanh_coupling
-
-
-def _massive(kappa: Scalar) -> float:
-    if not abs(kappa) < 0.5:
-        raise ValueError(f"kappa = {kappa}: must lie between -1/2 and 1/2, or the chain cannot be normalised")
-    return float(kappa)

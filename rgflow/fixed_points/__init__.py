@@ -12,7 +12,6 @@ fail (S2). S2-flow reads the layers as a flow, S2-gauge asks whether the optimum
 | $U = \frac r2 x^2 + u x^4 + v x^6$, when it can be normalised| exact.potential                                    |
 | $A(x, y)$, decimation $A \to A A$, $\xi$, $U^* = -2\ln\psi_0$| exact.transfer                                     |
 | exact moments of decimated sites and of block sums           | exact.block_moments                                |
-| block sums of independent variables, eigenvalues $2^{1-k}$   | exact.block_sum                                    |
 | the network, N to N / 2^halvings                             | nets.dense.Bottleneck                              |
 | samples, targets, losses and the least losses                | task                                               |
 | one Adam step; the penalty of weight decay                   | dynamics                                           |

@@ -59,8 +59,7 @@ from rgflow.probes.dependence import (
     independent_copy,
     mutual_information,
 )
-from rgflow.probes.gauges import GAUGES, apply_gauge, binarise, orbit
-from rgflow.probes.in_turn import after
+from rgflow.probes.gauges import GAUGES, apply_gauge, binarise, computed_after, orbit
 from rgflow.probes.pseudo_likelihood import pseudo_likelihood
 from rgflow.probes.score_matching import POWERS, score_matching
 from rgflow.protocol import Stream
@@ -111,7 +110,7 @@ def live_share(values: Float[Array, "n M"]) -> Float[Array, ""]:
 def measure(values: Float[Array, "n M"]) -> Record:
     """Returns everything in ``MEASURED`` of features as they stand."""
     signs = pseudo_likelihood(binarise(values))
-    smooth = score_matching(after(values, signs), POWERS)
+    smooth = score_matching(computed_after(values, signs), POWERS)
     pairs, errors = (jnp.asarray(fit.couplings) for fit in smooth)
     found = [coupling_summary(pairs, errors), coupling_summary(*signs)]
     return {
@@ -201,7 +200,7 @@ def network_records(static: Static, key: Key, params: dict, x: Array, data: Batc
     gauges = len(GAUGES)
     records = [{name: x[:gauges] if name in MEASURED else x for name, x in features.items()}]
     for values in reversed(layers[:-1]):
-        records.append(hidden_records(after(values, records[-1])))
+        records.append(hidden_records(computed_after(values, records[-1])))
     stacked = jax.tree.map(lambda *values: jnp.stack(values), *reversed(records))
     return {
         **stacked,
@@ -226,7 +225,7 @@ def compression_records(static: Static, x: Float[Array, "n N"], projection: Floa
     found = jax.lax.map(of_one, compressions(static, x, projection))
     flow = [found["ring_coupling"][-len(SCHEMES) :, STANDARDISED]]
     for blocks in reversed(static.widths[:-1]):
-        flow.append(coarse_couplings(after(x, flow[-1]), blocks))
+        flow.append(coarse_couplings(computed_after(x, flow[-1]), blocks))
     record = {f"compressed_{name}": values for name, values in found.items()}
     return {**record, "flow_coupling": jnp.stack(flow[::-1], axis=1)}
 

@@ -9,15 +9,13 @@ from jaxtyping import Array, Float, Int
 
 from rgflow.nets.activations import ACTIVATIONS
 
-HEADS = ("decoder", "readout")
-
 
 class Bottleneck(nn.Module):
     r"""Maps N inputs through layers of ``widths`` units, $f_l = \phi(W_l f_{l-1} + b_l)$, to ``num_outputs`` numbers.
 
-    The last layer holds the features. Behind it a ``decoder`` runs through the same widths backwards; a ``readout`` is
-    linear. Both begin with an affine map of the features, so that $f \to f B$ can be undone there. ``activation`` is
-    any function of an array, such as one of :func:`one_of`.
+    The last layer holds the features. The ``head`` behind it is a ``decoder``, which runs through the same widths
+    backwards, or a ``readout``, which is linear. Both begin with an affine map of the features, so that $f \to f B$ can
+    be undone there. ``activation`` is any function of an array, such as one of :func:`one_of`.
     """
 
     widths: tuple[int, ...]
@@ -26,13 +24,13 @@ class Bottleneck(nn.Module):
     head: str
 
     def setup(self) -> None:
-        """Names the layers; linen calls this."""
+        """Defines the layers; linen calls this."""
         behind = self.widths[-2::-1] if self.head == "decoder" else ()
         self.encoder = [nn.Dense(width) for width in self.widths]
         self.decoder = [nn.Dense(width) for width in (*behind, self.num_outputs)]
 
     def encode(self, x: Float[Array, "B N"]) -> list[Float[Array, "B _"]]:
-        """Returns what every layer puts out, the features last."""
+        """Returns the outputs of every layer, the features last."""
         layers = []
         for dense in self.encoder:
             x = self.activation(dense(x))
@@ -40,7 +38,7 @@ class Bottleneck(nn.Module):
         return layers
 
     def decode(self, features: Float[Array, "B M"]) -> Float[Array, "B O"]:
-        """Returns the outputs that belong to given features."""
+        """Returns the outputs for given features."""
         x = self.decoder[0](features)
         for dense in self.decoder[1:]:
             x = dense(self.activation(x))
@@ -52,7 +50,7 @@ class Bottleneck(nn.Module):
 
 
 def one_of(names: Sequence[str], index: Int[Array, ""]) -> Callable[[Array], Array]:
-    """Returns the activation of a traced index into some names: one program for all, which computes them all.
+    """Returns the activation that a traced index selects: one program serves all names and computes all of them.
 
     >>> one_of(("tanh", "relu"), jnp.array(1))(jnp.array([-1.0, 2.0])).tolist()
     [0.0, 2.0]

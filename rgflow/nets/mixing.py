@@ -1,4 +1,4 @@
-"""The two sub-layers that let positions of a sequence exchange information, each without moving the stream's axes."""
+"""The two sub-layers that let positions of a sequence exchange information; neither moves the stream's axes."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ from rgflow.nets.activations import ACTIVATIONS
 class TokenMixing(nn.Module):
     """An MLP along the positions, the same for every channel, of a stream laid out [T, B, D].
 
-    With positions in front, mixing tokens is one matrix product from the left and mixing channels one from the right:
-    neither needs the stream transposed.
+    With positions in front, mixing tokens is one matrix product from the left and mixing channels one from the right,
+    so that the stream is never transposed.
     """
 
     hidden: int
@@ -27,7 +27,7 @@ class TokenMixing(nn.Module):
         initial = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
         kernel = self.param(f"{name}_kernel", initial, (outputs, x.shape[0]))
         bias = self.param(f"{name}_bias", nn.initializers.zeros_init(), (outputs,))
-        # As one flat matrix, or the compiler transposes the stream in the backward pass.
+        # The product takes one flat matrix: otherwise the compiler transposes the stream in the backward pass.
         mixed = kernel @ x.reshape(x.shape[0], -1)
         return mixed.reshape(outputs, *x.shape[1:]) + bias[:, None, None]
 
@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, h: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        r"""Returns $\mathrm{softmax}(q k^\top / \sqrt d)\, v\, W$: the others are an unordered bag to each position."""
+        r"""Returns $\mathrm{softmax}(q k^\top / \sqrt d)\, v\, W$; the order of the other positions plays no part."""
         width = h.shape[-1]
         q, k, v = (nn.Dense(width, name=name)(h) for name in ("query", "key", "value"))
         scores = jnp.einsum("btd,bsd->bts", q, k) / jnp.sqrt(float(width))

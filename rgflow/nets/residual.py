@@ -10,19 +10,17 @@ from rgflow.nets.activations import ACTIVATIONS
 from rgflow.nets.mixing import Attention, TokenMixing
 
 NORMS = ("pre", "post", "none")
-SUBLAYERS = ("none", "mixer", "attention")
-"""What each block does along the positions before its MLP."""
 
 
 def by_row(f: Callable[[Array], Array], x: Float[Array, "*rows F"]) -> Float[Array, "*rows G"]:
-    """Returns ``f`` of every row, taken as one flat matrix: else the compiler transposes the stream in its gradient."""
+    """Returns ``f`` of every row, computed on one flat matrix, which keeps the gradient from transposing the stream."""
     return f(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
 class Block(nn.Module):
     """One layer of the stream: ``h + f(norm(h))`` (pre), ``norm(h + f(h))`` (post) or without norm.
 
-    f is first the mixing of positions, if there is one, and then the MLP.
+    f is the mixing of positions that ``sublayer`` names (``none``, ``mixer`` or ``attention``), and then the MLP.
     """
 
     width: int
@@ -58,10 +56,10 @@ class ResidualStack(nn.Module):
     """Maps an input encoding through an embedding, ``depth`` blocks and a readout.
 
     Weights of the blocks are stacked along a leading layer axis (a scan over depth), so that compile time does not
-    grow with depth. ``unroll`` blocks at a time are compiled as straight code: faster on a CPU, slower to compile,
-    the same numbers and the same layout of the weights. Without a ``sublayer`` every row is mapped on its own; with
-    ``mixer`` the stream is laid out [T, B, D] and with ``attention`` [B, T, D]. ``tied`` names the rows of the
-    embedding that serve as readout (their number is that of the outputs); empty for a readout of its own.
+    grow with depth. ``unroll`` blocks at a time are compiled as straight code: this is faster on a CPU and slower to
+    compile, and changes neither the numbers nor the layout of the weights. Without a ``sublayer`` every row is mapped
+    on its own; with ``mixer`` the stream is laid out [T, B, D] and with ``attention`` [B, T, D]. ``tied`` lists the
+    rows of the embedding that serve as readout, one for each output; if it is empty, the readout has its own weights.
     """
 
     depth: int
@@ -80,7 +78,7 @@ class ResidualStack(nn.Module):
     def __call__(self, encoding: Float[Array, "*rows F"], shift: Float[Array, "*rows D"] | None = None) -> tuple:
         """Returns (logits [*rows, num_outputs], stream [depth + 1, *rows, width]); stream[0] is the embedding.
 
-        ``shift`` is added to the embedding: what a perturbation of the stream does is the derivative in it.
+        ``shift`` is added to the embedding; the derivative in it tells what a perturbation of the stream does.
         """
         embedding = nn.Dense(self.width, use_bias=False, name="embedding")
         h0 = by_row(embedding, encoding)

@@ -9,7 +9,7 @@ __all__ = ["measure"]
 
 
 def __getattr__(name: str) -> Any:
-    """Loads `measure` when it is first asked for: labelled arrays cost more start-up time than all other probes."""
+    """Loads `measure` at its first use: importing labelled arrays takes more time than all other probes."""
     if name != "measure":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from rgflow.probes.network import measure

@@ -1,8 +1,8 @@
 """What every submodule of a Flax network returned in one forward pass, in the order of the calls.
 
-The network's own code is not changed. A linen module is asked through `apply(capture_intermediates=...)`. An nnx
-module is copied and its classes' `__call__` is wrapped for the time of one call; `nnx.capture` would not do, because
-it misses inherited `__call__` methods and returns the outputs in alphabetical order.
+The network's own code is not changed. A linen module is read through `apply(capture_intermediates=...)`. An nnx
+module is copied, and the `__call__` of its classes is wrapped for the time of one call. `nnx.capture` is not used: it
+misses inherited `__call__` methods and returns the outputs in alphabetical order.
 """
 
 import contextlib
@@ -18,20 +18,20 @@ import numpy as np
 from jax.core import Tracer
 
 ROOT_NAME = "output"
-"""What the output of the root module is called; every other one has its path, such as `blocks/0/linear`."""
+"""Name of the root module's output; every other output is named by its path, such as `blocks/0/linear`."""
 
 CALL, PLACE = "__call__", "place_in_network"
 Outputs = list[tuple[str, Any]]
 
 
 def flavour(network: object) -> str:
-    """Return "linen", "nnx" or "" for anything else, by the classes' home and without importing either."""
+    """Returns "linen", "nnx" or "" for anything else, by the modules of the classes and without importing Flax."""
     homes = [f"{ancestor.__module__}." for ancestor in type(network).__mro__]
     return next((name for name in ("linen", "nnx") if any(h.startswith(f"flax.{name}.") for h in homes)), "")
 
 
 def linen_outputs(network: Any, variables: Any, inputs: Sequence[Any], options: Mapping[str, Any]) -> Outputs:
-    """Return the names and array outputs of a linen module and all its submodules, in the order of the calls.
+    """Returns the names and array outputs of a linen module and all its submodules, in the order of the calls.
 
     A submodule under `nn.scan` is seen only where the scan has `variable_axes={"intermediates": 0}`; its stacked
     output then counts as one layer per step of the scan.
@@ -60,14 +60,14 @@ def linen_outputs(network: Any, variables: Any, inputs: Sequence[Any], options: 
 
 
 def _at_path(tree: Mapping[str, Any], path: tuple[str, ...]) -> tuple[Any, ...]:
-    """Return the captured outputs of one module, one per call, none where a transformation dropped them."""
+    """Returns the captured outputs of one module, one per call, or () where a transformation dropped them."""
     for part in path:
         tree = tree.get(part, {})
     return tuple(tree.get(CALL, ()))
 
 
 def _unstacked(found: list[tuple[tuple[str, ...], Any]], batch: tuple[int, ...]) -> Outputs:
-    """Split outputs that a scan stacked, [L, *batch axes, D], into L layers, the modules of one scan step together."""
+    """Returns outputs with those that a scan stacked, [L, *batch axes, D], split into L layers, step by step."""
     leading = (batch[:-1], batch)
 
     def stack_of(entry: tuple[tuple[str, ...], Any]) -> tuple[str, int]:
@@ -86,19 +86,19 @@ def _unstacked(found: list[tuple[tuple[str, ...], Any]], batch: tuple[int, ...])
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Place:
-    """Where a module is in its network, kept as an attribute: transformations rebuild modules, but keep these.
+    """Where a module is in its network. It is an attribute because transformations rebuild modules and keep those.
 
-    No two places are equal, so a compiled program from an earlier pass, in which no call would be seen, is not used.
+    No two places are equal, so that no program compiled in an earlier pass is used, in which no call would be seen.
     """
 
     name: str
 
 
 def nnx_outputs(network: Any, inputs: Sequence[Any], options: Mapping[str, Any]) -> Outputs:
-    """Return the names and array outputs of an nnx module and all its submodules, in the order of the calls.
+    """Returns the names and array outputs of an nnx module and all its submodules, in the order of the calls.
 
-    The pass runs on a copy, so batch statistics and dropout counts of the network stay as they are. Where a
-    submodule runs inside `nnx.jit` or `nnx.scan` the pass is repeated step by step with jit off.
+    The pass runs on a copy, so that batch statistics and dropout counts of the network stay as they are. Where a
+    submodule runs inside `nnx.jit` or `nnx.scan` the pass is repeated step by step without jit.
     """
     if not options:
         _warn_of_training(network)
@@ -126,7 +126,7 @@ def _nnx_pass(network: Any, inputs: Sequence[Any], options: Mapping[str, Any]) -
 
 @contextlib.contextmanager
 def _calls_recorded(classes: set[type], record: Callable[[Any, Any], None]) -> Iterator[None]:
-    """Tell `record` of every finished call of an instance of these classes, and leave the classes as they were."""
+    """Calls `record` after every call of an instance of these classes, and restores the classes in the end."""
     originals = {c: method for c in classes if (method := _call_method(c)) is not None}
     own = {c: c.__dict__[CALL] for c in originals if CALL in c.__dict__}
     running: set[int] = set()
@@ -163,12 +163,12 @@ def _call_method(c: type) -> Callable[..., Any] | None:
 
 
 def is_layer(x: Any) -> bool:
-    """Tell whether an output is an array of at least two axes."""
+    """Returns whether an output is an array of at least two axes."""
     return hasattr(x, "dtype") and np.ndim(x) >= 2
 
 
 def numbered(outputs: Outputs) -> Outputs:
-    """Return the outputs with names that occur more than once numbered: `dense[0]`, `dense[1]`.
+    """Returns the outputs; a name that occurs more than once gets numbers: `dense[0]`, `dense[1]`.
 
     >>> numbered([("a", 1), ("b", 2), ("a", 3)])
     [('a[0]', 1), ('b', 2), ('a[1]', 3)]
@@ -181,7 +181,7 @@ def numbered(outputs: Outputs) -> Outputs:
 
 
 def _warn_of_training(network: Any) -> None:
-    """Warn of dropout and batch statistics that are as in training: every pass would measure another network."""
+    """Warns of dropout and batch statistics in training mode, where every pass would measure another network."""
     from flax import nnx
 
     off = {"deterministic": False, "use_running_average": False}

@@ -1,4 +1,4 @@
-r"""Dependence of features without a model, the same data without any dependence, and summary numbers of couplings.
+r"""Dependence of features without a model, a copy of the data without dependence, and summary numbers of couplings.
 
 Features are float, one sample a row, samples independent; entropies in nats. A unit that is constant or has a
 non-finite value has NaN entries and changes no other. Everything runs under jit and vmap, without LAPACK.
@@ -17,7 +17,7 @@ from rgflow.probes.gauges import apply_gauge, column_quantile
 
 
 class CouplingSummary(NamedTuple):
-    """Mean and largest size of the couplings of all pairs, and the coupling of a ring with the same sum of squares."""
+    """Mean and largest |J| over all pairs, and the coupling of a ring that has the same sum of squares."""
 
     mean_coupling: Float[Array, ""]
     max_coupling: Float[Array, ""]
@@ -25,40 +25,37 @@ class CouplingSummary(NamedTuple):
 
 
 def excess_kurtosis(features: Float[Array, "n M"]) -> Float[Array, " M"]:
-    r"""Return $\langle z^4\rangle - 3$ of every standardised feature: 0 for a Gaussian, -2 for two equal peaks.
+    r"""Returns $\langle z^4\rangle - 3$ of every standardised feature: 0 for a Gaussian, -2 for two equal peaks.
 
-    Its error is about $\sqrt{24/n}$ for a Gaussian. Shapes: [n, M] -> [M]. Raises nothing.
+    Its error is about $\sqrt{24/n}$ for a Gaussian. Shapes: [n, M] -> [M].
 
     >>> excess_kurtosis(jnp.array([[1.0], [-1.0]])).tolist()
     [-2.0]
-
-    Ref: standard.
     """
     return jnp.mean(apply_gauge(features, "standardised") ** 4, axis=0) - 3
 
 
 def correlations(features: Float[Array, "n M"]) -> Float[Array, "M M"]:
-    r"""Return Pearson's $\rho_{ij} = \langle z_i z_j\rangle$ of standardised features.
+    r"""Returns Pearson's $\rho_{ij} = \langle z_i z_j\rangle$ of standardised features.
 
-    Shapes: [n, M] -> [M, M]. Raises nothing.
+    Shapes: [n, M] -> [M, M].
 
     >>> correlations(jnp.array([[1.0, 2.0], [-1.0, -2.0], [0.0, 0.0]])).round(5).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
-
-    Ref: standard.
     """
     standard = apply_gauge(features, "standardised")
     return jnp.matmul(standard.T, standard, precision=jax.lax.Precision.HIGHEST) / len(standard)
 
 
 def mutual_information(features: Float[Array, "n M"], bins: int = 4) -> Float[Array, "M M"]:
-    r"""Return $I_{ij} = \sum p_{ab}\ln\frac{p_{ab}}{p_a p_b}$ of binned features, less its bias, in nats.
+    r"""Returns $I_{ij} = \sum p_{ab}\ln\frac{p_{ab}}{p_a p_b}$ of binned features, less its bias, in nats.
 
-    Each feature is cut at its own quantiles, into ``bins`` bins of equal counts without ties. Independent features
-    would still show $(k_i - 1)(k_j - 1)/2n$, with k their numbers of bins in use, which is subtracted: values scatter
-    about 0 on both sides. Binning loses information, so the result is below that of the features themselves. The
-    diagonal is the entropy of the bins, plus $(k_i - 1)/2n$. NaN also for a unit whose values, though not all the
-    same, fall into one bin. Shapes: [n, M] -> [M, M]. Raises ValueError for fewer than two bins.
+    Each feature is cut at its own quantiles into ``bins`` bins, of equal counts where there are no ties. Independent
+    features would still have $(k_i - 1)(k_j - 1)/2n$, with $k_i$ the number of bins in use; this is subtracted, so that
+    their values scatter about 0 on both sides. Binning loses information, so that the result is below the mutual
+    information of the features themselves. The diagonal is the entropy of the bins, plus $(k_i - 1)/2n$. NaN also for a
+    unit whose values differ and yet fall into one bin. Shapes: [n, M] -> [M, M]. Raises ValueError for fewer than two
+    bins.
 
     >>> sign = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     >>> mutual_information(jnp.repeat(sign, 1000, axis=0), bins=2).round(3).tolist()
@@ -71,7 +68,7 @@ def mutual_information(features: Float[Array, "n M"], bins: int = 4) -> Float[Ar
     standard = apply_gauge(features, "standardised")
     n, width = standard.shape
     inner = jnp.stack([column_quantile(standard, share / bins) for share in range(1, bins)])
-    # The lowest atom of a rectified feature gets a bin of its own only where "above" is strict.
+    # A strict comparison gives the lowest atom of a rectified feature a bin of its own.
     number = jnp.sum(standard[None] > inner[:, None, :], axis=0)
     member = jax.nn.one_hot(number, bins, dtype=standard.dtype).reshape(n, width * bins)
     # Sums of zeros and ones are exact in any precision of the factors.
@@ -86,16 +83,14 @@ def mutual_information(features: Float[Array, "n M"], bins: int = 4) -> Float[Ar
 
 
 def independent_copy(features: Float[Array, "n M"]) -> Float[Array, "n M"]:
-    r"""Return features with the same marginals and no dependence, $f_{bi} \to f_{b - i\lfloor n/M\rfloor,\, i}$.
+    r"""Returns features with the same marginals and no dependence, $f_{bi} \to f_{b - i\lfloor n/M\rfloor,\, i}$.
 
-    Every column is rolled by another offset, so that a row holds units of different samples: what an estimator makes of
-    it is its noise floor at this n. Needs independent samples. Shapes: [n, M] -> [n, M]. Raises ValueError for fewer
-    samples than features.
+    Every column is rolled by another offset, so that a row holds units of different samples. An estimator applied to
+    these surrogate data gives its noise floor at this n. Samples must be independent. Shapes: [n, M] -> [n, M]. Raises
+    ValueError for fewer samples than features.
 
     >>> independent_copy(jnp.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0], [4.0, 4.0]])).T.tolist()
     [[1.0, 2.0, 3.0, 4.0], [3.0, 4.0, 1.0, 2.0]]
-
-    Ref: standard (surrogate data).
     """
     n, width = features.shape
     if n < width:
@@ -105,20 +100,18 @@ def independent_copy(features: Float[Array, "n M"]) -> Float[Array, "n M"]:
 
 
 def coupling_summary(values: Float[Array, "M M"], errors: Float[Array, "M M"]) -> CouplingSummary:
-    r"""Return the mean and the largest $|J_{ij}|$ over pairs, and $\pm\sqrt{|q|}$ with the sign of
-    $q = \frac{1}{2M}\sum_{i \ne j} (J_{ij}^2 - \epsilon_{ij}^2)$, in units of the couplings.
+    r"""Returns the mean and the largest $|J_{ij}|$ over pairs, and the coupling $\pm\sqrt{|q|}$ of a ring.
 
-    $\langle q\rangle$ is that of the true couplings for unbiased J and right errors $\epsilon$, so the last number is
-    |K| for a ring of couplings $\pm K$, about 0 on either side without coupling, and the same for features in another
-    order or with other signs; mean and largest size also grow with the errors. Pairs without a finite value and error
-    do not count, nor does a unit without a pair: the sum becomes the mean over pairs times M - 1 of the units that are
-    left. NaN without any pair. The diagonal is not read. Shapes: [M, M], [M, M] -> scalars. Raises nothing.
+    The sign is that of $q = \frac{1}{2M}\sum_{i \ne j} (J_{ij}^2 - \epsilon_{ij}^2)$. For unbiased J with correct
+    errors $\epsilon$ the mean of q is the q of the true couplings. The ring coupling is therefore |K| for a ring of
+    couplings $\pm K$ and scatters about 0 without coupling; it does not depend on the order and the signs of the
+    features. The mean and the largest size grow with the errors. Pairs without a finite value and error do not count,
+    and neither does a unit without a pair: the sum becomes the mean over pairs times M - 1, with M the number of
+    remaining units. NaN without any pair. The diagonal is not read.
 
     >>> ring = 0.5 * (jnp.roll(jnp.eye(6), 1, axis=0) + jnp.roll(jnp.eye(6), -1, axis=0))
     >>> [round(float(number), 6) for number in coupling_summary(ring, jnp.zeros((6, 6)))]
     [0.2, 0.5, 0.5]
-
-    Ref: standard.
     """
     kept = jnp.isfinite(values) & jnp.isfinite(errors) & ~jnp.eye(len(values), dtype=bool)
     size = jnp.where(kept, jnp.abs(values), 0.0)

@@ -1,22 +1,24 @@
-r"""Gauges of a layer of features: which of the equivalent forms of a layer its couplings are read in.
+r"""Gauges of a layer of features: in which of its equivalent forms the couplings of a layer are measured.
 
 With a linear readout the output $f R$ is the same for $f B$ and $B^{-1} R$ with any invertible B, so that neither the
-loss nor the training says which features a layer has. A gauge picks one form: of centred features f with covariance C
-and principal axes V, $C = V \Lambda V^T$,
+loss nor the training says which features a layer has. A gauge picks one form. For centred features f with covariance C
+and principal axes V, $C = V \Lambda V^T$, the gauges are
 
 * ``raw``: f;
 * ``standardised``: every feature divided by its standard deviation;
-* ``whitened``: $f C^{-1/2}$, uncorrelated and as near to f as can be;
+* ``whitened``: $f C^{-1/2}$, uncorrelated and as near to f as possible;
 * ``principal``: $f V \Lambda^{-1/2}$, by falling variance.
 
-Features are float, one sample a row. What a gauge leaves undefined is a column of NaN, and other probes carry that on
-as NaN of this unit. Everything runs under jit and vmap, with one LAPACK call at the most.
+Features are float, one sample a row. A feature that a gauge leaves undefined is a column of NaN, and other probes
+return NaN for this unit. Everything runs under jit and vmap and makes at most one LAPACK call. A program with several
+such calls must put them in a row by :func:`computed_after`.
 
 Keys: kessy2018 = Kessy, Lewin and Strimmer, Am. Stat. 72 (2018) 309 (whitening); baldi1989 = Baldi and Hornik, Neural
 Networks 2 (1989) 53 (the optimum of a linear autoencoder is an orbit).
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,31 +27,31 @@ from jaxtyping import Array, Bool, Float, Int8
 from rgflow.types import Key
 
 GAUGES = ("raw", "standardised", "whitened", "principal")
-"""What :func:`apply_gauge` knows."""
+"""The gauges of :func:`apply_gauge`."""
 
 CENTRING_NOISE = 64
-"""Standard deviation of a constant after centring, at the most, in units of machine epsilon times its size."""
+"""Largest standard deviation of a constant after centring, in units of machine epsilon times its size."""
 
 AXIS_NOISE = 16
-"""Least variance of an axis, in units of machine epsilon times the number of features times the largest one."""
+"""Least variance of an axis, in units of machine epsilon times the number of features times the largest variance."""
 
 INSIDE = 1e-3
-"""Share of a feature inside the span of axes without variance above which it has no place in a whitened layer."""
+"""A feature with a larger share inside the span of axes without variance is left out of a whitened layer."""
 
 HALVINGS = 40
-"""Halvings of the interval in which a quantile lies: float32 cannot tell its ends apart before."""
+"""Halvings of the interval around a quantile: its ends are then the same number in float32."""
 
 LARGEST_SCALE = 2.0
-"""Scales of :func:`orbit` lie between this and its inverse, so that no B has a condition number beyond its square."""
+"""Scales of :func:`orbit` lie between this and its inverse: the square of it bounds the condition number of B."""
 
 
 def apply_gauge(features: Float[Array, "n M"], gauge: str) -> Float[Array, "n M"]:
-    r"""Return the features in a gauge, $f \to (f - \langle f\rangle) G$, with divisor n in the covariance.
+    r"""Returns the features in a gauge, $f \to (f - \langle f\rangle) G$, with divisor n in the covariance.
 
     G is 1, $\mathrm{diag}(C)^{-1/2}$, $C^{-1/2}$ or $V\Lambda^{-1/2}$, for one of :data:`GAUGES`; the largest entry of
     each column of V is positive. A constant feature, or one with a non-finite value, becomes a column of NaN and
-    changes no other; in ``whitened`` so does every feature that the others determine linearly, in ``principal`` the
-    axes without variance, which come last. In float32 an axis has none below about 2e-6 M times the largest one.
+    changes no other. In ``whitened`` every feature that the others determine linearly is NaN too, in ``principal`` the
+    axes without variance, which come last; in float32 these are axes below about 2e-6 M times the largest variance.
     Shapes: [n, M] -> [n, M]. Raises ValueError for an unknown gauge.
 
     >>> apply_gauge(jnp.array([[1.0, 5.0], [3.0, 5.0]]), "standardised").tolist()
@@ -76,18 +78,16 @@ def apply_gauge(features: Float[Array, "n M"], gauge: str) -> Float[Array, "n M"
 
 
 def column_quantile(features: Float[Array, "n M"], share: float) -> Float[Array, " M"]:
-    r"""Return the middle between the least value that a ``share`` of a column does not exceed and the next larger one.
+    r"""Returns a quantile of every column: the middle between a value of the column and the next larger one.
 
-    $\min\{x_b : |\{b' : x_{b'} \le x_b\}| \ge \mathrm{share}\, n\}$, or the largest value where none is larger; found
-    by halving an interval, many times faster than sorting. Values closer than $2^{-40}$ of the range count as one.
-    Shapes: [n, M] -> [M]. Raises nothing.
+    The value is $\min\{x_b : |\{b' : x_{b'} \le x_b\}| \ge \mathrm{share}\, n\}$, which is the result itself where none
+    is larger. It is found by halving an interval, many times faster than by sorting. Values closer than $2^{-40}$ of
+    the range count as one. Shapes: [n, M] -> [M].
 
     >>> column_quantile(jnp.array([[3.0], [1.0], [2.0], [4.0]]), 0.5).tolist()
     [2.5]
-
-    Ref: standard.
     """
-    # A product of the two could round across a whole number of samples.
+    # The product of the two could round across a whole number of samples.
     wanted = math.ceil(share * len(features) - 1e-6)
 
     def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -101,22 +101,19 @@ def column_quantile(features: Float[Array, "n M"], share: float) -> Float[Array,
     below = features <= high[None, :]
     lower = jnp.max(jnp.where(below, features, -jnp.inf), axis=0)
     upper = jnp.min(jnp.where(below, jnp.inf, features), axis=0)
-    # A value itself would be no safe threshold: a compiler may compute it twice, with other roundings.
+    # A value itself is not a safe threshold: a compiler may compute it twice, with different rounding.
     return jnp.where(jnp.isfinite(upper), (lower + upper) / 2, lower)
 
 
 def binarise(features: Float[Array, "n M"]) -> Int8[Array, "n M"]:
-    r"""Return spins, $s = +1$ above the median of the feature and $-1$ otherwise, and 0 for a unit that has no spin.
+    r"""Returns spins, $s = +1$ above the median of the feature and $-1$ otherwise, and 0 for a unit that has no spin.
 
     Where nothing lies above the median (a feature at its upper bound for most samples), the median itself is +1, so
-    that $f \to -f$ turns spins over; for an odd number of samples the one at the median does not follow. A unit has no
-    spin, and zeros for all samples, if it is constant or has a non-finite value. Shapes: [n, M] -> [n, M] in int8.
-    Raises nothing.
+    that $f \to -f$ reverses spins; for an odd number of samples the one at the median is an exception. A unit that is
+    constant or has a non-finite value has no spin and is 0 in all samples. Shapes: [n, M] -> [n, M] in int8.
 
     >>> binarise(jnp.array([[0.0, 7.0], [0.0, 7.0], [0.0, 7.0], [2.0, 7.0]])).T.tolist()
     [[-1, -1, -1, 1], [0, 0, 0, 0]]
-
-    Ref: standard.
     """
     centred, live = _centred(features)
     median = column_quantile(centred, 0.5)[None, :]
@@ -128,12 +125,11 @@ def binarise(features: Float[Array, "n M"]) -> Int8[Array, "n M"]:
 def orbit(
     key: Key, features: Float[Array, "n M"], readout: Float[Array, "M O"], count: int
 ) -> tuple[Float[Array, "count n M"], Float[Array, "count M O"]]:
-    r"""Return random equivalent forms of a layer and its linear readout, $f B$ and $B^{-1} R$: the same output.
+    r"""Returns random equivalent forms of a layer and its linear readout, $f B$ and $B^{-1} R$: the same output.
 
-    $B = Q \,\mathrm{diag}(a)\, Q'$ with random orthogonal Q, Q' and $\ln a$ uniform within $\pm\ln 2$: every invertible
-    B is of this form with some a, and here its condition number is 4 at the most. A column of NaN makes all features
-    NaN, as it does the output. Shapes: [n, M], [M, O] -> [count, n, M], [count, M, O]. Raises ValueError for a count
-    below 1.
+    $B = Q \,\mathrm{diag}(a)\, Q'$ with random orthogonal Q, Q' and $\ln a$ uniform within $\pm\ln 2$. Every invertible
+    B has this form for some a; here its condition number is at most 4. A column of NaN makes all features and the
+    output NaN. Shapes: [n, M], [M, O] -> [count, n, M], [count, M, O]. Raises ValueError for a count below 1.
 
     >>> features, readouts = orbit(jax.random.key(0), jnp.eye(3), jnp.ones((3, 1)), 2)
     >>> jnp.round(features @ readouts, 4).squeeze(2).tolist()
@@ -156,8 +152,23 @@ def orbit(
     )
 
 
+def computed_after(values: Float[Array, "*shape"], first: Any) -> Float[Array, "*shape"]:
+    """Returns ``values`` unchanged, in a program that computes all leaves of ``first`` before it can use them.
+
+    On a CPU a batched decomposition splits its work into tasks for the same pool of threads in which it waits for them.
+    As many decompositions side by side as there are threads therefore wait for ever.
+
+    >>> computed_after(jnp.array([1.0, -2.0]), {"a": jnp.array(jnp.nan)}).tolist()
+    [1.0, -2.0]
+    """
+    known = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(first))
+    # The sign of this zero depends on what was computed, so that no compiler may leave the addition out.
+    zero = jnp.where(jnp.asarray(known) > 0, 0.0, -0.0).astype(values.dtype)
+    return values + zero
+
+
 def _centred(features: Float[Array, "n M"]) -> tuple[Float[Array, "n M"], Bool[Array, " M"]]:
-    """Return centred features, 0 where they are of no use, and which of them vary."""
+    """Returns centred features, 0 for those that are constant or not finite, and which of them vary."""
     features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
     finite = jnp.all(jnp.isfinite(features), axis=0)
     features = jnp.where(finite[None, :], features, 0.0)
@@ -168,7 +179,7 @@ def _centred(features: Float[Array, "n M"]) -> tuple[Float[Array, "n M"], Bool[A
 
 
 def _principal_axes(covariance: Float[Array, "M M"]) -> tuple[Float[Array, " M"], Float[Array, "M M"]]:
-    """Return variances in falling order and axes as columns, each with its largest entry positive."""
+    """Returns variances in falling order and axes as columns, each with its largest entry positive."""
     variance, axes = jnp.linalg.eigh(covariance)
     variance, axes = variance[::-1], axes[:, ::-1]
     largest = jnp.take_along_axis(axes, jnp.argmax(jnp.abs(axes), axis=0)[None, :], axis=0)

@@ -1,10 +1,10 @@
 r"""Linear kernels of a representation: their alignment, and how fast they drift from layer to layer.
 
-The kernel is the n x n Gram matrix $K = h h^\top$ of the rows, optionally centred; it is never formed,
-because every quantity here follows from d x d products of the representations.
+The kernel is the n x n Gram matrix $K = h h^\top$ of the rows, optionally centred. It is never formed, because every
+quantity here follows from d x d products of the representations.
 
-Ref: Kornblith2019 = Kornblith et al., "Similarity of neural network representations revisited", ICML 2019.
-Ref: HR2026 = arXiv:2606.10324, drift and its concentration in depth.
+Keys: Kornblith2019 = Kornblith et al., "Similarity of neural network representations revisited", ICML 2019; HR2026 =
+arXiv:2606.10324 (drift and its concentration in depth).
 """
 
 from functools import partial
@@ -19,14 +19,14 @@ from rgflow.probes.spectrum import binary_scale, weighted_rows
 
 
 def _product(x: Float[Array, "*batch n i"], y: Float[Array, "*batch n j"]) -> Float[Array, "*batch i j"]:
-    # Accelerators would round the factors to bfloat16 or tf32 and put a floor of 1e-3 under every drift.
+    # Accelerators would round the factors to bfloat16 or tf32, and no drift would be below 1e-3.
     return jnp.einsum("...ni,...nj->...ij", x, y, precision=lax.Precision.HIGHEST)
 
 
 def _unit_kernel_rows(
     x: Float[ArrayLike, "*batch n d"], weights: Shaped[ArrayLike, "*#batch n"] | None, center: bool
 ) -> Float[Array, "*batch n d"]:
-    """Return the weighted rows divided so that their kernel has Frobenius norm one, NaN where it has none."""
+    """Returns the weighted rows, scaled to a kernel of Frobenius norm one; NaN where the norm is 0 or not finite."""
     rows = weighted_rows(x, weights, center)
     rows = rows / binary_scale(rows)
     norm = jnp.sqrt(jnp.sum(_product(rows, rows) ** 2, axis=(-2, -1), keepdims=True))
@@ -40,14 +40,14 @@ def cka(
     center: bool = True,
     weights: Shaped[ArrayLike, "*#batch n"] | None = None,
 ) -> Float[Array, "*batch"]:
-    r"""Return the linear centred kernel alignment of two representations of the same rows.
+    r"""Returns the linear centred kernel alignment of two representations of the same rows.
 
-    $\|x^\top y\|_F^2 / (\|x^\top x\|_F \|y^\top y\|_F)$ = the cosine between the two Gram matrices
+    $\|x^\top y\|_F^2 / (\|x^\top x\|_F \|y^\top y\|_F)$, the cosine between the two Gram matrices
 
-    Between 0 and 1; unchanged by rotations and by scaling of either. NaN where either representation is zero,
-    constant over the rows (when centred) or not finite. `weights` are row multiplicities, 0 removes a row.
-    Shapes: [*batch, n, d1], [*batch, n, d2] -> [*batch]; `center` is static.
-    Raises: ValueError where the numbers of rows differ.
+    It lies between 0 and 1 and does not change when either representation is rotated or scaled. NaN where one of them
+    is zero, constant over the rows (when centred) or not finite. `weights` are row multiplicities; 0 removes a row.
+    Shapes: [*batch, n, d1], [*batch, n, d2] -> [*batch]; `center` is static. Raises ValueError where the numbers of
+    rows differ.
 
     Ref: Kornblith2019 (linear CKA); HR2026
 
@@ -67,16 +67,14 @@ def kernel_drift(
     center: bool = True,
     weights: Shaped[ArrayLike, " n"] | None = None,
 ) -> Float[Array, " layers-1"]:
-    r"""Return one minus the alignment of the kernels of successive layers.
+    r"""Returns one minus the alignment of the kernels of successive layers.
 
     $1 - \mathrm{CKA}(h_l, h_{l+1}) = \tfrac12 \|K_l / \|K_l\|_F - K_{l+1} / \|K_{l+1}\|_F\|_F^2$
 
     With the sum s and the difference d of the two normalised layers the right side is
-    $\tfrac14 (\mathrm{tr}(d^\top d\,s^\top s) + \mathrm{tr}(s^\top d\,s^\top d))$. That stays accurate for
-    nearly equal layers, where one minus a float32 alignment would be rounding noise. Never negative; NaN as
-    in `cka`.
-    Shapes: [L, n, d], weights [n] -> [L - 1]; `center` is static.
-    Raises: ValueError unless h has three axes.
+    $\tfrac14 (\mathrm{tr}(d^\top d\,s^\top s) + \mathrm{tr}(s^\top d\,s^\top d))$. This form stays accurate for nearly
+    equal layers, where one minus a float32 alignment would be rounding noise. Never negative; NaN as in `cka`.
+    Shapes: [L, n, d], weights [n] -> [L - 1]; `center` is static. Raises ValueError unless h has three axes.
 
     Ref: HR2026; Kornblith2019 (linear CKA)
 
@@ -92,35 +90,14 @@ def kernel_drift(
     return jnp.maximum(gap, 0.0)
 
 
-def frobenius_drift(
-    h_LxNxD: Float[ArrayLike, "layers n d"],
-    center: bool = True,
-    weights: Shaped[ArrayLike, " n"] | None = None,
-) -> Float[Array, " layers-1"]:
-    r"""Return the Frobenius distance between the normalised kernels of successive layers.
-
-    $\|K_l / \|K_l\|_F - K_{l+1} / \|K_{l+1}\|_F\|_F = \sqrt{2 (1 - \mathrm{CKA}(h_l, h_{l+1}))}$
-
-    Shapes: [L, n, d], weights [n] -> [L - 1]; `center` is static. Raises: ValueError unless h has three axes.
-
-    Ref: HR2026
-
-    >>> h = jnp.array([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]])
-    >>> round(float(frobenius_drift(h, center=False)[0]), 5)
-    1.41421
-    """
-    return jnp.sqrt(2 * kernel_drift(h_LxNxD, center, weights))
-
-
 @partial(jax.jit, static_argnames="top")
 def drift_concentration(drift: Float[ArrayLike, "*batch transitions"], top: int) -> Float[Array, "*batch"]:
-    r"""Return the share of the total drift that the `top` largest transitions carry.
+    r"""Returns the share of the total drift that the `top` largest transitions carry.
 
     $C_m = \sum_{i \le m} \delta_{(i)} / \sum_i \delta_i$ with $\delta_{(1)} \ge \delta_{(2)} \ge \dots$
 
     Equal drifts give top / transitions. NaN where the sum is zero or any drift is not finite.
-    Shapes: [*batch, transitions] -> [*batch]; `top` is static.
-    Raises: ValueError unless 1 <= top <= transitions.
+    Shapes: [*batch, transitions] -> [*batch]; `top` is static. Raises ValueError unless 1 <= top <= transitions.
 
     Ref: HR2026
 
@@ -140,12 +117,12 @@ def drift_concentration(drift: Float[ArrayLike, "*batch transitions"], top: int)
 def relative_update(
     h_LxNxD: Float[ArrayLike, "layers n d"], weights: Shaped[ArrayLike, " n"] | None = None
 ) -> Float[Array, " layers-1"]:
-    r"""Return the size of each layer's increment relative to the stream it is added to.
+    r"""Returns the size of each layer's increment relative to the stream it is added to.
 
     $\rho_l = \|h_{l+1} - h_l\|_F / \|h_l\|_F$
 
     NaN where the stream is zero or either layer is not finite; `weights` are row multiplicities.
-    Shapes: [L, n, d], weights [n] -> [L - 1]. Raises: ValueError unless h has three axes.
+    Shapes: [L, n, d], weights [n] -> [L - 1]. Raises ValueError unless h has three axes.
 
     Ref: HR2026
 

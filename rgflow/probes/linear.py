@@ -1,6 +1,6 @@
 """How much of a target a linear map can read out of a representation, on rows it was not fitted to.
 
-Ref: HR2026 = arXiv:2606.10324 (which degrees of freedom of the context a layer keeps).
+Key: HR2026 = arXiv:2606.10324 (which degrees of freedom of the context a layer keeps).
 """
 
 import jax
@@ -20,14 +20,14 @@ def held_out_r2(
     first: Bool[ArrayLike, " n"],
     second: Bool[ArrayLike, " n"],
 ) -> Float[Array, "*layers k"]:
-    r"""Return the explained variance of each target by ridge regression, fitted on one half and scored on the other.
+    r"""Returns the explained variance of each target by ridge regression, fitted on one half and scored on the other.
 
-    $R^2_k = 1 - \sum_{i \in B} (y_{ik} - \hat y_{ik})^2 / \sum_{i \in B} (y_{ik} - \bar y_k)^2$, mean of A, B and B, A
+    $R^2_k = 1 - \sum_{i \in B} (y_{ik} - \hat y_{ik})^2 / \sum_{i \in B} (y_{ik} - \bar y_k)^2$ for a fit to half A and
+    a score on half B, averaged with the reverse.
 
-    A target that is unrelated scores about $-d/n_A$, for what fitting noise costs on new rows; a representation that
-    is constant scores 0 or a little less. Rows in neither half are ignored. NaN where the representation is not finite
-    or the target is constant.
-    Shapes: [*layers, n, d], [n, k], two disjoint [n] -> [*layers, k]. Raises: nothing.
+    An unrelated target scores about $-d/n_A$, the price of fitting noise; a constant representation scores 0 or a
+    little less. Rows in neither half are ignored. NaN where the representation is not finite or the target is constant.
+    Shapes: [*layers, n, d], [n, k], two disjoint [n] -> [*layers, k].
 
     Ref: HR2026
 
@@ -50,7 +50,7 @@ def _r2(
     x, y = x - _mean(x, fit), y - _mean(y, fit)
     weighted = fit[:, None] * x
     gram = jnp.matmul(weighted.T, x, precision=jax.lax.Precision.HIGHEST)
-    # The smallest normal number keeps a constant representation solvable: its weights are then zero.
+    # The smallest normal number keeps the equations of a constant representation solvable; its weights are then zero.
     penalty = RIDGE * jnp.trace(gram) + jnp.finfo(x.dtype).tiny
     factor = jax.scipy.linalg.cho_factor(gram + penalty * jnp.eye(x.shape[-1], dtype=x.dtype))
     overlap = jnp.matmul(weighted.T, y, precision=jax.lax.Precision.HIGHEST)

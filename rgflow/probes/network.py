@@ -1,4 +1,4 @@
-"""Ranks and kernel drift of any network's layers, as a labelled dataset: the probes pointed at somebody's own model."""
+"""Ranks and kernel drift of the layers of any network, as a labelled dataset: the probes for a user's own model."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +17,10 @@ from rgflow.probes.spectrum import RANK_MEASURES, numerical_rank, singular_value
 LEVELS = ("position",)
 CENTRINGS = ("uncentred", "centred")
 ROWS_PER_COLUMN = 10
-"""Fewer rows than this for each column, and the effective rank is as much a matter of the sample as of the layer."""
+"""With fewer rows than this for each column, the effective rank depends on the sample as much as on the layer."""
 
 DRIFTS: dict[str, tuple[int, ...]] = {"kernel_drift": (2,), "frobenius_drift": (2,), "relative_update": ()}
-"""The measures between two layers, and their shape there: one value for each centring, or one."""
+"""The measures between two layers, and the shape of each: one value for each centring, or a single value."""
 
 Layers = Sequence[str] | Callable[[str], bool] | None
 
@@ -28,34 +28,33 @@ Layers = Sequence[str] | Callable[[str], bool] | None
 def measure(
     network: Any, batch: Any = None, *, variables: Any = None, layers: Layers = None, **options: Any
 ) -> xr.Dataset:
-    r"""Return ranks and kernel drift of every layer of a network on one batch, labelled as in `results.nc`.
+    r"""Returns ranks and kernel drift of every layer of a network on one batch, labelled as in `results.nc`.
 
     $\exp(-\sum_i p_{li} \ln p_{li}),\ p_{li} = s_{li} / \sum_j s_{lj}$ of layer l; $1 - \mathrm{CKA}(h_l, h_{l+1})$
 
     `network` is one of
 
-    * a sequence of activations [..., D_l], one array per layer, or one array [L, ..., D]: all axes but the last
-      are rows, of which every layer needs the same number; `layers` may name them, one name per array;
-    * a Flax linen module, with its `variables` and a `batch`, run by `module.apply`;
-    * a Flax nnx module, with a `batch`; it runs as it is (call `network.eval()` first) and is not changed.
+    * a sequence of activations [..., D_l], one array per layer, or one array [L, ..., D]. All axes but the last are
+      rows; every layer needs the same number of rows. `layers` may name the layers, one name per array.
+    * a Flax linen module, with its `variables` and a `batch`, run by `module.apply`.
+    * a Flax nnx module, with a `batch`. It runs as it is (call `network.eval()` first) and is not changed.
 
-    A `batch` that is a tuple holds the inputs of the call, and `options` are passed on to it (`train=False`). Of
-    a module every submodule's output with two or more axes is a layer, in the order of the forward pass and named
-    by its path, the module's own `output` last; an array that several of them return counts once, under its first
-    name. Functions are not modules: what a bare `relu(...)` returns is seen only inside a module. `layers` picks
-    some by a sequence of names, in that order, or by a predicate on the name.
+    A `batch` that is a tuple holds the inputs of the call, and `options` are passed on to it (`train=False`). Every
+    submodule's output with two or more axes is a layer. Layers are in the order of the forward pass and named by their
+    paths; the module's own `output` is the last one. An array that several modules return counts once, under its first
+    name. Functions are not modules: the output of a bare `relu(...)` is seen only where a module returns it. `layers`
+    selects layers by a sequence of names, in that order, or by a predicate on the name.
 
     The dataset has `effective_rank`, `energy_rank`, `participation_ratio`, `stable_rank` and `numerical_rank` over
     (level, centring, layer), `kernel_drift` and `frobenius_drift` over (level, centring, transition), and
-    `relative_update` over (level, transition), NaN where widths differ; `layer_name` labels the layers, the attribute
-    `rows` counts the rows. A layer that is not finite, or the same in every row, is NaN and never of rank 1.
-    `xr.concat([untrained, trained], xr.IndexVariable("step", [0, steps]))`, and these over "run" once more, give the
-    dims of `results.nc`, which `rgflow.plots.network` draws.
+    `relative_update` over (level, transition), NaN where widths differ. `layer_name` labels the layers, and the
+    attribute `rows` is the number of rows. A layer that is not finite, or the same in every row, is NaN and never of
+    rank 1. `xr.concat([untrained, trained], xr.IndexVariable("step", [0, steps]))`, and a second concat over "run",
+    give the dims of `results.nc`, which `rgflow.plots.network` draws.
 
-    Shapes: [..., D_l] for each of L layers -> dataset. Warns where a layer has fewer than 10 rows per column: its
-    rank would grow with more rows.
-    Raises: ValueError for no layer at all, arrays without two axes or with different numbers of rows, missing or
-    needless `batch` and `variables`, and names that do not exist.
+    Warns where a layer has fewer than 10 rows per column: its rank would grow with more rows. Raises ValueError if
+    there is no layer, for arrays without two axes or with different numbers of rows, for a missing or unnecessary
+    `batch` or `variables`, and for names that do not exist.
 
     Ref: HR2026; Kornblith2019 (linear CKA)
 
@@ -90,7 +89,7 @@ def _dims(name: str) -> tuple[str, ...]:
 
 
 def _outputs(network: Any, batch: Any, variables: Any, layers: Layers, options: Mapping[str, Any]) -> Outputs:
-    """Return the named arrays to measure, whatever kind of network they come from."""
+    """Returns the named arrays to measure, from any kind of network."""
     kind = flavour(network)
     if not kind:
         arrays = _as_list(network)
@@ -129,7 +128,7 @@ def _named_arrays(arrays: list[Any], layers: Layers) -> Outputs:
 
 
 def _selected(outputs: Outputs, layers: Layers) -> Outputs:
-    """Return the outputs asked for by name, or those a predicate accepts without counting one array twice."""
+    """Returns the outputs selected by name, or those that a predicate accepts, each array once."""
     known = dict(outputs)
     if layers is None or callable(layers):
         first: dict[int, tuple[str, Any]] = {}
@@ -147,7 +146,7 @@ def _selected(outputs: Outputs, layers: Layers) -> Outputs:
 
 
 def _matrix(name: str, array: Any) -> Float[Array, "n d"]:
-    """Return one layer with all axes but the last flattened to rows, in a real floating-point type."""
+    """Returns one layer with all axes but the last flattened to rows, in a real floating-point type."""
     try:
         values = jnp.asarray(array)
     except (TypeError, ValueError):
@@ -182,10 +181,10 @@ def _warn_of_few_rows(names: list[str], matrices: list[Array]) -> None:
 
 
 def _records(matrices: list[Float[Array, "n _"]]) -> dict[str, Float[np.ndarray, "..."]]:
-    """Return every measure of the record, layers or transitions last.
+    """Returns every measure of the record, layers or transitions last.
 
-    One layer after the other and back to the host each time: stacks of wide layers would not fit, and LAPACK calls
-    that run side by side starve each other.
+    Each layer is measured and copied to the host before the next one: stacks of wide layers would not fit, and LAPACK
+    calls that run side by side starve each other.
     """
     ranks, drifts, before = [], [], None
     for matrix in matrices:
@@ -204,7 +203,7 @@ def _along_last_axis(records: list[dict[str, np.ndarray]]) -> dict[str, np.ndarr
 
 @jax.jit
 def _both_centrings(matrix: Float[Array, "n d"]) -> Float[Array, "2 n d"]:
-    """Return the rows as they are and centred, NaN where they are all equal: such a layer says nothing of its input."""
+    """Returns the rows as they are and centred, NaN where all are equal: such a layer does not depend on its input."""
     centred = weighted_rows(matrix, None, center=True)
     uncentred = jnp.where(jnp.isfinite(centred), weighted_rows(matrix, None, center=False), jnp.nan)
     return jnp.stack([uncentred, centred])

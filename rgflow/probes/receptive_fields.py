@@ -2,8 +2,8 @@ r"""Receptive fields of hidden units on a periodic square lattice: where they si
 
 Site number r L + c is row r, column c of a lattice of side L; distances are in sites, to the nearest periodic image.
 The field of unit j is the column $w_{\cdot j}$ of the weights, composed over layers as $r^{(l)} = r^{(l-1)} W^{(l)}$;
-its sites count with $q_i = w_i^2 / \sum_k w_k^2$. Everything runs under jit and vmap and returns NaN for a unit whose
-weights are all zero, as an L1 penalty with soft threshold makes them.
+its sites have the weights $q_i = w_i^2 / \sum_k w_k^2$. Everything runs under jit and vmap and returns NaN for a unit
+whose weights are all zero, which an L1 penalty with soft threshold produces.
 
 Keys: mehta2014 = Mehta and Schwab, arXiv:1410.3831 (composed fields); mardia1999 = Mardia and Jupp, Directional
 Statistics (circular mean); bell1970 = Bell and Dean, Discuss. Faraday Soc. 50 (1970) 55 (participation);
@@ -35,10 +35,10 @@ class FieldMeasures(NamedTuple):
 
 
 def compose(weights: Sequence[Float[Array, "_ _"]]) -> list[Float[Array, "sites _"]]:
-    r"""Compose the weights of layers to fields on the lattice, $r^{(1)} = W^{(1)}$, $r^{(l)} = r^{(l-1)} W^{(l)}$.
+    r"""Returns the fields of all layers on the lattice, $r^{(1)} = W^{(1)}$, $r^{(l)} = r^{(l-1)} W^{(l)}$.
 
-    Shapes: [sites, n_1], [n_1, n_2], ... -> one field [sites, n_l] for each layer. Raises ValueError for no weights, or
-    weights that do not fit together.
+    Shapes: [sites, n_1], [n_1, n_2], ... -> one field [sites, n_l] for each layer. Raises ValueError if there are no
+    weights, or if their shapes do not fit together.
 
     >>> [field.shape for field in compose([jnp.ones((16, 4)), jnp.ones((4, 2))])]
     [(16, 4), (16, 2)]
@@ -56,41 +56,33 @@ def compose(weights: Sequence[Float[Array, "_ _"]]) -> list[Float[Array, "sites 
 
 
 def site_positions(side: int) -> Float[Array, "sites 2"]:
-    r"""Return (row, column) of every site, $x_{rL + c} = (r, c)$.
-
-    Shape [side^2, 2], float32. Raises nothing.
+    r"""Returns (row, column) of every site, $x_{rL + c} = (r, c)$, in float32.
 
     >>> site_positions(2).tolist()
     [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
-
-    Ref: standard.
     """
     line = jnp.arange(side, dtype=jnp.float32)
     return jnp.stack([jnp.repeat(line, side), jnp.tile(line, side)], axis=-1)
 
 
 def periodic_offset(difference: Float[Array, "*shape"], side: float | int) -> Float[Array, "*shape"]:
-    r"""Return differences of coordinates to the nearest periodic image, $x - L\,\mathrm{round}(x/L)$, in [-L/2, L/2].
-
-    Any shape. Raises nothing.
+    r"""Returns differences of coordinates to the nearest periodic image, $x - L\,\mathrm{round}(x/L)$, in [-L/2, L/2].
 
     >>> periodic_offset(jnp.array([7.0, 9.0, -15.5]), 16).tolist()
     [7.0, -7.0, 0.5]
-
-    Ref: standard (minimum image).
     """
     return difference - side * jnp.round(difference / side)
 
 
 def measure_fields(fields: Float[Array, "sites units"], side: int) -> FieldMeasures:
-    r"""Measure centre, radius, participation, coherence and extent of fields, with weights $q = w^2/\sum w^2$.
+    r"""Returns centre, radius, participation, coherence and extent of fields, with weights $q = w^2/\sum w^2$.
 
     $c_a = \frac{L}{2\pi}\arg\sum q\, e^{2\pi i x_a/L}$ along each axis, $e_a^2 = \sum q\, d_a^2$ with the periodic
     distance $d_a$ to it, $\rho^2 = e_0^2 + e_1^2$, $n_{eff} = (\sum w^2)^2/\sum w^4$, coherence $|\sum w|/\sum|w|$.
 
-    No scale of the weights matters. A field that is uniform along an axis has no mean angle there: its centre along
-    that axis is then decided by rounding, and its extent is L/sqrt(12) up to O(1/L) wherever that falls.
-    Shapes: [side^2, units] -> see FieldMeasures. Raises ValueError unless the fields have side^2 sites.
+    The scale of the weights does not matter. A field that is uniform along an axis has no mean angle there: rounding
+    decides its centre along that axis, and its extent is L/sqrt(12) up to O(1/L) for any centre.
+    Shape of the fields: [side^2, units]. Raises ValueError unless they have side^2 sites.
 
     >>> block = jnp.zeros((8, 8)).at[:2, :2].set(1.0).reshape(64, 1)
     >>> found = measure_fields(block, 8)
@@ -122,19 +114,19 @@ def measure_fields(fields: Float[Array, "sites units"], side: int) -> FieldMeasu
 
 
 def random_radius(side: int, own_centre: bool = False) -> float:
-    r"""Return the radius to compare with: that of weights without any locality, $\sqrt{L^2/6}$.
+    r"""Returns the radius of weights without any locality, $\sqrt{L^2/6}$.
 
-    The root of the mean squared periodic distance of all sites from a centre anywhere (L^2/12 for each axis; 6.53 for
-    side 16). Fields of independent normal weights measure less, because each is centred on its own circular mean: the
-    mean resultant of L^2 shares has length $\sqrt{\pi/2}/L$, so that to leading order
-    $\rho^2 = L^2/6 - \sqrt2\,\pi^{-3/2} L$ (6.21 for side 16, where the simulated median is 6.23). That is returned
-    with ``own_centre``; it is below the first by 14, 8, 5 and 2 % for sides 6, 10, 16 and 40.
+    This is the root of the mean squared periodic distance of all sites from any centre (L^2/12 for each axis; 6.53 for
+    side 16). Fields of independent normal weights have a smaller radius, because each is centred on its own circular
+    mean. The mean resultant of L^2 shares has length $\sqrt{\pi/2}/L$, so that to leading order
+    $\rho^2 = L^2/6 - \sqrt2\,\pi^{-3/2} L$ (6.21 for side 16, where the simulated median is 6.23). ``own_centre``
+    selects this radius; it is smaller by 14, 8, 5 and 2 % for sides 6, 10, 16 and 40.
     Raises ValueError for a side below 2.
 
     >>> round(random_radius(16), 3), round(random_radius(16, own_centre=True), 3)
     (6.532, 6.213)
 
-    Ref: standard; mardia1999 (resultant).
+    Ref: mardia1999.
     """
     if side < 2:
         raise ValueError(f"side = {side}: must be at least 2")
@@ -142,24 +134,22 @@ def random_radius(side: int, own_centre: bool = False) -> float:
 
 
 def periodic_distances(positions: Float[Array, "n 2"], side: float | int) -> Float[Array, "n n"]:
-    r"""Return the distances $|x_i - x_j|$ between positions, to the nearest periodic image, NaN where either is NaN.
+    r"""Returns the distances $|x_i - x_j|$ between positions, to the nearest periodic image, in sites.
 
-    Shapes: [n, 2] -> [n, n], in sites. Raises nothing.
+    NaN where a position is NaN. Shapes: [n, 2] -> [n, n].
 
     >>> periodic_distances(jnp.array([[0.5, 0.0], [7.5, 0.0]]), 8).tolist()
     [[0.0, 1.0], [1.0, 0.0]]
-
-    Ref: standard.
     """
     offsets = periodic_offset(positions[:, None, :] - positions[None, :, :], side)
     return jnp.sqrt(jnp.sum(offsets**2, axis=-1))
 
 
 def nearest_distances(centres: Float[Array, "units 2"], side: float | int) -> Float[Array, " units"]:
-    r"""Return the periodic distance of each centre to its nearest other one, $\min_{j \ne i} |c_i - c_j|$.
+    r"""Returns the periodic distance of each centre to the nearest other one, $\min_{j \ne i} |c_i - c_j|$, in sites.
 
-    Centres that are NaN are ignored, and their own distance is NaN; so is that of a centre without any other.
-    Shapes: [units, 2] -> [units], in sites. Raises nothing.
+    Centres that are NaN are ignored. The distance is NaN for such a centre and for a centre without any other.
+    Shapes: [units, 2] -> [units].
 
     >>> nearest_distances(jnp.array([[0.0, 0.0], [0.0, 7.0], [jnp.nan, jnp.nan], [4.0, 4.0]]), 8).round(3).tolist()
     [1.0, 1.0, nan, 5.0]
@@ -173,11 +163,10 @@ def nearest_distances(centres: Float[Array, "units 2"], side: float | int) -> Fl
 
 
 def tiling(centres: Float[Array, "units 2"], side: float | int) -> Float[Array, ""]:
-    r"""Return the Clark-Evans ratio of centres, $R = \bar d / (\frac12 \varrho^{-1/2})$ with their density $\varrho$.
+    r"""Returns the Clark-Evans ratio of centres, $R = \bar d / (\frac12 \varrho^{-1/2})$ with their density $\varrho$.
 
-    1 for centres placed at random ($\sqrt{n/\pi}\,B(\frac12, n) \approx 1 + 1/8n$ for n of them on a torus), 2 for a
-    square lattice, towards 0 for clusters. NaN with fewer than two live centres; NaN centres are ignored.
-    Shapes: [units, 2] -> []. Raises nothing.
+    It is 1 for centres placed at random ($\sqrt{n/\pi}\,B(\frac12, n) \approx 1 + 1/8n$ for n of them on a torus), 2
+    for a square lattice, and near 0 for clusters. Centres that are NaN are ignored; NaN with fewer than two others.
 
     >>> round(float(tiling(site_positions(4), 4)), 5)
     2.0
@@ -195,7 +184,7 @@ def tiling(centres: Float[Array, "units 2"], side: float | int) -> Float[Array, 
 def _centre_and_spread(
     share: Num[Array, "L units"], side: int
 ) -> tuple[Float[Array, " units"], Float[Array, " units"]]:
-    """Return the circular mean along one axis and the mean squared periodic distance to it."""
+    """Returns the circular mean along one axis and the mean squared periodic distance to it."""
     line = jnp.arange(side, dtype=share.dtype)
     angle = 2 * math.pi / side * line
     cosine = jnp.sum(jnp.cos(angle)[:, None] * share, axis=0)

@@ -1,8 +1,8 @@
-"""Singular values of tall matrices by way of their Gram matrix, in double precision whatever the input.
+"""Singular values of tall matrices from their Gram matrix, in double precision for any input.
 
-In single precision a Gram matrix loses every singular value below 3e-4 of the largest; in double precision it keeps
-them down to 1e-8, which is beyond what a decomposition of the float32 matrix itself can resolve. And it costs one
-pass over the matrix, where a decomposition takes several.
+In single precision a Gram matrix loses every singular value below 3e-4 of the largest. In double precision it keeps
+them down to 1e-8, which a decomposition of the float32 matrix itself cannot resolve. It also costs one pass over the
+matrix, where a decomposition takes several.
 """
 
 import jax
@@ -12,20 +12,18 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
 PANEL = 256
-"""Rows that are turned on their side together: few enough to stay in the cache, many enough for a matrix product."""
+"""Rows that are transposed together: few enough to stay in the cache, many enough for a matrix product."""
 
 
 @custom_vmap
 def gram_values(x: Float[Array, "*batch n d"]) -> Float[Array, "*batch k"]:
-    r"""Return the singular values of each matrix in descending order from its Gram matrix in float64, k = min(n, d).
+    r"""Returns the singular values of each matrix in descending order from its Gram matrix in float64, k = min(n, d).
 
-    $s_i = \sqrt{\lambda_i(x^\top x)}$, accurate to about 1e-8 of the largest: smaller ones come out as something
-    between 0 and that. The result has the type of x. A matrix with a non-finite entry gives NaN for itself only.
-    Needs no jax_enable_x64, and a platform with double precision: the TPU has none.
+    $s_i = \sqrt{\lambda_i(x^\top x)}$, accurate to about 1e-8 of the largest: a smaller value comes out as a number
+    between 0 and that. The result has the type of x. A matrix with a non-finite entry gives NaN for itself only. The
+    function does not need jax_enable_x64, but a platform with double precision, which a TPU does not have.
 
-    Shapes: [*batch, n, d] -> [*batch, k]. Raises: nothing.
-
-    Ref: standard
+    Shapes: [*batch, n, d] -> [*batch, k].
 
     >>> gram_values(jnp.array([[0.0, 2.0], [3.0, 0.0]])).tolist()
     [3.0, 2.0]
@@ -35,10 +33,11 @@ def gram_values(x: Float[Array, "*batch n d"]) -> Float[Array, "*batch k"]:
         return jnp.zeros((*x.shape[:-2], columns), x.dtype)
     with jax.enable_x64(True):
         tall = x if x.shape[-1] == columns else jnp.swapaxes(x, -1, -2)
-        # One matrix after the other: the transposed panels of all of them would leave the cache.
+        # The map takes one matrix after the other: the transposed panels of all of them would not fit the cache.
         gram = lax.map(_gram, tall.reshape(-1, *tall.shape[-2:]))
-        # The diagonal holds the squared norms of the columns: no float32 overflows there, and none but a non-finite
-        # entry makes it so. Solvers disagree on what a NaN does to the rest of a batch, so they never see one.
+        # The diagonal holds the squared norms of the columns. Squares of float32 numbers do not overflow in float64, so
+        # that only a non-finite entry makes a norm non-finite. Solvers disagree on what a NaN does to the rest of a
+        # batch, so they never see one.
         finite = jnp.all(jnp.isfinite(jnp.diagonal(gram, axis1=-2, axis2=-1)), axis=-1)
         eigenvalues = jnp.linalg.eigvalsh(jnp.where(finite[:, None, None], gram, jnp.zeros_like(gram)))
         values = jnp.sqrt(jnp.maximum(eigenvalues, jnp.zeros_like(eigenvalues)))[:, ::-1]
@@ -54,13 +53,13 @@ def _batched(axis_size: int, in_batched: list[bool], x: Array) -> tuple[Array, b
 
 
 def _gram(x: Float[Array, "n d"]) -> Float[Array, "d d"]:
-    """Return x^T x in float64, as a sum over panels of rows."""
+    """Returns x^T x in float64, as a sum over panels of rows."""
     rows, columns = x.shape
     panel = min(PANEL, rows)
     count = -(-rows // panel)
     panels = jnp.pad(x, ((0, count * panel - rows), (0, 0))).reshape(count, panel, columns)
-    # The product along the last axis of both factors is twice as fast as along the first, and a panel is quick to
-    # turn: the barrier keeps the compiler from undoing it.
+    # The product along the last axis of both factors is twice as fast as along the first, and transposing a panel is
+    # cheap. The barrier keeps the compiler from undoing it.
     turned = lax.optimization_barrier(jnp.swapaxes(panels, -1, -2).astype(jnp.float64))
     products = lax.dot_general(turned, turned, (((2,), (2,)), ((0,), (0,))), precision=lax.Precision.HIGHEST)
     return jnp.sum(products, axis=0)

@@ -1,10 +1,11 @@
 """Singular values of a representation and the effective ranks read from them.
 
-Every function works on the trailing axes and takes any leading batch axes, so it can be jitted and vmapped.
-A rank that is undefined (no signal at all, or a broken run) is NaN: a silent 1 would read as a collapse.
+Every function works on the trailing axes and takes any leading batch axes, so that it can be jitted and vmapped. An
+undefined rank (of zeros, or of values that are not finite) is NaN: a silent 1 would look like a collapse. In the ranks
+zeros among other values contribute nothing.
 
-Ref: RoyVetterli2007 = Roy and Vetterli, "The effective rank", EUSIPCO 2007.
-Ref: HR2026 = arXiv:2606.10324, effective rank along a residual stream.
+Keys: RoyVetterli2007 = Roy and Vetterli, "The effective rank", EUSIPCO 2007; HR2026 = arXiv:2606.10324 (effective rank
+along a residual stream).
 """
 
 from collections.abc import Callable
@@ -20,19 +21,14 @@ from rgflow.probes.singular import gram_values
 
 METHODS = ("auto", "svd", "gram")
 ELONGATED = 4
-"""From this ratio of the sides on, one pass over the matrix and a small decomposition beat a decomposition of it."""
+"""From this ratio of the sides on, one pass over the matrix and a small decomposition are the faster way."""
 
-CENTRING_NOISE = 64  # in units of machine epsilon: what centring constant rows may leave behind
+CENTRING_NOISE = 64
+"""Largest norm of constant rows after centring, in units of machine epsilon times their norm."""
 
 
 def at_least_float32(x: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
-    r"""Cast half precision to float32 and leave float32 and float64 as they are.
-
-    $x \mapsto x$ in the type promote(dtype(x), float32)
-
-    Shapes: any -> the same. Raises: nothing.
-
-    Ref: HR2026 (activations are kept in bfloat16, ranks are not).
+    """Returns half precision cast to float32, and float32 and float64 as they are.
 
     >>> at_least_float32(jnp.ones(2, jnp.bfloat16)).dtype.name
     'float32'
@@ -43,14 +39,10 @@ def at_least_float32(x: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 
 @jax.jit
 def binary_scale(x: Float[Array, "*batch n d"]) -> Float[Array, "*batch 1 1"]:
-    r"""Return the power of two nearest to the largest entry of each matrix, 1 where there is none.
+    r"""Returns the power of two nearest to the largest entry of each matrix, 1 where there is none.
 
-    $2^k \approx \max_{ij} |x_{ij}|$
-
-    Dividing by it is exact, and afterwards squares neither overflow nor vanish.
-    Shapes: [*batch, n, d] -> [*batch, 1, 1]. Raises: nothing.
-
-    Ref: RoyVetterli2007 (the ranks do not depend on the scale).
+    $2^k \approx \max_{ij} |x_{ij}|$. Division by it is exact, and afterwards squares neither overflow nor vanish.
+    Shapes: [*batch, n, d] -> [*batch, 1, 1].
 
     >>> float(binary_scale(jnp.array([[3.0, -5.0]]))[0, 0])
     4.0
@@ -64,20 +56,17 @@ def binary_scale(x: Float[Array, "*batch n d"]) -> Float[Array, "*batch 1 1"]:
 
 
 def singular_values(x: Float[ArrayLike, "*batch n d"], method: str = "auto") -> Float[Array, "*batch k"]:
-    r"""Return the singular values of each matrix in descending order, k = min(n, d).
+    r"""Returns the singular values of each matrix in descending order, k = min(n, d).
 
     $s_1 \ge \dots \ge s_k \ge 0,\quad x = U\,\mathrm{diag}(s)\,V^\top$
 
     `svd` is one batched LAPACK call in float32 (half precision is cast up) or float64, with errors of a few machine
-    epsilons of the largest value. `gram` takes the square roots of the eigenvalues of $x^\top x$, formed in
-    float64 even from float32: what lies below 1.5e-8 of the largest value is lost, which is less than `svd` loses in
-    float32 and more than it loses in float64. `auto`, the default, is the faster one where both are as good: `gram`
-    for matrices in up to float32 on a CPU with at least four times as many rows as columns, or the reverse; else `svd`.
-    A matrix with a non-finite entry gives NaN for itself only. `gram` alone has no derivatives.
-    Shapes: [*batch, n, d] -> [*batch, k].
-    Raises: ValueError for an unknown method, and for fewer than two axes.
-
-    Ref: RoyVetterli2007
+    epsilons of the largest value. `gram` takes the square roots of the eigenvalues of $x^\top x$, computed in float64
+    even from float32. It loses values below 1.5e-8 of the largest, which is less than `svd` loses in float32 and more
+    than it loses in float64. `auto`, the default, takes the faster method where both are equally accurate: on a CPU
+    `gram` for matrices in float32 or below with a ratio of the sides of at least four, otherwise `svd`. A matrix with a
+    non-finite entry gives NaN for itself only. `gram` has no derivatives, the other two have.
+    Shapes: [*batch, n, d] -> [*batch, k]. Raises ValueError for an unknown method, and for fewer than two axes.
 
     >>> singular_values(jnp.array([[0.0, 2.0], [3.0, 0.0]])).tolist()
     [3.0, 2.0]
@@ -94,7 +83,7 @@ def singular_values(x: Float[ArrayLike, "*batch n d"], method: str = "auto") -> 
 
 
 def _scaled(solve: Callable[[Array], Array], matrix: Float[Array, "*batch n d"]) -> Float[Array, "*batch k"]:
-    """Return what ``solve`` gives for the matrices at a harmless scale, and NaN for those that are not finite."""
+    """Returns what ``solve`` gives for the matrices at a scale near 1, and NaN for those that are not finite."""
     finite = jnp.all(jnp.isfinite(matrix), axis=(-2, -1), keepdims=True)
     # Solvers disagree on what a NaN does to the rest of a batch, so they never see one.
     matrix = jnp.where(finite, matrix, 0.0)
@@ -103,12 +92,12 @@ def _scaled(solve: Callable[[Array], Array], matrix: Float[Array, "*batch n d"])
 
 
 def _from_svd(matrix: Float[Array, "*batch n d"]) -> Float[Array, "*batch k"]:
-    # Without full_matrices=False an n x n buffer is set aside for the left vectors that nobody asked for.
+    # Without full_matrices=False an n x n buffer is reserved for left vectors that are never computed.
     return _scaled(lambda x: jnp.linalg.svd(x, full_matrices=False, compute_uv=False), matrix)
 
 
 def _from_gram(matrix: Float[Array, "*batch n d"]) -> Float[Array, "*batch k"]:
-    # The squares of float32 fit into float64 at any scale: two passes over the matrix less.
+    # The squares of float32 fit into float64 at any scale, so that no scaling and no second pass is needed.
     return gram_values(matrix) if matrix.dtype == jnp.float32 else _scaled(gram_values, matrix)
 
 
@@ -128,7 +117,7 @@ def _by_platform_jitted(matrix: Float[Array, "*batch n d"]) -> Float[Array, "*ba
 
 
 def _relative(s: Float[ArrayLike, "*batch k"]) -> tuple[Float[Array, "*batch k"], Bool[Array, "*batch"]]:
-    """Return s / s_1, and whether a rank exists: everything finite and something not zero."""
+    """Returns s / s_1, and whether a rank exists: everything finite and something not zero."""
     values = at_least_float32(s)
     largest = jnp.max(values, axis=-1, keepdims=True, initial=0.0)
     defined = jnp.all(jnp.isfinite(values), axis=-1) & (largest[..., 0] > 0)
@@ -144,12 +133,9 @@ def _entropy_rank(weights: Float[Array, "*batch k"]) -> Float[Array, "*batch"]:
 
 
 def effective_rank(s: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
-    r"""Return the exponential of the Shannon entropy of the normalised singular values.
+    r"""Returns the exponential of the Shannon entropy of the normalised singular values.
 
-    $\exp(-\sum_i p_i \ln p_i),\quad p_i = s_i / \sum_j s_j$
-
-    NaN where all values are zero or any is not finite; zeros among others contribute nothing.
-    Shapes: [*batch, k] -> [*batch]. Raises: nothing.
+    $\exp(-\sum_i p_i \ln p_i),\quad p_i = s_i / \sum_j s_j$. Shapes: [*batch, k] -> [*batch].
 
     Ref: RoyVetterli2007; HR2026
 
@@ -161,12 +147,9 @@ def effective_rank(s: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
 
 
 def energy_rank(s: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
-    r"""Return the exponential of the Shannon entropy of the normalised squared singular values.
+    r"""Returns the exponential of the Shannon entropy of the normalised squared singular values.
 
-    $\exp(-\sum_i q_i \ln q_i),\quad q_i = s_i^2 / \sum_j s_j^2$
-
-    NaN where all values are zero or any is not finite.
-    Shapes: [*batch, k] -> [*batch]. Raises: nothing.
+    $\exp(-\sum_i q_i \ln q_i),\quad q_i = s_i^2 / \sum_j s_j^2$. Shapes: [*batch, k] -> [*batch].
 
     Ref: RoyVetterli2007 (with energies for amplitudes)
 
@@ -178,12 +161,9 @@ def energy_rank(s: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
 
 
 def participation_ratio(s: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
-    r"""Return the participation ratio of the squared singular values.
+    r"""Returns the participation ratio of the squared singular values.
 
-    $(\sum_i s_i^2)^2 / \sum_i s_i^4$
-
-    NaN where all values are zero or any is not finite.
-    Shapes: [*batch, k] -> [*batch]. Raises: nothing.
+    $(\sum_i s_i^2)^2 / \sum_i s_i^4$. Shapes: [*batch, k] -> [*batch].
 
     Ref: RoyVetterli2007 (the Renyi-2 companion of the energy rank)
 
@@ -197,12 +177,9 @@ def participation_ratio(s: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch
 
 
 def stable_rank(s: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
-    r"""Return the squared Frobenius norm over the squared spectral norm.
+    r"""Returns the squared Frobenius norm over the squared spectral norm.
 
-    $\sum_i s_i^2 / s_1^2$
-
-    NaN where all values are zero or any is not finite.
-    Shapes: [*batch, k] -> [*batch]. Raises: nothing.
+    $\sum_i s_i^2 / s_1^2$. Shapes: [*batch, k] -> [*batch].
 
     Ref: RoyVetterli2007 (the Renyi-infinity companion of the energy rank)
 
@@ -214,16 +191,10 @@ def stable_rank(s: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
 
 
 def numerical_rank(s: Float[ArrayLike, "*batch k"], shape: tuple[int, int]) -> Float[Array, "*batch"]:
-    r"""Count the singular values that stand above the rounding error of an n x d matrix.
+    r"""Returns the number of singular values above the rounding error of an n x d matrix, as a float.
 
-    $\#\{i : s_i > \max(n, d)\,\epsilon\,s_1\}$
-
-    The count is a float, so that it can be NaN where all values are zero or any is not finite; epsilon is
-    that of the type of s, at least float32.
-    Shapes: [*batch, k] -> [*batch]; `shape` is (n, d), static.
-    Raises: ValueError unless `shape` is two positive sizes.
-
-    Ref: RoyVetterli2007 (the rank that the effective rank never exceeds)
+    $\#\{i : s_i > \max(n, d)\,\epsilon\,s_1\}$ with the $\epsilon$ of the type of s, at least float32.
+    Shapes: [*batch, k] -> [*batch]; `shape` is (n, d), static. Raises ValueError unless `shape` is two positive sizes.
 
     >>> float(numerical_rank(jnp.array([1.0, 0.5, 1e-9]), (100, 3)))
     2.0
@@ -247,17 +218,14 @@ RANK_MEASURES: dict[str, Callable[[Float[ArrayLike, "*batch k"]], Float[Array, "
 def weighted_rows(
     x: Float[ArrayLike, "*batch n d"], weights: Shaped[ArrayLike, "*#batch n"] | None, center: bool
 ) -> Float[Array, "*batch n d"]:
-    r"""Scale the rows to give the singular values of the matrix with row i repeated weights[i] times.
+    r"""Returns rows scaled to have the singular values of the matrix with row i repeated weights[i] times.
 
     $x'_i = \sqrt{w_i}\,(x_i - \bar x),\ \bar x = \sum_j w_j x_j / \sum_j w_j$ if centred, else $\bar x = 0$
 
-    Weight 0 removes a row, whatever it holds, and None means all ones; fractions are allowed. The whole
-    matrix is NaN where centring leaves only rounding noise (equal rows, or fewer than two rows with weight),
-    so that its ranks are NaN and not 1, and where a weight is negative or not finite.
+    Weight 0 removes a row, whatever it holds, and None means all ones; fractions are allowed. The whole matrix is NaN
+    where centring leaves only rounding noise (equal rows, or fewer than two rows with weight), so that its ranks are
+    NaN and not 1. It is also NaN where a weight is negative or not finite.
     Shapes: [*batch, n, d] and broadcastable [*batch, n] -> [*batch, n, d]; `center` is static.
-    Raises: nothing.
-
-    Ref: HR2026 (ranks of centred and uncentred streams)
 
     >>> weighted_rows(jnp.array([[1.0], [5.0]]), jnp.array([4, 4]), center=True).tolist()
     [[-4.0], [4.0]]
@@ -278,7 +246,7 @@ def weighted_rows(
 
 
 def _minus_mean(rows: Float[Array, "*batch n d"], counts: Float[Array, "*batch n 1"]) -> Float[Array, "*batch n d"]:
-    """Subtract the weighted column mean twice: the second pass removes the rounding error of the first."""
+    """Returns rows minus their weighted mean, twice: the second pass removes the rounding error of the first."""
     shares = counts / jnp.maximum(jnp.sum(counts, axis=-2, keepdims=True), jnp.finfo(rows.dtype).tiny)
     once = rows - jnp.sum(shares * rows, axis=-2, keepdims=True)
     return once - jnp.sum(shares * once, axis=-2, keepdims=True)

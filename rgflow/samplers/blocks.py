@@ -1,4 +1,4 @@
-r"""Block-spin maps of Ising configurations: majority rule and decimation, on lattices and rings.
+r"""Block-spin maps of Ising configurations on the square lattice: majority rule and decimation.
 
 Spins are $\pm1$ in int8; leading axes are a batch. Keys: Kadanoff1966 = Physics 2 (1966) 263; Swendsen1979 = Phys. Rev.
 Lett. 42 (1979) 859.
@@ -12,11 +12,11 @@ from rgflow.types import Key
 
 
 def block_majority(key: Key, spins: Int8[Array, "*batch rows cols"], factor: int = 2) -> Int8[Array, "*batch R C"]:
-    r"""Return the sign of the total spin of each block of ``factor`` by ``factor`` sites, ties drawn at random.
+    r"""Returns the sign of the total spin of each block of ``factor`` by ``factor`` sites, ties drawn at random.
 
-    $s'_I = \mathrm{sign} \sum_{i \in I} s_i$, and $\pm1$ with equal chances where the sum is 0: that keeps the symmetry
-    under a change of all signs. Shape (..., rows/factor, cols/factor). Raises ValueError unless ``factor`` is at least
-    2 and divides both sides.
+    $s'_I = \mathrm{sign} \sum_{i \in I} s_i$, and $\pm1$ with equal chances where the sum is 0, which keeps the
+    symmetry under a change of all signs. Shape (..., rows/factor, cols/factor). Raises ValueError unless ``factor`` is
+    at least 2 and divides both sides.
 
     >>> block_majority(jax.random.key(0), jnp.array([[1, 1], [1, -1]], jnp.int8)).tolist()
     [[1]]
@@ -31,7 +31,7 @@ def block_majority(key: Key, spins: Int8[Array, "*batch rows cols"], factor: int
 
 
 def block_decimate(spins: Int8[Array, "*batch rows cols"], factor: int = 2) -> Int8[Array, "*batch R C"]:
-    r"""Keep the first spin of each block of ``factor`` by ``factor`` sites, $s'_{x,y} = s_{bx,by}$.
+    r"""Returns the first spin of each block of ``factor`` by ``factor`` sites, $s'_{x,y} = s_{bx,by}$.
 
     Shape (..., rows/factor, cols/factor). Raises ValueError unless ``factor`` is at least 2 and divides both sides.
 
@@ -42,20 +42,6 @@ def block_decimate(spins: Int8[Array, "*batch rows cols"], factor: int = 2) -> I
     """
     _block_shape(spins.shape[-2], spins.shape[-1], factor)
     return spins[..., ::factor, ::factor]
-
-
-def decimate_ring(spins: Int8[Array, "*batch sites"], factor: int = 2) -> Int8[Array, "*batch kept"]:
-    r"""Keep every ``factor``-th spin of a ring, $s'_i = s_{bi}$: for b = 2 a ring at $\frac12\ln\cosh 2K$.
-
-    Raises ValueError unless ``factor`` is at least 2 and divides the number of sites.
-
-    >>> decimate_ring(jnp.array([1, -1, 1, 1], jnp.int8)).tolist()
-    [1, 1]
-
-    Ref: Kadanoff1966.
-    """
-    _block_shape(spins.shape[-1], spins.shape[-1], factor)
-    return spins[..., ::factor]
 
 
 def _block_shape(rows: int, cols: int, factor: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 r"""Transition matrices of the chain families, each from its own parameter or from a correlation length.
 
-Every builder returns (transition, stationary) in float64; :func:`rgflow.samplers.markov.make_chain` is the
-documented way in. Eigenvalue moduli follow $|\lambda_2| = e^{-1/\xi}$ with $\xi$ in tokens.
+Every builder returns (transition, stationary) in float64. Users call :func:`rgflow.samplers.markov.make_chain`.
+Eigenvalue moduli follow $|\lambda_2| = e^{-1/\xi}$ with $\xi$ in tokens.
 """
 
 import math
@@ -14,10 +14,10 @@ from jaxtyping import Complex, Float
 from scipy.optimize import brentq
 
 ROUNDING = 1e-12
-"""Float64 noise floor: moduli closer than this to 0 or 1 count as 0 or 1."""
+"""Moduli closer than this to 0 or 1 count as 0 or 1: rounding in float64."""
 
 SMALLEST_GAP = 1e-9
-"""Below this spectral gap the stationary distribution cannot be solved for to ``ROUNDING``."""
+"""Below this spectral gap the stationary distribution cannot be computed to ``ROUNDING``."""
 
 Scalar = float | int
 Spectrum = Sequence[Scalar] | np.ndarray
@@ -25,14 +25,14 @@ Built = tuple[Float[np.ndarray, "V V"], Float[np.ndarray, " V"]]
 
 
 def sorted_eigenvalues(transition: Float[np.ndarray, "V V"]) -> Complex[np.ndarray, " V"]:
-    """Return all eigenvalues by descending modulus, then real, then imaginary part. Ref: standard."""
+    """Returns all eigenvalues by descending modulus, then real, then imaginary part."""
     values = np.linalg.eigvals(transition).astype(np.complex128)
     # Rounded moduli keep conjugate pairs and degenerate groups together.
     return values[np.lexsort((-values.imag, -values.real, -np.round(np.abs(values), 12)))]
 
 
 def number_within(name: str, value: Any, low: Scalar, high: Scalar, ends: str, unit: str = "") -> float:
-    """Return a host number inside the interval with ``ends`` like ``"[)"``; raise ValueError outside."""
+    """Returns the value as a float inside the interval with ``ends`` like ``"[)"``; raises ValueError outside."""
     number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
     above = number >= low if ends[0] == "[" else number > low
     below = number <= high if ends[1] == "]" else number < high
@@ -75,12 +75,12 @@ def _solve_alpha(spectrum: Complex[np.ndarray, " modes"], modulus: float) -> flo
     def excess(alpha: float) -> float:
         return float(np.abs(alpha + (1 - alpha) * spectrum).max()) - modulus
 
-    # A maximum of moduli of affine functions is convex, so above its value at 0 the root is unique.
+    # A maximum of moduli of affine functions is convex, so the root above the value at 0 is unique.
     return brentq(excess, 0, 1, xtol=1e-15)  # type: ignore[return-value]
 
 
 def _solve_stationary(transition: Float[np.ndarray, "V V"]) -> Float[np.ndarray, " V"]:
-    # The balance equations are linearly dependent: the last gives way to the sum rule.
+    # The balance equations are linearly dependent: the sum rule replaces the last one.
     balance = transition.T - np.eye(len(transition))
     balance[-1] = 1
     return np.linalg.solve(balance, np.eye(len(transition))[-1])
@@ -122,7 +122,7 @@ def _circulant(num_states: int, eigenvalues: Spectrum | None = None, correlation
             f"eigenvalues = {spectrum.tolist()}: give the negative probability {row.min():.3g}, "
             "move the last ones towards 0"
         )
-    # Clipping only removes rounding; the sum rule is restored so that rows stay normalised.
+    # Clipping removes rounding alone; dividing by the sum keeps the rows normalised.
     row = np.maximum(row, 0)
     return _uniform(np.stack([np.roll(row / row.sum(), shift) for shift in mode]))
 
@@ -146,7 +146,7 @@ def _ring_walk(num_states: int, hop: Scalar | None = None, correlation_length: f
     fastest = 1 - math.cos(2 * math.pi * (num_states // 2) / num_states)
     if correlation_length is not None:
         modulus = math.exp(-1 / correlation_length)
-        # With faster hops the alternating mode becomes the slow one: shorter lengths do not exist.
+        # With faster hops the alternating mode is the slow one, so that no hop gives a shorter length.
         least = (fastest - slowest) / (fastest + slowest)
         if modulus < least - ROUNDING:
             raise ValueError(

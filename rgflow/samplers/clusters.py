@@ -1,13 +1,14 @@
 r"""Connected components of open bonds on periodic square lattices, under jit and vmap.
 
-In two stages. Within tiles of at most 16 by 16 sites the smallest site spreads along rows and columns, there and back,
-until nothing changes: bytes in vector registers, all tiles at once, and in the end the slow ones without the others
-(2.4 times faster than all of them to the last). Then tiles are joined along the bonds between them, an eighth of all
-bonds: every end of such a bond holds a label, the root of a whole tree of labels moves when the other end holds a
-smaller one (hooking), and paths are shortened (pointer jumping): a handful of rounds whatever the shape of the
-clusters. With all sites as ends and no tiles, labelling took several times as long (64 lattices of 64 x 64 on a CPU).
-All lattices of a batch, and of every vmap around it, are labelled as one graph: a loop and a scatter with a batch axis
-cost four times as much on a CPU. Keys: SV1982 = Shiloach and Vishkin, J. Algorithms 3 (1982) 57.
+The labels are found in two stages. In the first, inside tiles of at most 16 by 16 sites, the smallest site number
+spreads along rows and columns, there and back, until nothing changes. All tiles are processed at once, as bytes in
+vector registers; at the end the few slow tiles go on alone, which is 2.4 times faster. In the second, tiles are joined
+along the bonds between them, an eighth of all bonds. Every end of such a bond holds a label; the root of a whole tree
+of labels moves when the other end holds a smaller one (hooking), and paths are shortened (pointer jumping). This takes
+a handful of rounds whatever the shape of the clusters. Without tiles, labelling took several times as long (64 lattices
+of 64 x 64 on a CPU). All lattices of a batch, and of every vmap around it, are labelled as one graph: a loop and a
+scatter with a batch axis cost four times as much on a CPU.
+Key: SV1982 = Shiloach and Vishkin, J. Algorithms 3 (1982) 57.
 """
 
 import jax
@@ -15,19 +16,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int32, UInt8
 
 LARGEST_SIDE = 16
-"""Sites a side of a tile at the most: places fill a byte. Tiles of 8 x 8 leave twice the bonds, and are slower."""
+"""Largest side of a tile in sites: its places fit a byte. Tiles of 8 x 8 are slower, with twice as many bonds."""
 
 JUMPS = 3
-"""Pointer jumps per round: two take 4 to 6 rounds in place of 3 or 4 at 64 x 64, four save none."""
+"""Pointer jumps per round. At 64 x 64 three jumps take 3 or 4 rounds, two take 4 to 6, and four save none."""
 
 SWEEPS = 4
-"""Of labels through all tiles between two looks at which of them are settled: a look costs half a sweep."""
+"""Sweeps of labels through all tiles between two checks of which tiles are settled: a check costs half a sweep."""
 
 SLOW_SHARE = 16
-"""One tile in so many is left to go on without the others: most need 8 sweeps, the worst of a thousand 20."""
+"""One tile in so many goes on without the others: most tiles need 8 sweeps, the worst of a thousand 20."""
 
 LEAST_TILE = 16
-"""Sites of a tile at the least; where a side has no such divisors (17, 19, ...), sites themselves are joined."""
+"""Smallest number of sites of a tile. Where a side has no such divisor (17, 19, ...), single sites are joined."""
 
 Marks = Bool[Array, "height width tiles"]
 
@@ -36,11 +37,11 @@ Marks = Bool[Array, "height width tiles"]
 def label_clusters(
     right: Bool[Array, "*batch rows cols"], down: Bool[Array, "*batch rows cols"]
 ) -> Int32[Array, "*batch rows cols"]:
-    r"""Label each site with the smallest number of all sites connected to it, $l_i = \min\{j : j \leftrightarrow i\}$.
+    r"""Returns for each site the smallest number of all sites connected to it, $l_i = \min\{j : j \leftrightarrow i\}$.
 
-    ``right`` and ``down`` say whether the bonds from a site to the next column and to the next row are open, both
-    periodic. Leading axes are a batch of lattices, and numbers count through all of it: they index its flattened sites.
-    Raises nothing.
+    ``right`` and ``down`` say whether the bonds from a site to the next column and to the next row are open; both
+    directions are periodic. Leading axes are a batch of lattices. Site numbers count through the whole batch: they
+    index its flattened sites.
 
     Ref: SV1982.
     """
@@ -51,17 +52,17 @@ def label_clusters(
     grid = (right.size // (rows * cols), rows // height, cols // width)
 
     def by_tile(sites: Array) -> Array:
-        """Rows and columns within the tile first, tiles last."""
+        """Returns sites with rows and columns within the tile first, tiles last."""
         split = sites.reshape(grid[0], grid[1], height, grid[2], width)
 
         def row(number: Array) -> Array:
             line = jax.lax.dynamic_index_in_dim(split, number, axis=2, keepdims=False)
             return line.transpose(3, 0, 1, 2).reshape(width, -1)
 
-        # A loop, or the compiler would transpose anew for each of the many readers.
+        # In one expression the compiler would transpose anew for each of the many readers: hence a loop.
         return jax.lax.map(row, jnp.arange(height))
 
-    # Both at once, as a byte: half the transposing.
+    # Both marks travel in one byte: half the transposing.
     marks = by_tile(right.astype(jnp.uint8) | (down.astype(jnp.uint8) << 1))
     across, below = (marks & 1) > 0, (marks & 2) > 0
     inside = _label_tiles(across, below)
@@ -85,7 +86,7 @@ def label_clusters(
 
 @label_clusters.def_vmap
 def _label_batch(axis_size: int, in_batched: list[bool], right: Array, down: Array) -> tuple[Array, bool]:
-    """One more axis of lattices: the same graph, only larger; numbers go on counting within each of its entries."""
+    """Labels one more axis of lattices as one larger graph; site numbers then start anew in each of its entries."""
     right, down = (
         part if batched else jnp.broadcast_to(part, (axis_size, *part.shape))
         for part, batched in zip((right, down), in_batched, strict=True)
@@ -94,7 +95,7 @@ def _label_batch(axis_size: int, in_batched: list[bool], right: Array, down: Arr
 
 
 def _label_sites(right: Array, down: Array) -> Array:
-    """Return the labels with every site at the end of four bonds and no tiles."""
+    """Returns the labels with every site at the end of four bonds and no tiles."""
     start = jnp.arange(right.size, dtype=jnp.int32)
     bonds = (right, jnp.roll(right, 1, -1), down, jnp.roll(down, 1, -2))
 
@@ -118,21 +119,21 @@ def _label_sites(right: Array, down: Array) -> Array:
 
 
 def _label_tiles(right: Marks, down: Marks) -> UInt8[Array, "height width tiles"]:
-    """Return the smallest place within its tile that each site is connected to inside of the tile."""
+    """Returns the smallest place within its tile that each site is connected to inside of the tile."""
     height, width, tiles = right.shape
-    # All bits set where a bond is closed: what lies behind it is then no smaller than anything.
+    # A closed bond sets all bits: a label seen through it is never the smaller one.
     walls = [jnp.where(is_open, jnp.uint8(0), jnp.uint8(255)) for is_open in (right, down)]
     places = jnp.arange(height * width, dtype=jnp.uint8).reshape(height, width, 1)
     few = tiles // SLOW_SHARE
     labels, unsettled = _settle(jnp.broadcast_to(places, right.shape), walls, few)
-    # Where less than ``few`` are left, the first tile fills their places, as often as it takes.
+    # Where fewer than ``few`` are left, the first tile fills the other places.
     slow = jnp.nonzero(unsettled, size=max(few, 1), fill_value=0)[0]
     settled, _ = _settle(labels[..., slow], [wall[..., slow] for wall in walls], 0)
     return labels.at[..., slow].set(settled)
 
 
 def _settle(labels: Array, walls: list[Array], few: int) -> tuple[Array, Bool[Array, " tiles"]]:
-    """Spread labels until at most ``few`` tiles are unsettled; return the labels, and which tiles those are."""
+    """Returns the labels spread until at most ``few`` tiles are unsettled, and which tiles those are."""
 
     def sweep(_: Array, labels: Array) -> Array:
         for wall, axis in zip(walls, (1, 0), strict=True):
@@ -148,11 +149,11 @@ def _settle(labels: Array, walls: list[Array], few: int) -> tuple[Array, Bool[Ar
 
 
 def _unsettled(labels: Array, walls: list[Array]) -> Bool[Array, " tiles"]:
-    """Tell which tiles have an open bond between unlike labels."""
+    """Returns which tiles have an open bond between unlike labels."""
     across = (labels[:, :-1] ^ labels[:, 1:]) & ~walls[0][:, :-1]
     below = (labels[:-1] ^ labels[1:]) & ~walls[1][:-1]
     rest = jnp.concatenate([unlike.reshape(-1, unlike.shape[-1]) for unlike in (across, below)])
-    # By halves: a reduction over the leading axis runs site by site on a CPU, at ten times the cost.
+    # The rows are combined by halves: a reduction over the leading axis costs ten times as much on a CPU.
     while (number := rest.shape[0]) > 1:
         half = number // 2
         rest = jnp.concatenate([rest[:half] | rest[half : 2 * half], rest[2 * half :]])
@@ -160,7 +161,7 @@ def _unsettled(labels: Array, walls: list[Array]) -> Bool[Array, " tiles"]:
 
 
 def _spread(labels: Array, wall: Array, axis: int) -> Array:
-    """Pass smaller labels on along one axis, from its first line to its last one and back."""
+    """Returns labels after smaller ones have spread along one axis, from its first line to its last one and back."""
     last = labels.shape[axis] - 1
 
     def line(values: Array, number: Array) -> Array:
@@ -182,14 +183,14 @@ def _spread(labels: Array, wall: Array, axis: int) -> Array:
 
 
 def _join(ends: Int32[Array, "2 bonds"], size: int) -> Int32[Array, " size"]:
-    """Return the smallest site joined to each site that is an end of some bond; all other sites keep their own."""
+    """Returns the smallest site joined to each site that is an end of some bond, and the site itself elsewhere."""
 
     def spread(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         table, labels = carry
-        # A label is a site of the same cluster with a label no larger, so its label may be taken over.
+        # The site that a label names is in the same cluster and has a label no larger: a site may take that label.
         seen = jnp.broadcast_to(labels.min(axis=0, keepdims=True), labels.shape)
         table = table.at[labels].min(seen, mode="promise_in_bounds")
-        # A loop keeps the jumps apart: fused into one expression, each would make all those before it again.
+        # A loop keeps the jumps apart: in one fused expression each jump would repeat all earlier ones.
         jump = lambda _, labels: table.at[labels].get(mode="promise_in_bounds")  # noqa: E731
         return table, jax.lax.fori_loop(0, JUMPS, jump, labels)
 

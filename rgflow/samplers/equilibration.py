@@ -1,7 +1,7 @@
 r"""When a Markov chain Monte Carlo run has forgotten its start, and how far apart its independent samples lie.
 
-Two starts on either side of equilibrium, and the autocorrelation time of what is measured: both on the host in
-float64. Keys: Sokal1997 = Sokal, Monte Carlo Methods in Statistical Mechanics, in Functional Integration (1997) 131.
+Two starts on either side of equilibrium are compared, and autocorrelation times are measured, on the host in float64.
+Key: Sokal1997 = Sokal, Monte Carlo Methods in Statistical Mechanics, in Functional Integration (1997) 131.
 """
 
 from typing import NamedTuple
@@ -10,20 +10,20 @@ import numpy as np
 from jaxtyping import Float, Real
 
 WINDOW = 5.0
-"""Sokal's c: the sum over lags stops at the first one of at least this many autocorrelation times."""
+"""Sokal's c: the sum over lags stops at the first lag of at least this many autocorrelation times."""
 
 AGREEMENT = 3.0
-"""Standard errors within which the hot and the cold start must agree."""
+"""The hot and the cold start must agree within this many standard errors."""
 
 TIMES_WATCHED = 20.0
-"""Autocorrelation times that the watched stretch, and so the discarded one before it, must last."""
+"""The sweeps watched, and as many discarded before them, must last at least this many autocorrelation times."""
 
 TIMES_IN_ALL = 1000.0
-"""Autocorrelation times that all walkers together must watch, for the time itself to be known to some 10 %."""
+"""All walkers together must watch this many autocorrelation times, so that the time itself is known to some 10 %."""
 
 
 class Autocorrelation(NamedTuple):
-    """Integrated time in sweeps (0.5 for independent values), its error, the window, and whether it closed."""
+    """Integrated time in sweeps (0.5 for independent values), its error, the window, and whether the window closed."""
 
     time: float
     error: float
@@ -32,7 +32,7 @@ class Autocorrelation(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """Of one observable over the watched stretch: difference of the two starts in standard errors, and its time."""
+    """The difference of the two starts in one observable, in standard errors, and its autocorrelation time."""
 
     deviation: float
     autocorrelation: Autocorrelation
@@ -41,12 +41,12 @@ class Agreement(NamedTuple):
 def integrated_autocorrelation_time(
     series: Real[np.ndarray, "*walkers sweeps"], window: float = WINDOW
 ) -> Autocorrelation:
-    r"""Return $\tau = \frac12 + \sum_{t=1}^W \rho_t$ with W the smallest lag $\ge c\,\tau(W)$, c being ``window``.
+    r"""Returns $\tau = \frac12 + \sum_{t=1}^W \rho_t$ with W the smallest lag $\ge c\,\tau(W)$, c being ``window``.
 
-    The variance of the mean of n values is $2\tau/n$ times that of one. Rows are independent walkers with one common
-    mean; their autocovariances are averaged. The error is $\tau\sqrt{2(2W+1)/n}$ over all n values. A series too short
-    for its window is reported as not closed, its time as a lower bound; a constant one has time 0.5. Raises ValueError
-    for fewer than 2 sweeps, values that are not finite, and a window that is not positive.
+    The variance of the mean of n values is $2\tau/n$ times the variance of one. Rows are independent walkers with one
+    common mean; their autocovariances are averaged. The error is $\tau\sqrt{2(2W+1)/n}$ over all n values. A series too
+    short for its window is reported as not closed, and its time is a lower bound. A constant series has time 0.5.
+    Raises ValueError for fewer than 2 sweeps, values that are not finite, and a window that is not positive.
 
     >>> integrated_autocorrelation_time(np.array([1.0, -1.0, -1.0, 1.0] * 500)).time < 0.51
     True
@@ -60,7 +60,7 @@ def integrated_autocorrelation_time(
     if not window > 0:
         raise ValueError(f"window = {window}: must be positive")
     covariance = _autocovariance(values - values.mean())
-    # A constant series has rounding for a variance, if that.
+    # The variance of a constant series is rounding or 0.
     if covariance[0] <= 1e-24 * np.square(values).max():
         return Autocorrelation(0.5, 0.0, 0, True)
     times = np.cumsum(covariance / covariance[0]) - 0.5
@@ -72,11 +72,10 @@ def integrated_autocorrelation_time(
 
 
 def compare_starts(hot: Real[np.ndarray, "walkers sweeps"], cold: Real[np.ndarray, "others sweeps"]) -> Agreement:
-    r"""Compare one observable of hot and cold starts, $(\bar x_h - \bar x_c)/\sqrt{s_h^2/n_h + s_c^2/n_c}$.
+    r"""Returns how far apart one observable of two starts is, $(\bar x_h - \bar x_c)/\sqrt{s_h^2/n_h + s_c^2/n_c}$.
 
     Walkers are independent, so the spread of their time averages gives the standard error without any assumption on
-    autocorrelation. The time returned is the longer one of the two starts. Raises ValueError for fewer than 2 walkers
-    of either start. Ref: standard.
+    autocorrelation. The time is that of the slower start. Raises ValueError for fewer than 2 walkers of either start.
     """
     if min(len(hot), len(cold)) < 2:
         raise ValueError(f"hot, cold = {len(hot)}, {len(cold)} walkers: each start needs at least 2")
@@ -89,10 +88,11 @@ def compare_starts(hot: Real[np.ndarray, "walkers sweeps"], cold: Real[np.ndarra
 
 
 def in_equilibrium(agreements: list[Agreement], walkers: int, sweeps: int) -> bool:
-    r"""Decide: every observable agrees within 3 errors, over at least $20\tau$ sweeps, $1000\tau$ of all walkers.
+    r"""Returns whether the walkers are in equilibrium.
 
-    ``agreements`` are over the last ``sweeps`` sweeps of ``walkers`` walkers, with as many sweeps before them
-    discarded. Raises nothing. Ref: Sokal1997 (both lengths).
+    Every observable must agree within 3 errors; the sweeps must last at least $20\tau$ for each walker and $1000\tau$
+    for all walkers together. ``agreements`` are over the last ``sweeps`` sweeps of ``walkers`` walkers, with as many
+    sweeps before them discarded. Ref: Sokal1997 (both lengths).
     """
     return all(
         abs(deviation) < AGREEMENT
@@ -104,9 +104,9 @@ def in_equilibrium(agreements: list[Agreement], walkers: int, sweeps: int) -> bo
 
 
 def _autocovariance(centred: Float[np.ndarray, "walkers sweeps"]) -> Float[np.ndarray, " sweeps"]:
-    """Return the mean product of values t sweeps apart, over all walkers and times, for t = 0..sweeps-1."""
+    """Returns the mean product of values t sweeps apart, over all walkers and times, for t = 0..sweeps-1."""
     sweeps = centred.shape[1]
-    # Zeros to twice the length keep the transform from wrapping the end of a series onto its beginning.
+    # Padding with zeros to twice the length keeps the transform from wrapping the end of a series onto its beginning.
     spectrum = np.fft.rfft(centred, 2 * sweeps, axis=1)
     products = np.fft.irfft((spectrum * spectrum.conj()).real, axis=1)[:, :sweeps].sum(axis=0)
     return products / (len(centred) * np.arange(sweeps, 0, -1))

@@ -1,17 +1,17 @@
-r"""Exact samples of continuous fields on a ring: decimation run backwards, and Fourier modes for the Gaussian chain.
+r"""Exact samples of continuous fields on a ring, by decimation run backwards.
 
 $p(x) \propto \exp(-\sum_i U(x_i) + K \sum_i x_i x_{i+1})$ with $U(x) = \frac12 r x^2 + u x^4 + v x^6$; components are
-independent for K = 0. With the transfer operator $A(x,y) = e^{Kxy - U(x)/2 - U(y)/2}$ the weight of a site between
-neighbours a at distance m and b at distance n is $A^m(a,x) A^n(x,b)$, whence every site can be drawn once the sites
-half as dense have been. No Markov chain, nothing to equilibrate.
+independent for K = 0. With the transfer operator $A(x,y) = e^{Kxy - U(x)/2 - U(y)/2}$ the weight of a site x between
+neighbours a at distance m and b at distance n is $A^m(a,x) A^n(x,b)$. Every site can therefore be drawn as soon as the
+sites of the ring half as dense are known. There is no Markov chain and nothing to equilibrate.
 
-Operators live on a grid that is shifted as a whole by one random offset a call. The trapezoid rule for a smooth density
-is off by some $e^{-2\pi^2 \sigma^2/\Delta^2}$ at every offset ($\sigma$ the width of the narrowest conditional
-density, $\Delta$ the spacing), so that marginals are those of the continuous density and means of smooth functions of
-all sites are exact to that error and float32 rounding. Within one call values differ by multiples of the spacing.
+Operators live on a grid that is shifted as a whole by one random offset in each call. The error of the trapezoid rule
+for a smooth density is some $e^{-2\pi^2 \sigma^2/\Delta^2}$ at every offset ($\sigma$ is the width of the narrowest
+conditional density, $\Delta$ the spacing). Marginals are therefore those of the continuous density, and means of smooth
+functions of all sites are exact to that error and float32 rounding. Within one call values differ by multiples of the
+spacing.
 
-Couplings, potential and interval are traced: a sweep over them shares one compiled program. Keys: standard (transfer
-matrix; Fourier modes of a circulant matrix).
+Couplings, potential and interval are traced: a sweep over them shares one compiled program.
 """
 
 import math
@@ -27,10 +27,10 @@ from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Key
 
 BLOCK = 8
-"""Grid points per block: a draw takes a block first and then a point of it, which halves the time on a CPU."""
+"""Grid points per block: a draw selects a block first and then a point in it, which halves the time on a CPU."""
 
 LEAST_POINTS = 16
-"""Grid points at the least: fewer do not resolve any density over the interval."""
+"""Smallest number of grid points: fewer do not resolve any density over the interval."""
 
 Scalar = float | int | Num[Array, ""]
 
@@ -47,27 +47,25 @@ def sample_fields(
     batch: int,
     points: int = 64,
 ) -> Float[Array, "B sites"]:
-    r"""Draw independent exact samples of the ring, $p(x) \propto e^{-\sum_i U(x_i) + K \sum_i x_i x_{i+1}}$.
+    r"""Returns independent exact samples of the ring, $p(x) \propto e^{-\sum_i U(x_i) + K \sum_i x_i x_{i+1}}$.
 
-    ``potential`` are r, u, v of $U(x) = \frac12 r x^2 + u x^4 + v x^6$; it, ``coupling`` K and ``half_width`` may be
-    traced. ``num_sites``, ``batch`` and ``points`` are static, ``num_sites`` is any number from 2, and two sites have
-    two bonds between them. The first site comes from the diagonal of $A^N$, the others at the middles of ever shorter
+    ``potential`` holds r, u, v of $U(x) = \frac12 r x^2 + u x^4 + v x^6$. The potential, ``coupling`` K and
+    ``half_width`` may be traced; ``num_sites`` (2 or more), ``batch`` and ``points`` are static. Two sites have two
+    bonds between them. The first site is drawn from the diagonal of $A^N$, the others in the middle of ever shorter
     segments. Float32 of shape (batch, num_sites).
 
-    The grid has ``points`` points on [-half_width, half_width], shifted as a whole by an offset uniform in half a
-    spacing either way: one offset for the whole batch. Whoever calls sees to it that the density is negligible outside
-    (``rgflow.exact.potential.support`` gives such a width) and that the spacing is below the standard deviation of a
-    site given its neighbours, which makes the error of the trapezoid rule 1e-8. On that width, 48 points leave less
-    than 1e-8 for quartic and sextic potentials and for Gaussian chains up to K/r = 0.45; at 0.49 it takes 96 for 1e-7.
+    The grid has ``points`` points on [-half_width, half_width]. One offset for the whole batch, uniform in half a
+    spacing either way, shifts it as a whole. The caller chooses a width outside which the density is negligible, such
+    as ``rgflow.exact.potential.support``, and a spacing below the standard deviation of a site given its neighbours,
+    which makes the error of the trapezoid rule 1e-8. On that width, 48 points leave less than 1e-8 for quartic and
+    sextic potentials and for Gaussian chains up to K/r = 0.45; at K/r = 0.49, 96 points leave 1e-7.
 
-    Raises ValueError, for values that are not traced, if the density cannot be normalised or one is not finite or
-    ``half_width`` not positive, and always for fewer than 2 sites, a batch below 1, and ``points`` below 16 or no
-    multiple of 8.
+    Raises ValueError for fewer than 2 sites, a batch below 1, ``points`` below 16 or no multiple of 8 and, where the
+    values are not traced, for a density that cannot be normalised, a value that is not finite, and a ``half_width``
+    that is not positive.
 
     >>> sample_fields(jax.random.key(0), 0.8, (0.2, 0.25, 0.0), 4.0, 6, 3).shape
     (3, 6)
-
-    Ref: standard (transfer matrix).
     """
     _check_fields(coupling, potential, half_width, points)
     _check_shape(num_sites, batch)
@@ -76,38 +74,13 @@ def sample_fields(
     spacing = 2 * half_width / (points - 1)
     lowest = (jax.random.uniform(offset_key, (), jnp.float32) - 0.5) * spacing - half_width
     operator = _transfer(lowest + spacing * jnp.arange(points, dtype=jnp.float32), coupling, potential)
-    # Half a step above the multiples of 2^-23 that are drawn: 0 would be the lowest grid point each time.
+    # Uniforms are multiples of 2^-23, shifted by half a step: 0 would select the lowest grid point each time.
     uniforms = random_uniform(site_key, (num_sites, 2, batch)) + 2.0**-24
     return (lowest + spacing * _sample_ring(operator, uniforms)).T
 
 
-def sample_gaussian_ring(
-    key: Key, coupling: Scalar, quadratic: Scalar, num_sites: int, batch: int
-) -> Float[Array, "B sites"]:
-    r"""Draw independent exact samples of the Gaussian ring, $p(x) \propto e^{\sum_i (K x_i x_{i+1} - r x_i^2/2)}$.
-
-    White noise z filtered by the root of the inverse of the circulant precision matrix, $\hat x_q = \hat z_q / \sqrt{r
-    - 2K\cos q}$ with $q = 2\pi k/N$. Coupling K and ``quadratic`` r may be traced. Float32 of shape (batch, num_sites);
-    two sites have two bonds between them. Raises ValueError for fewer than 2 sites, a batch below 1, and, for values
-    that are not traced, unless $|K|/r < 1/2$.
-
-    >>> bool(abs(sample_gaussian_ring(jax.random.key(0), 0.0, 4.0, 8, 512).std() - 0.5) < 0.02)
-    True
-
-    Ref: standard (circulant matrices).
-    """
-    _check_shape(num_sites, batch)
-    strength, stiffness = _known(coupling), _known(quadratic)
-    if strength is not None and stiffness is not None and not 2 * abs(strength) < stiffness < math.inf:
-        raise ValueError(f"coupling, quadratic = {coupling}, {quadratic}: must be |coupling| / quadratic < 1/2")
-    cosines = jnp.cos(2 * jnp.pi * jnp.arange(num_sites // 2 + 1, dtype=jnp.float32) / num_sites)
-    precision = quadratic - 2 * coupling * cosines
-    noise = jnp.fft.rfft(jax.random.normal(key, (batch, num_sites), jnp.float32))
-    return jnp.fft.irfft(noise * jax.lax.rsqrt(precision)[None, :], n=num_sites)
-
-
 def _transfer(grid: Float[Array, " G"], coupling: Scalar, potential: Coefficients) -> Float[Array, "G G"]:
-    """Return the transfer operator on a grid, divided by its largest element."""
+    """Returns the transfer operator on a grid, divided by its largest element."""
     quadratic, quartic, sextic = (jnp.asarray(value, jnp.float32) for value in potential)
     squares = grid**2
     on_site = squares * (quadratic / 2 + squares * (quartic + squares * sextic))
@@ -116,11 +89,11 @@ def _transfer(grid: Float[Array, " G"], coupling: Scalar, potential: Coefficient
 
 
 def _sample_ring(operator: Float[Array, "G G"], uniforms: Float[Array, "sites 2 B"]) -> Int[Array, "sites B"]:
-    """Return the grid points of all sites, given the operator of one bond and two uniform numbers a site."""
+    """Returns the grid points of all sites, given the operator of one bond and two uniform numbers a site."""
     num_sites = len(uniforms)
     powers = _powers(operator, num_sites)
     half = num_sites // 2
-    # All operators are symmetric: rows do for columns.
+    # All operators are symmetric, so that rows serve as columns.
     diagonal = jnp.sum(powers[half] * powers[num_sites - half], axis=1)
     total = _product(diagonal[None, :], _ladder(len(operator), 1))
     drawn = _first_above(jnp.broadcast_to(total, (uniforms.shape[2], len(operator))), uniforms[0, 0])[None]
@@ -128,7 +101,7 @@ def _sample_ring(operator: Float[Array, "G G"], uniforms: Float[Array, "sites 2 
     while len(sites) < num_sites:
         lengths = np.diff(sites, append=num_sites)
         all_sites, all_drawn, done = [sites], [drawn], len(sites)
-        # Segments of one level differ by one site in length at the most.
+        # The lengths of the segments of one level differ by one site at most.
         for length in sorted({*lengths.tolist()} - {1}):
             (where,) = np.nonzero(lengths == length)
             ends = drawn[where], drawn[(where + 1) % len(sites)]
@@ -144,7 +117,7 @@ def _sample_ring(operator: Float[Array, "G G"], uniforms: Float[Array, "sites 2 
 
 
 def _powers(operator: Float[Array, "G G"], num_sites: int) -> dict[int, Float[Array, "G G"]]:
-    """Return the powers of an operator that halving a ring again and again asks for, each divided by its maximum."""
+    """Returns the powers of an operator that repeated halving of a ring needs, each divided by its maximum."""
     asked, lengths = {num_sites}, set[int]()
     while asked:
         asked = {part for length in asked for part in (length // 2, length - length // 2) if length > 1}
@@ -161,12 +134,12 @@ def _between(
     ends: tuple[Int[Array, "m B"], Int[Array, "m B"]],
     uniforms: Float[Array, "2 n"],
 ) -> Int[Array, " n"]:
-    """Draw a point for each pair of ends, with the product of a row of either factor for weights."""
+    """Returns a point drawn for each pair of ends, weighted by the product of a row of each factor."""
     points = len(factors[0])
     left, right = ends[0].ravel(), ends[1].ravel()
     weights = _rows(factors[0], left) * _rows(factors[1], right)
     block = _first_above(_product(weights, _ladder(points, BLOCK)), uniforms[0])
-    # To multiply the eight weights once more is twice as fast as to look them up among all weights.
+    # Multiplying the eight weights once more is twice as fast as looking them up among all weights.
     pieces = [factor.reshape(-1, BLOCK) for factor in factors]
     blocks = points // BLOCK
     inside = _rows(pieces[0], left * blocks + block) * _rows(pieces[1], right * blocks + block)
@@ -179,13 +152,13 @@ def _rows(matrix: Float[Array, "m k"], index: Int[Array, " n"]) -> Float[Array, 
 
 
 def _ladder(points: int, size: int) -> Float[Array, "G blocks"]:
-    """Return the matrix whose product with weights is their cumulative sum at the ends of blocks of some size."""
+    """Returns the matrix whose product with weights is their cumulative sum at the ends of blocks of some size."""
     block = np.arange(points) // size
     return jnp.asarray(block[:, None] <= np.arange(points // size)[None, :], jnp.float32)
 
 
 def _first_above(cumulative: Float[Array, "n k"], uniform: Float[Array, " n"]) -> Int[Array, " n"]:
-    """Return the first column above the given fraction of the last one, which no column without weight can be."""
+    """Returns the first column above the given fraction of the last one; a column without weight is never returned."""
     number = jnp.sum(cumulative <= (uniform * cumulative[:, -1])[:, None], axis=1, dtype=jnp.int32)
     return jnp.minimum(number, cumulative.shape[1] - 1)
 
@@ -215,11 +188,11 @@ def _check_fields(coupling: Scalar, potential: Coefficients, half_width: Scalar,
 
 
 def _numbers(potential: Coefficients) -> list[Scalar]:
-    # Under jit even the elements of an array that is known are traced, those of a NumPy array are not.
+    # Under jit the elements of a known JAX array are traced, those of a NumPy array are not.
     known = isinstance(potential, Array | np.ndarray) and not isinstance(potential, Tracer)
     return np.asarray(potential, float).tolist() if known else list(potential)
 
 
 def _known(value: Scalar) -> float | None:
-    """Return a value as a float of the host, None for a traced one, which is taken on trust."""
+    """Returns a value as a float of the host, None for a traced one, which cannot be checked."""
     return None if isinstance(value, Tracer) else float(value)

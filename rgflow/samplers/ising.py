@@ -22,27 +22,26 @@ from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Key
 
 CHUNK = 32
-"""Sweeps per compiled call; the two starts are compared whenever their number has doubled."""
+"""Sweeps per compiled call; the two starts are compared whenever the number of sweeps has doubled."""
 
 LEAST_WALKERS = 16
-"""Lattices simulated at once at the least: with fewer per start a standard error means little."""
+"""Smallest number of lattices simulated at once: with fewer per start a standard error means little."""
 
 SITES_AT_ONCE = 2**18
-"""Sites simulated at once by default: enough to fill vector units, and still in cache on a CPU."""
+"""Sites simulated at once by default: they fill the vector units and still fit the cache of a CPU."""
 
 TIMES_APART = 4.0
 """Autocorrelation times between samples from one walker: an exponential correlation is then below 2 %."""
-
 
 Count = int | Int[Array, ""]
 
 
 class SquareReport(NamedTuple):
-    """How samples of the square lattice came about.
+    """How samples of the square lattice were made.
 
-    ``discarded`` are the sweeps before the first sample, ``spacing`` those between samples from one walker; sample b
-    comes from walker b mod ``walkers``, and samples from different walkers are independent. ``energy`` and
-    ``squared_magnetization`` say how the hot and the cold start agreed and what the autocorrelation time is, in
+    ``discarded`` is the number of sweeps before the first sample, ``spacing`` the number between samples from one
+    walker. Sample b comes from walker b mod ``walkers``, and samples from different walkers are independent. ``energy``
+    and ``squared_magnetization`` say how well the hot and the cold start agreed, and give autocorrelation times in
     sweeps.
     """
 
@@ -55,22 +54,21 @@ class SquareReport(NamedTuple):
 
 
 def sample_ring(key: Key, coupling: Coupling, num_sites: int, batch: int) -> Int8[Array, "B sites"]:
-    r"""Draw independent exact samples of the Ising ring from its bonds, $b_i = s_i s_{i+1}$ with $\prod_i b_i = 1$.
+    r"""Returns independent exact samples of the Ising ring from its bonds, $b_i = s_i s_{i+1}$ with $\prod_i b_i = 1$.
 
-    With $t = \tanh K$, n bonds left and their product $\sigma$ still wanted, the next bond is broken with probability
-    $q (1 - \sigma t^{n-1}) / (1 + \sigma t^n)$, $q = 1/(1 + e^{2K})$: no Markov chain, nothing to equilibrate. Int8 of
-    shape (batch, num_sites); ``coupling`` may be traced. Two sites have two bonds between them. Raises ValueError for
-    fewer than 2 sites, a batch below 1, and a coupling that is not finite.
+    The bonds are drawn one after the other. With $t = \tanh K$, n bonds left and $\sigma$ the product that these must
+    have, the next bond is broken with probability $q (1 - \sigma t^{n-1}) / (1 + \sigma t^n)$, $q = 1/(1 + e^{2K})$.
+    There is no Markov chain and nothing to equilibrate. Int8 of shape (batch, num_sites); ``coupling`` may be traced.
+    Two sites have two bonds between them. Raises ValueError for fewer than 2 sites, a batch below 1, and a coupling
+    that is not finite.
 
     >>> sample_ring(jax.random.key(0), 50.0, 6, 1).sum().item() in (-6, 6)
     True
-
-    Ref: standard (transfer matrix).
     """
     _check_coupling(coupling)
     if num_sites < 2 or batch < 1:
         raise ValueError(f"num_sites, batch = {num_sites}, {batch}: must be at least 2 and 1")
-    # An antiferromagnet is a ferromagnet in bonds b -> -b, which on an odd ring must multiply to -1.
+    # An antiferromagnet is a ferromagnet in the bonds -b, whose product must be -1 on an odd ring.
     sign = jnp.where(jnp.asarray(coupling) < 0, -1, 1)
     wanted = jnp.broadcast_to(sign**num_sites, (batch,))
     bond_key, first_key = jax.random.split(key)
@@ -96,10 +94,10 @@ def sample_square(
     walkers: int | None = None,
     max_sweeps: int = 16384,
 ) -> Int8[Array, "B side side"]:
-    r"""Draw equilibrium samples of the periodic square lattice, $p(s) \propto e^{K \sum_{\langle ij\rangle} s_i s_j}$.
+    r"""Returns equilibrium samples of the square lattice, $p(s) \propto e^{K \sum_{\langle ij\rangle} s_i s_j}$.
 
-    The spins of :func:`sample_square_with_report`, which says what is refused. Int8 of shape (batch, size, size). Ref:
-    SW1987; Sokal1997.
+    These are the spins of :func:`sample_square_with_report`, which says what is refused. Int8 of shape
+    (batch, size, size). Ref: SW1987; Sokal1997.
     """
     return sample_square_with_report(key, coupling, size, batch, method, walkers, max_sweeps)[0]
 
@@ -113,16 +111,17 @@ def sample_square_with_report(
     walkers: int | None = None,
     max_sweeps: int = 16384,
 ) -> tuple[Int8[Array, "B side side"], SquareReport]:
-    r"""Draw equilibrium samples of the periodic square lattice and say how they were equilibrated and spaced.
+    r"""Returns equilibrium samples of the periodic square lattice, and how they were equilibrated and spaced.
 
-    Half of the ``walkers`` (lattices simulated at once, even, by default as many as the batch up to a total of 2^18
-    sites) start hot and half cold. Sweeps go on until energy and squared magnetization of the two agree within 3
-    standard errors over the last half of all sweeps, which must last 20 $\tau$; after that each walker gives samples
-    4 $\tau$ apart. ``method`` is ``swendsen_wang`` or, on even sizes, ``heat_bath``.
+    ``walkers`` lattices are simulated at once: an even number, by default as many as the batch up to a total of 2^18
+    sites. Half of them start hot and half cold. Sweeps go on until the energies and squared magnetizations of the two
+    halves agree within 3 standard errors over the last half of all sweeps, which must last 20 $\tau$. After that each
+    walker gives samples 4 $\tau$ apart. ``method`` is ``swendsen_wang`` or, on even sizes, ``heat_bath``.
 
-    Runs on the host around compiled sweeps: ``coupling`` must have a value here. Raises ValueError for a coupling that
-    is not finite, a size below 2 or odd for ``heat_bath``, a batch below 1, an unknown method, walkers that are odd or
-    below 16; RuntimeError if the starts have not met after ``max_sweeps``. Ref: SW1987; Sokal1997.
+    The function runs on the host around compiled sweeps, so that ``coupling`` cannot be traced. Raises ValueError for a
+    coupling that is not finite, a size below 2 or odd for ``heat_bath``, a batch below 1, an unknown method, and
+    walkers that are odd or below 16; raises RuntimeError if the starts still differ after ``max_sweeps``.
+    Ref: SW1987; Sokal1997.
     """
     _check_square(coupling, size, batch, method, walkers)
     if walkers is None:
@@ -138,14 +137,14 @@ def sample_square_with_report(
         start = sweeps + (number - 1) * spacing
         rounds.append(_advance(sweep_key, rounds[-1], coupling, start, spacing, method))
     report = SquareReport(method, sweeps, spacing, walkers, *agreements)
-    # Which walker comes first must not tell how it started: an order of hot before cold would.
+    # The order of the walkers must not tell how they started: hot ones before cold ones would.
     return jnp.concatenate([_interleave(spins) for spins in rounds])[:batch], report
 
 
 def _equilibrate(
     key: Key, spins: Spins, coupling: Float[Array, ""], method: str, max_sweeps: int
 ) -> tuple[Spins, int, list[Agreement]]:
-    """Sweep until the two halves of the walkers agree; returns spins, sweeps made, and the agreements."""
+    """Returns spins after the two halves of the walkers agree, the number of sweeps made, and the agreements."""
     series: list[Observables] = []
     compare_at, agreements = 2, []
     while len(series) * CHUNK < max_sweeps:
@@ -189,14 +188,14 @@ def _interleave(spins: Spins) -> Spins:
 
 
 def _chance_of_broken(strength: Float[Array, ""], left: Array, wanted: Array) -> Float[Array, " B"]:
-    """Return the chance that the next of ``left`` bonds is broken, if together they must multiply to ``wanted``."""
-    # Beyond 30 nothing changes but that float32 would divide 0 by 0; below 1e-30 powers of tanh are 0 anyway.
+    """Returns the chance that the next of ``left`` bonds is broken if their product must be ``wanted``."""
+    # Above 30 chances no longer change and float32 would divide 0 by 0; below 1e-30 powers of tanh are 0.
     strength = jnp.clip(strength, 1e-30, 30.0)
     broken = jax.nn.sigmoid(-2 * strength)
     log_tanh = jnp.where(strength < 0.5, jnp.log(jnp.tanh(strength)), jnp.log1p(-2 * jnp.minimum(broken, 0.4)))
 
     def even_odd(power: Array) -> Array:
-        # 1 + t^n if the product wanted is 1, 1 - t^n without cancellation if it is -1.
+        # 1 + t^n for a wanted product of 1; for -1 it is 1 - t^n, without cancellation.
         exponent = jnp.where(power == 0, 0.0, power * log_tanh)
         return jnp.stack([1 + jnp.exp(exponent), -jnp.expm1(exponent)])
 
@@ -205,7 +204,7 @@ def _chance_of_broken(strength: Float[Array, ""], left: Array, wanted: Array) ->
 
 
 def _check_coupling(coupling: Coupling) -> None:
-    # A traced coupling has no value yet and is taken on trust.
+    # A traced coupling has no value yet and cannot be checked.
     if not isinstance(coupling, Tracer) and not np.isfinite(np.asarray(coupling)):
         raise ValueError(f"coupling = {coupling}: must be finite")
 

@@ -7,23 +7,23 @@ traced, so a sweep over correlation lengths shares one compiled program. Keys: H
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float, Int, Num
+from jaxtyping import Array, Complex, Float, Int
 
 from rgflow.samplers.chain_families import FAMILIES, ROUNDING, number_within, sorted_eigenvalues
 from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Key
 
 LARGEST_CORRELATION_LENGTH = 1e6
-"""Tokens; beyond it the spectral gap drowns in float64 rounding."""
+"""In tokens; beyond it the spectral gap is lost in float64 rounding."""
 
 SMALLEST_IN_BLOCKS = 12
-"""States; from here on two short rows are read faster than one long row."""
+"""From this number of states on, reading two short rows is faster than reading one long row."""
 
 
 class MarkovChain(NamedTuple):
@@ -50,20 +50,20 @@ class MarkovChain(NamedTuple):
 
 
 def make_chain(kind: str, num_states: int, **params: Any) -> MarkovChain:
-    r"""Build a chain of one of the families below, in float64, from its own parameter or correlation length.
+    r"""Returns a chain of one of the families below, in float64, from its own parameter or its correlation length.
 
-    Exactly one of the two is given: $|\lambda_2| = e^{-1/\xi}$ for ``correlation_length`` $\xi$ in tokens, at
+    Exactly one of the two is given; $|\lambda_2| = e^{-1/\xi}$ for ``correlation_length`` $\xi$ in tokens, at
     most 1e6. A parameter that is None counts as not given.
 
     - ``dirichlet_lazy(alpha | correlation_length, concentration=1.0, seed=0)``: rows of R from a Dirichlet
       law, $P = \alpha I + (1-\alpha) R$ for $0 \le \alpha < 1$ and, for shorter memory than that of R,
-      $P = (1+\alpha) R - \alpha 1\pi^T$ for $-1 \le \alpha < 0$; $\pi$ is that of R for every alpha.
+      $P = (1+\alpha) R - \alpha 1\pi^T$ for $-1 \le \alpha < 0$; every alpha has the $\pi$ of R.
     - ``lazy_uniform(eigenvalue | correlation_length)``: $P = \lambda I + (1-\lambda) 11^T/V$.
     - ``lazy_zipf(eigenvalue | correlation_length, exponent=1.0)``: $P = \lambda I + (1-\lambda) 1\pi^T$ with
       $\pi_k \propto (k+1)^{-s}$, s the exponent and $0 \le \lambda < 1$: a stationary distribution far from uniform.
     - ``circulant(eigenvalues | correlation_length)``: all $\lambda_k$, or $\lambda_k = \rho^{\min(k, V-k)}$.
     - ``ring_walk(hop | correlation_length)``: $\lambda_k = 1 - 2q + 2q\cos(2\pi k/V)$, q the chance of a hop
-      to each side; short lengths are out of its reach.
+      to each side; it has no short correlation lengths.
     - ``block(groups, persistence | correlation_length)``: with chance $\rho$ uniform in the present group,
       else over all states; spectrum 1, then $\rho$ (groups - 1 times), then 0.
 
@@ -72,7 +72,7 @@ def make_chain(kind: str, num_states: int, **params: Any) -> MarkovChain:
     >>> round(make_chain("dirichlet_lazy", 16, alpha=0.3).correlation_length, 3)
     1.062
 
-    Ref: HR2026 (the setting; its own one-parameter family is not published, ``dirichlet_lazy`` is our guess).
+    Ref: HR2026 (the setting; its own one-parameter family is not published, ``dirichlet_lazy`` is a guess).
     """
     if kind not in FAMILIES:
         raise ValueError(f"kind = {kind!r}: unknown chain family, choose one of {', '.join(FAMILIES)}")
@@ -89,35 +89,24 @@ def make_chain(kind: str, num_states: int, **params: Any) -> MarkovChain:
 
 
 def iid_chain(chain: MarkovChain) -> MarkovChain:
-    r"""Keep the stationary distribution and forget the past, $P = 1\pi^T$: the matched-marginal control.
+    r"""Returns the chain with the same stationary distribution and no memory, $P = 1\pi^T$: a control.
 
-    Shapes as in ``chain``, which may be traced. Ref: standard.
+    ``chain`` may be traced.
     """
     num_states = chain.stationary.shape[-1]
     return MarkovChain(chain.stationary[None, :].repeat(num_states, axis=0), chain.stationary)
 
 
-def reversible_chain(chain: MarkovChain) -> MarkovChain:
-    r"""Average a chain with its time reversal, $P_{vw} \to (P_{vw} + \pi_w P_{wv}/\pi_v)/2$: a real spectrum.
-
-    Shapes and stationary distribution as in ``chain``, which may be traced. Ref: standard.
-    """
-    reversal = chain.transition.T * chain.stationary[None, :] / chain.stationary[:, None]
-    return MarkovChain((chain.transition + reversal) / 2, chain.stationary)
-
-
 def mode_functions(chain: MarkovChain) -> tuple[Float[np.ndarray, "modes V"], Float[np.ndarray, " modes"]]:
-    r"""Return the V - 1 decaying modes as real token functions, and the moduli of their eigenvalues.
+    r"""Returns the V - 1 decaying modes as real token functions, and the moduli of their eigenvalues.
 
     Right eigenfunctions, $P \varphi_k = \lambda_k \varphi_k$, by descending $|\lambda_k|$, without the constant one.
-    Of a complex pair the first row is the real and the second the imaginary part: they span the same functions. Each
-    row has mean 0 and variance 1 under $\pi$; those of a reversible chain are orthonormal under it. Host, float64.
+    The two rows of a complex pair are its real and its imaginary part, which span the same functions. Each row has
+    mean 0 and variance 1 under $\pi$; the rows of a reversible chain are orthonormal under it. Host, float64.
 
     >>> functions, moduli = mode_functions(make_chain("block", 4, groups=2, persistence=0.5))
     >>> moduli.round(6).tolist(), abs(functions[0]).round(6).tolist()
     ([0.5, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0])
-
-    Ref: standard.
     """
     transition, stationary = np.asarray(chain.transition, np.float64), np.asarray(chain.stationary, np.float64)
     root = np.sqrt(stationary)
@@ -128,7 +117,7 @@ def mode_functions(chain: MarkovChain) -> tuple[Float[np.ndarray, "modes V"], Fl
     else:
         values, vectors = np.linalg.eig(transition)
     order = np.lexsort((-np.imag(values), -np.real(values), -np.round(np.abs(values), 12)))[1:]
-    # Of a pair the eigenvalue with positive imaginary part comes first: its partner adds nothing but the sign of it.
+    # The eigenvalue of a pair with positive imaginary part comes first; its partner gives the imaginary part.
     of_mode = vectors.T[order]
     functions = np.where(np.imag(values[order])[:, None] < 0, np.imag(of_mode), np.real(of_mode))
     functions = functions - (functions @ stationary)[:, None]
@@ -136,39 +125,17 @@ def mode_functions(chain: MarkovChain) -> tuple[Float[np.ndarray, "modes V"], Fl
     return functions / spread[:, None], np.abs(values[order])
 
 
-def autocovariance(
-    chain: MarkovChain, values: Num[Array | np.ndarray, " V"], lags: Sequence[int] | Int[np.ndarray, " lags"]
-) -> Num[np.ndarray, " lags"]:
-    r"""Return the exact $C_n = \sum_v \pi_v f_v^* (P^n f)_v - |\pi\cdot f|^2$ of a token function f, float64.
-
-    ``values`` is f over the V states (if complex, the first factor is conjugated), ``lags`` are n in tokens.
-    Raises ValueError for a negative lag. Ref: standard.
-    """
-    steps = np.asarray(lags, dtype=int)
-    if steps.min(initial=0) < 0:
-        raise ValueError(f"lags = {steps.min()}: must not be negative")
-    transition = np.asarray(chain.transition, np.float64)
-    stationary = np.asarray(chain.stationary, np.float64)
-    # Centring first keeps the relative precision of covariances far below the variance.
-    centred = np.asarray(values) - stationary @ np.asarray(values)
-    moved, covariances = centred, []
-    for _ in range(steps.max(initial=0) + 1):
-        covariances.append(np.sum(stationary * np.conj(centred) * moved))
-        moved = transition @ moved
-    return np.array(covariances)[steps]
-
-
 def sample_chain(key: Key, chain: MarkovChain, batch: int, length: int) -> Int[Array, "B T"]:
-    r"""Draw stationary sequences by inverse CDF, $x_{t+1} = \#\{w : u_t \ge \sum_{w' \le w} P_{x_t w'}\}$.
+    r"""Returns stationary sequences, drawn by inverse CDF, $x_{t+1} = \#\{w : u_t \ge \sum_{w' \le w} P_{x_t w'}\}$.
 
-    Returns int32 tokens of shape (batch, length); ``chain`` may be traced, ``batch`` and ``length`` are
-    static. Raises ValueError if either is below 1. Ref: standard.
+    Tokens are int32 of shape (batch, length); ``chain`` may be traced, ``batch`` and ``length`` are static. Raises
+    ValueError if either is below 1.
     """
     for name, value in (("batch", batch), ("length", length)):
         if value < 1:
             raise ValueError(f"{name} = {value}: must be at least 1")
     following = _successors(_cumulative(chain.transition))
-    # Drawing uniforms is what costs: all of them at once, and the scan only looks rows up.
+    # Drawing uniforms dominates the cost: they are drawn all at once, and the scan only looks rows up.
     uniforms = random_uniform(key, (length, batch))
     first = _invert(uniforms[0], _cumulative(chain.stationary[None]))
 
@@ -180,15 +147,15 @@ def sample_chain(key: Key, chain: MarkovChain, batch: int, length: int) -> Int[A
 
 
 def shuffle_time(key: Key, tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
-    r"""Permute time independently in each sequence, $x_{bt} \to x_{b\sigma_b(t)}$: same counts, no order.
+    r"""Returns sequences with the times of each permuted at random, $x_{bt} \to x_{b\sigma_b(t)}$: no order is left.
 
-    Unlike :func:`iid_chain` it keeps how token counts vary from sequence to sequence. Ref: standard.
+    Unlike :func:`iid_chain` this keeps the token counts of every sequence.
     """
     return jax.random.permutation(key, tokens, axis=1, independent=True)
 
 
 def _cumulative(probabilities: Float[Array | np.ndarray, "rows V"]) -> Float[Array, "rows V"]:
-    # Divided by the last entry so that it is exactly 1: no uniform below 1 can fall off the end.
+    # The division makes the last entry exactly 1, so that every uniform below 1 has a token.
     partial = jnp.cumsum(jnp.asarray(probabilities, jnp.float32), axis=-1)
     return partial / partial[..., -1:]
 
@@ -198,10 +165,10 @@ def _invert(uniform: Float[Array, " B"], cumulative: Float[Array, "#B V"]) -> In
 
 
 def _successors(cumulative: Float[Array, "V V"]) -> Callable[[Array, Array], Int[Array, " B"]]:
-    """Return the function (tokens, uniforms) -> next tokens, which is `_invert` of the tokens' rows.
+    """Returns the function (tokens, uniforms) -> next tokens, which is `_invert` of the tokens' rows.
 
-    Beyond a few states the row is cut into about sqrt(V) blocks: the ends of the blocks tell in which one the count
-    ends, and only that one is read. Ones fill the last block, since no uniform reaches 1.
+    With many states the row is cut into about sqrt(V) blocks: the last entries of the blocks tell in which block the
+    next token lies, and only that block is read. Ones fill the last block, since no uniform reaches 1.
     """
     num_states = cumulative.shape[0]
     width = math.isqrt(num_states - 1) + 1

@@ -2,10 +2,10 @@ r"""Updates of the Ising model on periodic square lattices, many at once: pure s
 
 $p(s) \propto e^{K \sum_{\langle ij\rangle} s_i s_j}$ with spins $\pm1$ in int8 and $K = \beta J$ of either sign,
 traced. Every lattice of a batch has its own random numbers. Heat-bath sweeps of a multiple of 32 lattices pack 32 of
-them into the bits of a word (:mod:`rgflow.samplers.multispin`): with packing and unpacking in every sweep, 128 lattices
-on a CPU take 3.8 to 4.9 times less of its time than unpacked at L = 20, and 5.8 to 6.9 times less at L = 40. Near the
-critical coupling a few cluster sweeps nevertheless do the work of hundreds of those.
-Keys: SW1987 = Swendsen and Wang, Phys. Rev. Lett. 58 (1987) 86.
+them into the bits of a word (:mod:`rgflow.samplers.multispin`). Packing and unpacking included, 128 lattices then sweep
+3.8 to 4.9 times faster on a CPU at L = 20, and 5.8 to 6.9 times faster at L = 40. Near the critical coupling a few
+cluster sweeps still do the work of hundreds of heat-bath sweeps.
+Key: SW1987 = Swendsen and Wang, Phys. Rev. Lett. 58 (1987) 86.
 """
 
 from typing import NamedTuple
@@ -38,10 +38,9 @@ class Observables(NamedTuple):
 
 
 def start_spins(key: Key, size: int, batch: int, start: str = "hot") -> Spins:
-    r"""Return lattices of independent random spins (``hot``, K = 0) or of spins all up (``cold``, $K = \infty$).
+    r"""Returns lattices of independent random spins (``hot``, K = 0) or of spins all up (``cold``, $K = \infty$).
 
-    Shape (batch, size, size), int8. Raises ValueError for a size below 2, a batch below 1 and another start. Ref:
-    standard.
+    Shape (batch, size, size), int8. Raises ValueError for a size below 2, a batch below 1 and an unknown start.
     """
     if size < 2:
         raise ValueError(f"size = {size}: a periodic lattice needs at least 2 sites a side")
@@ -54,14 +53,14 @@ def start_spins(key: Key, size: int, batch: int, start: str = "hot") -> Spins:
 
 
 def neighbour_sum(spins: Spins) -> Spins:
-    r"""Return $h_i = \sum_{j \sim i} s_j$ over the four periodic neighbours, -4..4 in int8. Ref: standard."""
+    r"""Returns $h_i = \sum_{j \sim i} s_j$ over the four periodic neighbours, -4..4 in int8."""
     return sum((jnp.roll(spins, step, axis) for axis in (-2, -1) for step in (-1, 1)), jnp.zeros_like(spins))
 
 
 def observe(spins: Spins) -> Observables:
-    r"""Return $u = -\frac1N \sum_{\langle ij\rangle} s_i s_j$ and $m^2 = (\frac1N \sum_i s_i)^2$ of each lattice.
+    r"""Returns $u = -\frac1N \sum_{\langle ij\rangle} s_i s_j$ and $m^2 = (\frac1N \sum_i s_i)^2$ of each lattice.
 
-    Float32 of shape (batch,); both forget the sign of all spins. Ref: standard.
+    Float32 of shape (batch,). Reversing all spins changes neither.
     """
     num_sites = spins.shape[-1] * spins.shape[-2]
     bonds = jnp.sum(spins * neighbour_sum(spins), axis=(-2, -1), dtype=jnp.int32) / (2 * num_sites)
@@ -70,12 +69,12 @@ def observe(spins: Spins) -> Observables:
 
 
 def heat_bath_sweep(key: Key, spins: Spins, coupling: Coupling) -> Spins:
-    r"""Draw every spin from its own conditional law once, $p(s_i = 1 | h_i) = 1/(1 + e^{-2 K h_i})$.
+    r"""Returns spins, each drawn once from its conditional law, $p(s_i = 1 | h_i) = 1/(1 + e^{-2 K h_i})$.
 
-    First the even squares of the checkerboard, which do not see each other, then the odd ones; all at once would have
-    another stationary law. A multiple of 32 lattices goes packed, 32 to a word, any other number through
-    :func:`heat_bath_sweep_unpacked`: the same law from other random numbers. Raises ValueError for an odd size. Ref:
-    standard.
+    The even squares of the checkerboard, no two of which are neighbours, are drawn first, then the odd ones; drawing
+    all at once would have another stationary law. A multiple of 32 lattices is packed, 32 to a word; any other number
+    goes through :func:`heat_bath_sweep_unpacked`: the same law from other random numbers. Raises ValueError for an odd
+    size.
     """
     if len(spins) % LATTICES:
         return heat_bath_sweep_unpacked(key, spins, coupling)
@@ -83,9 +82,9 @@ def heat_bath_sweep(key: Key, spins: Spins, coupling: Coupling) -> Spins:
 
 
 def heat_bath_sweep_unpacked(key: Key, spins: Spins, coupling: Coupling) -> Spins:
-    r"""Draw every spin as :func:`heat_bath_sweep`, by one uniform number u each: up if $u < 1/(1 + e^{-2 K h_i})$.
+    r"""Returns what :func:`heat_bath_sweep` does, from one uniform number u per spin: up if $u < 1/(1 + e^{-2 K h_i})$.
 
-    Any number of lattices. Raises ValueError for an odd size: on it a square would meet its own colour. Ref: standard.
+    Takes any number of lattices. Raises ValueError for an odd size.
     """
     even = checkerboard(spins.shape[-1])[None]
     needed = _needed_field(random_uniform(key, spins.shape), jnp.abs(coupling))
@@ -97,10 +96,10 @@ def heat_bath_sweep_unpacked(key: Key, spins: Spins, coupling: Coupling) -> Spin
 
 
 def _needed_field(uniforms: Float[Array, "B side side"], strength: Float[Array, ""]) -> Spins:
-    """Return the lowest neighbour sum at which each spin comes out up, 6 if none does.
+    """Returns the lowest neighbour sum at which each spin is drawn up, 6 if there is none.
 
-    The chance of up rises with the sum, so one comparison with the sum replaces an exponential per spin and colour;
-    one uniform number serves, as each spin is drawn once.
+    The chance of up rises with the sum, so that one comparison with the sum replaces an exponential per spin and
+    colour.
     """
     rises = jax.nn.sigmoid(2 * strength * jnp.arange(-4, 5, 2))
     return jnp.int8(6) - 2 * sum(((uniforms < chance).astype(jnp.int8) for chance in rises), jnp.int8(0))
@@ -109,11 +108,11 @@ def _needed_field(uniforms: Float[Array, "B side side"], strength: Float[Array, 
 def open_bonds(
     bits: UInt32[Array, "B side side"], spins: Spins, coupling: Coupling
 ) -> tuple[Bool[Array, "B side side"], Bool[Array, "B side side"]]:
-    r"""Open each bond between satisfied neighbours, $K s_i s_j > 0$, with chance $p = 1 - e^{-2|K|}$.
+    r"""Returns the open bonds to the next column and to the next row.
 
-    Returns the bonds to the next column and to the next row. Both are decided by the upper 31 of a site's 32 random
-    ``bits``, as u in [0, 1): both are open below $p^2$, the first alone below p, the second alone below $p + p(1 - p)$.
-    The lowest bit is left to the caller. Raises nothing. Ref: SW1987.
+    A bond between satisfied neighbours, $K s_i s_j > 0$, is open with chance $p = 1 - e^{-2|K|}$. The upper 31 of a
+    site's 32 random ``bits`` are u in [0, 1) and decide both its bonds: both are open below $p^2$, the first alone
+    below p, the second alone below $p + p(1 - p)$. The lowest bit is left to the caller. Ref: SW1987.
     """
     chance = -jnp.expm1(-2 * jnp.abs(jnp.asarray(coupling, jnp.float32)))
     both, first, either = ((2.0**31 * c).astype(jnp.uint32) for c in (chance**2, chance, chance * (2 - chance)))
@@ -125,14 +124,14 @@ def open_bonds(
 
 
 def swendsen_wang_sweep(key: Key, spins: Spins, coupling: Coupling) -> Spins:
-    r"""Open bonds between satisfied neighbours and turn each cluster over with probability 1/2, $s_i \to \pm s_i$.
+    r"""Returns spins after one cluster update: each cluster of open bonds is reversed with probability 1/2.
 
-    Any size and sign of the coupling; also the way to go near the critical coupling and below its temperature, where
-    heat-bath sweeps forget slowly. Raises nothing. Ref: SW1987.
+    Works for any size and any sign of the coupling. It is the method of choice near the critical coupling and beyond
+    it, where heat-bath sweeps forget slowly. Ref: SW1987.
     """
     bits = random_bits(key, spins.shape)
     roots = label_clusters(*open_bonds(bits, spins, coupling))
-    # The bit that the bonds leave over counts for the cluster of which a site is the first.
+    # The bit that the bonds do not use, at the first site of a cluster, decides whether the cluster is reversed.
     turned = (bits & 1).astype(bool).ravel().at[roots].get(mode="promise_in_bounds")
     return jnp.where(turned, -spins, spins)
 

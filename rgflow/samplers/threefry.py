@@ -1,8 +1,8 @@
 """JAX's own random numbers, bit for bit, in a quarter of the time on a CPU.
 
-What ``jax.random.bits`` compiles to there is a loop over the rounds of the cipher that passes all words through memory
-each time. Here it is one expression, which a CPU evaluates in its vector registers. Other kinds of keys are left to
-JAX. Key: SMDS2011 = Salmon, Moraes, Dror and Shaw, SC (2011) 16 (Threefry-2x32 with 20 rounds).
+On a CPU ``jax.random.bits`` compiles to a loop over the rounds of the cipher, which passes all words through memory in
+each round. Here the cipher is one expression, which a CPU evaluates in its vector registers. JAX itself serves other
+kinds of keys. Key: SMDS2011 = Salmon, Moraes, Dror and Shaw, SC (2011) 16 (Threefry-2x32 with 20 rounds).
 """
 
 import math
@@ -20,10 +20,9 @@ PARITY = 0x1BD11BDA
 
 
 def random_words(key: Key, size: int, start: int | UInt32[Array, ""] = 0) -> Words:
-    r"""Return words ``start`` to ``start + size - 1`` of ``jax.random.bits(key, (number,))``, whatever their number.
+    r"""Returns words ``start`` to ``start + size - 1`` of ``jax.random.bits(key, (number,))``, whatever their number.
 
-    The key must be one that :func:`is_threefry` accepts, and ``start + size`` at most $2^{32}$. Raises nothing. Ref:
-    SMDS2011.
+    The key must be one that :func:`is_threefry` accepts, and ``start + size`` at most $2^{32}$. Ref: SMDS2011.
 
     >>> key = jax.random.key(0)
     >>> bool((random_words(key, 3, 4) == jax.random.bits(key, (7,))[4:]).all())
@@ -44,10 +43,10 @@ def random_words(key: Key, size: int, start: int | UInt32[Array, ""] = 0) -> Wor
 
 
 def random_bits(key: Key, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
-    r"""Return ``jax.random.bits(key, shape)``, bit for bit, in a quarter of its time on a CPU.
+    r"""Returns ``jax.random.bits(key, shape)``, bit for bit, in a quarter of its time on a CPU.
 
-    Kept from being fused into what reads it, which could draw everything anew per reader. Raises nothing. Ref:
-    SMDS2011.
+    A barrier keeps the result from being fused into its readers, each of which could draw everything anew.
+    Ref: SMDS2011.
     """
     if not is_threefry(key) or math.prod(shape) > 2**32:
         return jax.random.bits(key, shape, jnp.uint32)
@@ -55,14 +54,14 @@ def random_bits(key: Key, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
 
 
 def random_uniform(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    r"""Return ``jax.random.uniform(key, shape, jnp.float32)``, bit for bit, in a third of its time on a CPU.
+    r"""Returns ``jax.random.uniform(key, shape, jnp.float32)``, bit for bit, in a third of its time on a CPU.
 
-    The upper 23 bits of a word are the digits of a number in [1, 2). Raises nothing. Ref: standard.
+    The upper 23 bits of a word are the digits of a number in [1, 2).
     """
     words = (random_bits(key, shape) >> 9) | jnp.uint32(0x3F800000)
     return jax.lax.bitcast_convert_type(words, jnp.float32) - 1
 
 
 def is_threefry(key: Key) -> bool:
-    """Tell whether ``jax.random`` draws from this key what :func:`random_words` does: its defaults of today."""
+    """Returns whether ``jax.random`` draws from this key what :func:`random_words` does, as JAX's defaults ensure."""
     return str(jax.random.key_impl(key)) == "threefry2x32" and jax.config.values["jax_threefry_partitionable"]

@@ -53,7 +53,7 @@ def decimated_coupling(K: Scalar, strength: Scalar, num_sites: int = 8) -> float
     >>> [round(decimated_coupling(0.6, strength), 6) for strength in (1, 2, 4, 8)]
     [0.164543, 0.271585, 0.296346, 0.296844]
 
-    Ref: mehta2014; the same by noise on the decimated ring is :func:`rgflow.exact.ring.machine_decimation_1d`.
+    Ref: mehta2014.
     """
     kernel = decimation_kernel(at_least("num_sites", num_sites, 6), strength)
     coarse = coarse_hamiltonian(kernel, -log_weights(ring_couplings(finite_coupling(K), num_sites)))

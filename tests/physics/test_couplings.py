@@ -22,7 +22,6 @@ from rgflow.probes.couplings import (
     BOUND,
     axis_correlation,
     covariance_of_draws,
-    decay_length,
     nearest_neighbours,
     pseudo_coupling,
     pseudo_coupling_error,
@@ -42,7 +41,6 @@ fit_error = jax.jit(pseudo_coupling_error)
 length = jax.jit(second_moment_length, static_argnums=(2, 3, 4))
 correlation_at = jax.jit(axis_correlation, static_argnums=2)
 factor = jax.jit(structure_factor, static_argnums=(2, 3))
-decay = jax.jit(decay_length)
 covariance = jax.jit(probes.covariance)
 neighbours_of = jax.jit(nearest_neighbours, static_argnums=(1, 2))
 
@@ -239,21 +237,6 @@ def test_correlations_at_a_distance():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_decay_length_of_exponentials_and_of_noise(key):
-    distances = jnp.arange(1.0, 9.0)
-    np.testing.assert_allclose(decay(0.7 * jnp.exp(-distances / 3.2), distances), 3.2, rtol=1e-4)
-    noisy = jnp.exp(-distances / 2) + 0.01 * jax.random.normal(key, (8,))
-    noisy = noisy.at[5].set(-0.01).at[7].set(jnp.nan)
-    kept = np.asarray(noisy) > 0
-    slope = np.polyfit(np.asarray(distances)[kept], np.log(np.asarray(noisy)[kept]), 1, w=np.asarray(noisy)[kept])[0]
-    np.testing.assert_allclose(decay(noisy, distances), -1 / slope, rtol=1e-4)
-
-
-@pytest.mark.parametrize("values", [[0.5, -0.1, 0.0], [-0.1, -0.2, jnp.nan], [0.1, 0.2, 0.3], [0.2, 0.2, 0.2]])
-def test_decay_length_that_does_not_exist(values):
-    assert np.isnan(decay(jnp.array(values), jnp.array([1.0, 2.0, 3.0])))
-
-
 @pytest.mark.parametrize(("side", "spacing"), [(3, 1.0), (4, 4.0), (16, 1.0), (12, 16 / 12)])
 def test_four_neighbours_on_a_square_lattice(side, spacing):
     positions = jnp.mod(spacing * site_positions(side) + 0.37, spacing * side)
@@ -289,8 +272,8 @@ def test_runs_side_by_side_agree_with_one_after_the_other(key):
         matrix, neighbours = covariance_of_draws(0.9 * spins), nearest_neighbours(positions, 8)
         found = pseudo_coupling(spins, neighbours)
         correlation = correlation_at(matrix, positions, 8, distances)
-        lengths = second_moment_length(matrix + 0.1, positions, 8), decay(correlation, distances)
-        return neighbours, found, pseudo_coupling_error(spins, neighbours, found), correlation, lengths
+        length = second_moment_length(matrix + 0.1, positions, 8)
+        return neighbours, found, pseudo_coupling_error(spins, neighbours, found), correlation, length
 
     together = jax.jit(jax.vmap(measure))(spins, positions)
     one = jax.jit(measure)

@@ -16,7 +16,7 @@ from configs import fixed_points as configs
 from rgflow.engine import grid
 from rgflow.exact.block_moments import SCHEMES
 from rgflow.exact.potential import Potential
-from rgflow.exact.transfer import fixed_potential, ising_operator, transfer_operator
+from rgflow.exact.transfer import ground_state, ising_operator, transfer_operator
 from rgflow.fixed_points import dynamics, experiment, theory
 from rgflow.fixed_points.compression import COMPRESSIONS
 from rgflow.fixed_points.task import ACTIVATIONS, TASKS, Batch, Static, draw_batch, loss, optimal_loss, trivial_loss
@@ -76,7 +76,7 @@ def test_the_exact_flow_of_gaussian_chains():
 def test_level_zero_of_a_field_is_its_coupling_times_its_variance():
     found = made(64, 3, data="phi4", coupling=0.8, task="autoencoder").reference
     operator = transfer_operator(0.8, PHI4)
-    weight = np.exp(-fixed_potential(operator))
+    weight = ground_state(operator) ** 2
     variance = (weight * operator.grid**2).sum() / weight.sum()
     # The ring of 64 sites and 1.6 sites of correlation is an infinite one.
     np.testing.assert_allclose(found["exact_coupling"][:, 0], 0.8 * variance, rtol=1e-8)
@@ -101,7 +101,7 @@ def test_the_fixed_point_on_site_is_the_law_of_one_site():
     """The fitted potential of the marginal psi_0^2, which has higher powers too: compared by its score."""
     found = made(64, 1, data="phi4", coupling=0.8, task="autoencoder").reference["fixed_onsite"][DECIMATION]
     operator = transfer_operator(0.8, PHI4)
-    grid_, weight = operator.grid, np.exp(-fixed_potential(operator))
+    grid_, weight = operator.grid, ground_state(operator) ** 2
     weight /= weight.sum()
     z = grid_ / np.sqrt((weight * grid_**2).sum())
     kept = weight > 1e-12 * weight.max()

@@ -9,6 +9,7 @@ start from samples of the cluster method, whose law they must keep. In the order
 behind live as long: there they start cold.
 """
 
+import itertools
 import math
 
 import jax
@@ -17,8 +18,9 @@ import numpy as np
 import pytest
 
 from rgflow.exact.ising import CRITICAL_COUPLING, kaufman_energy, kaufman_specific_heat
-from rgflow.probes.monte_carlo_rg import monte_carlo_rg
+from rgflow.probes.monte_carlo_rg import even_operators, exponents_of_step, odd_operators
 from rgflow.samplers import ising
+from rgflow.samplers.blocks import block_majority
 from rgflow.samplers.equilibration import compare_starts, in_equilibrium, integrated_autocorrelation_time
 from rgflow.samplers.ising import sample_square, sample_square_with_report
 from rgflow.samplers.square import SWEEPS, start_spins
@@ -138,14 +140,23 @@ def test_exponents_from_blocked_samples():
     of the majority rule, and the bias of that is 0.03.
     """
     spins = sample_square(jax.random.key(3), KC, 32, 6144, walkers=256)
-    found = monte_carlo_rg(jax.random.key(1), spins, levels=2, walkers=256)
-    assert (found.thermal_error < 0.015).all() and (found.magnetic_error < 0.002).all()
+    lattices = [spins]
+    for key in jax.random.split(jax.random.key(1), 2):
+        lattices.append(jax.jit(block_majority)(key, lattices[-1]))
+
+    def exponents(operators):
+        values = [np.asarray(operators(each), np.float64) for each in lattices]
+        steps = [exponents_of_step(*pair, walkers=256) for pair in itertools.pairwise(values)]
+        return (np.stack(part) for part in zip(*steps, strict=True))
+
+    (thermal, thermal_error), (magnetic, magnetic_error) = exponents(even_operators), exponents(odd_operators)
+    assert (thermal_error < 0.015).all() and (magnetic_error < 0.002).all()
     # The whole 95 % interval lies within 0.05 of 1, with two operators and with three.
-    assert (abs(found.thermal[1, 1:] - 1) + 2 * found.thermal_error[1, 1:]).max() < 0.05
-    assert abs(found.thermal[0, 2] - 0.968) < 4 * math.hypot(found.thermal_error[0, 2], 0.007)
+    assert (abs(thermal[1, 1:] - 1) + 2 * thermal_error[1, 1:]).max() < 0.05
+    assert abs(thermal[0, 2] - 0.968) < 4 * math.hypot(thermal_error[0, 2], 0.007)
     # One operator on the finest level is no yardstick, and the test can tell.
-    assert abs(found.thermal[0, 0] - 1) - 2 * found.thermal_error[0, 0] > 0.05
-    assert abs(found.magnetic[1] - 15 / 8).max() < 0.01
+    assert abs(thermal[0, 0] - 1) - 2 * thermal_error[0, 0] > 0.05
+    assert abs(magnetic[1] - 15 / 8).max() < 0.01
     magnetization = np.asarray(spins, float).mean(axis=(1, 2))
     assert (magnetization**4).mean() / (magnetization**2).mean() ** 2 == pytest.approx(1.168, abs=0.02)
     assert (magnetization**2).mean() * 32**0.25 == pytest.approx(1.092, abs=0.04)

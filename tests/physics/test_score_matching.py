@@ -16,7 +16,7 @@ from scipy.stats import chi2
 from rgflow.probes import chain_score_matching as chain
 from rgflow.probes import score_matching as probes
 from rgflow.probes.score_matching import PairMoments, fit_moments, pair_moments, require_samples
-from rgflow.samplers.fields import sample_fields, sample_gaussian_ring
+from rgflow.samplers.fields import sample_fields
 
 PHI4 = (0.8, (0.2, 0.25, 0.0))
 PHI6 = (0.5, (-0.4, 0.1, 0.05))
@@ -112,7 +112,7 @@ def test_moments_of_samples_are_sums(key):
 
 
 def test_gaussian_couplings_are_the_inverse_covariance():
-    samples = sample_gaussian_ring(jax.random.key(1), 0.8, 2.0, 6, 20000)
+    samples = fields(jax.random.key(1), 0.8, (2.0, 0.0, 0.0), 14.0, 6, 20000)
     fit = score_matching(samples, (2,))
     precision = np.linalg.inv(np.asarray(pair_moments(samples).cross[0], np.float64))
     np.testing.assert_allclose(pairs(fit.values.couplings), -pairs(precision), atol=1e-3)
@@ -170,10 +170,7 @@ def test_errors_are_calibrated(powers):
 )
 def test_chain_family_by_automatic_differentiation(model, statistics):
     coupling, (r, u, v) = model
-    if u or v:
-        samples = fields(jax.random.key(4), *model, 4.0, 8, 5000)
-    else:
-        samples = sample_gaussian_ring(jax.random.key(4), coupling, r, 8, 5000)
+    samples = fields(jax.random.key(4), *model, 4.0 if u or v else 14.0, 8, 5000)
     fit = chain_fit(samples, statistics)
     planted = {"square": -r / 2, "quartic": -u, "sextic": -v, "neighbour": coupling}
     exact = np.array([planted.get(name, 0.0) for name in statistics])

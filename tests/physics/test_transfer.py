@@ -1,31 +1,21 @@
 """Transfer operators and decimation: reference digits, closed forms, and what must be refused. Nothing is drawn."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
+from rgflow.exact.potential import Potential, check_normalisable, potential_energy, support
 from rgflow.exact.ring import correlation_length_1d, decimate_1d
 from rgflow.exact.transfer import (
-    GAUSSIAN_FIXED_POINTS,
-    Potential,
     characteristic_parameters,
-    check_normalisable,
     correlation_length,
     decimate,
-    decimate_gaussian,
-    decimation_eigenvalue,
-    decimation_flow,
-    fixed_operator,
-    fixed_potential,
-    gaussian_correlation_length,
     gaussian_parameter,
     ground_state,
-    ising_decimation_eigenvalue,
     ising_operator,
-    potential_energy,
     spectrum,
-    support,
     transfer_operator,
 )
 
@@ -63,14 +53,16 @@ def test_ising_flow(K, flow):
 def test_ising_spectrum(K):
     cosh, sinh = math.cosh(K), math.sinh(K)
     np.testing.assert_allclose(spectrum(ising_operator(K)) * math.exp(abs(K)), [2 * cosh, 2 * sinh], rtol=1e-13)
-    np.testing.assert_allclose(fixed_operator(ising_operator(K)).values, np.ones((2, 2)), rtol=1e-13)
+    np.testing.assert_allclose(ground_state(ising_operator(K)) ** 2, [0.5, 0.5], rtol=1e-13)
 
 
 def test_gaussian_flow_table():
-    kappa = gaussian_parameter(0.8, 2.0)
+    assert gaussian_parameter(0.8, 2.0) == 0.4
+    operator = transfer_operator(0.8, Potential(2.0))
     for reference in (0.4, 0.235294, 0.062257, 0.003906):
-        assert kappa == pytest.approx(reference, abs=5e-7)
-        kappa = decimate_gaussian(kappa)
+        fitted = characteristic_parameters(operator)
+        assert fitted.coupling / (2 * fitted.quadratic) == pytest.approx(reference, abs=5e-7)
+        operator = decimate(operator)
 
 
 @pytest.mark.parametrize("kappa", [0.4, -0.3, 0.49, 0.1])
@@ -79,15 +71,17 @@ def test_gaussian_chain_is_the_transfer_operator(kappa):
     operator = transfer_operator(kappa * quadratic, Potential(quadratic))
     coupling = kappa * quadratic
     for _ in range(3):
-        assert correlation_length(operator) == pytest.approx(gaussian_correlation_length(kappa), rel=1e-8)
+        assert correlation_length(operator) == pytest.approx(1 / math.acosh(1 / (2 * abs(kappa))), rel=1e-8)
         fitted = characteristic_parameters(operator)
         assert (fitted.coupling, 2 * fitted.quadratic) == pytest.approx((coupling, quadratic), abs=1e-8)
         assert fitted._replace(quadratic=0, coupling=0, constant=0) == pytest.approx((0,) * 7, abs=1e-8)
         coupling, quadratic = coupling**2 / quadratic, quadratic - 2 * coupling**2 / quadratic
-        length = gaussian_correlation_length(kappa)
-        kappa, operator = decimate_gaussian(kappa), decimate(operator)
+        kappa, operator = kappa**2 / (1 - 2 * kappa**2), decimate(operator)
         assert kappa == pytest.approx(coupling / quadratic, rel=1e-13)
-        assert gaussian_correlation_length(kappa) == pytest.approx(length / 2, rel=1e-12)
+
+
+def decimation_flow(operator, levels):
+    return list(itertools.accumulate(range(levels), lambda last, _: decimate(last), initial=operator))
 
 
 def test_field_flow_tables():
@@ -123,16 +117,23 @@ def test_grid_is_fine_and_wide_enough(coupling, potential):
 
 
 @pytest.mark.parametrize(("coupling", "potential"), CASES)
-def test_decimation_ends_at_the_fixed_operator(coupling, potential):
+def test_decimation_ends_at_the_product_of_ground_states(coupling, potential):
     operator = transfer_operator(coupling, potential, 201)
     flow = decimation_flow(operator, 12)
-    fixed = fixed_operator(operator)
+    state = ground_state(operator) / ground_state(operator).max()
+    fixed = operator._replace(values=np.outer(state, state))
     np.testing.assert_allclose(flow[-1].values, fixed.values, atol=1e-9)
     np.testing.assert_allclose(decimate(fixed).values, fixed.values, atol=1e-12)
     assert correlation_length(fixed) == 0
     assert characteristic_parameters(fixed)[3:6] == pytest.approx((0, 0, 0), abs=1e-9)
     if coupling:
         assert np.abs(flow[0].values - fixed.values).max() > 0.01
+
+
+def fixed_potential(operator):
+    """The potential on site where decimation ends, 0 at its minimum."""
+    potential = -2 * np.log(ground_state(operator))
+    return potential - potential.min()
 
 
 def test_ground_state_and_fixed_potential():
@@ -160,14 +161,9 @@ def test_gaussian_fixed_potential_is_closed_form():
     np.testing.assert_allclose(fixed_potential(operator)[middle], 0.3 * operator.grid[middle] ** 2, atol=1e-9)
 
 
-def test_eigenvalues_of_decimation_at_its_fixed_points():
+def test_eigenvalues_of_ising_decimation_at_its_fixed_points():
     def slope(step, at):
         return (step(at) - step(at - 1e-6)) / 1e-6
-
-    assert [decimation_eigenvalue(kappa) for kappa in GAUSSIAN_FIXED_POINTS] == [0, 4]
-    assert slope(decimate_gaussian, 0.0) == pytest.approx(0, abs=1e-5)
-    assert slope(decimate_gaussian, 0.5 - 1e-9) == pytest.approx(4, abs=1e-4)
-    assert [ising_decimation_eigenvalue(t) for t in (0, 1)] == [0, 2]
 
     def in_tanh(t):
         return math.tanh(decimate_1d(math.atanh(t)))
@@ -227,13 +223,7 @@ def test_what_can_be_normalised_is_not_refused():
         (lambda: transfer_operator(0.8, QUARTIC, 15), "points = 15"),
         (lambda: transfer_operator(0.8, QUARTIC, 401, 0.0), "half_width = 0.0"),
         (lambda: transfer_operator(0.8, QUARTIC, 401, math.inf), "half_width = inf"),
-        (lambda: decimation_flow(ising_operator(1), -1), "levels = -1"),
         (lambda: gaussian_parameter(0.5, 1.0), "quadratic = 1.0"),
-        (lambda: decimate_gaussian(0.5), "kappa = 0.5: must lie between"),
-        (lambda: decimate_gaussian(math.nan), "kappa = nan"),
-        (lambda: gaussian_correlation_length(-0.5), "kappa = -0.5"),
-        (lambda: decimation_eigenvalue(0.25), "kappa = 0.25: must be a fixed point"),
-        (lambda: ising_decimation_eigenvalue(0.5), "tanh_coupling = 0.5"),
         (lambda: ising_operator(math.inf), "K = inf"),
     ],
 )

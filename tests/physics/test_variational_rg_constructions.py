@@ -11,10 +11,11 @@ from rgflow.exact.enumeration import (
     enumerate_ising,
     log_weights,
     ring_couplings,
+    spin_states,
     torus_couplings,
 )
 from rgflow.exact.ising import kaufman_log_partition
-from rgflow.exact.ring import decimate_1d, machine_decimation_1d, ring_log_partition
+from rgflow.exact.ring import decimate_1d, ring_log_partition
 from rgflow.variational_rg.constructions import (
     bond_constant,
     bond_machine,
@@ -45,17 +46,21 @@ def test_decimated_coupling_of_eight_sites(strength, value):
 @pytest.mark.parametrize("K", [0.2, 0.6, -0.6])
 def test_decimated_coupling_becomes_decimation_at_every_size(num_sites, K):
     assert decimated_coupling(K, 20, num_sites) == pytest.approx(decimate_1d(K), abs=1e-13)
+    # From its definition, by summing over the visible spins.
+    visible, hidden = (spin_states(sites).astype(float) for sites in (num_sites, num_sites // 2))
+    weight = np.exp(K * (visible * np.roll(visible, 1, axis=1)).sum(axis=1))
     for strength in (0.7, 1.5, -1.5):
-        assert decimated_coupling(K, strength, num_sites) == pytest.approx(
-            machine_decimation_1d(K, strength, num_sites), abs=1e-13
-        )
+        tied = np.exp(strength * hidden @ visible[:, ::2].T) / (2 * math.cosh(strength)) ** (num_sites // 2)
+        np.testing.assert_allclose(tied.sum(axis=0), 1, atol=1e-13)
+        expected = all_couplings(np.log(tied @ weight))[0b11]
+        assert decimated_coupling(K, strength, num_sites) == pytest.approx(expected, abs=1e-13)
 
 
 def test_decimated_coupling_settles_with_the_size():
     values = [decimated_coupling(0.6, 1.0, num_sites) for num_sites in (6, 8, 10, 12)]
     steps = -np.diff(values)
     assert (steps > 0).all() and (steps[1:] < steps[:-1] / 5).all()
-    assert values[-1] == pytest.approx(machine_decimation_1d(0.6, 1.0, 30), abs=5e-5)
+    assert values[-1] == pytest.approx(0.162097, abs=5e-5)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0, 8.0, -2.0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rgflow.nets.activations import ACTIVATIONS
-from rgflow.nets.dense import HEADS, Bottleneck, halved, one_of, with_kernel
+from rgflow.nets.dense import Bottleneck, halved, one_of, with_kernel
 
 X = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
 
@@ -53,7 +53,7 @@ def test_a_readout_is_one_affine_map_of_the_features(activation):
     np.testing.assert_allclose(net.apply({"params": params}, jnp.asarray(X)), by_hand, atol=1e-5)
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["decoder", "readout"])
 @pytest.mark.parametrize("widths", [(8,), (8, 4), (8, 4, 2)])
 def test_decoding_what_was_encoded_is_the_network(head, widths):
     net, params = network(head, widths=widths)
@@ -67,7 +67,7 @@ def test_decoding_what_was_encoded_is_the_network(head, widths):
     )
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["decoder", "readout"])
 @pytest.mark.parametrize("activation", ["identity", "tanh"])
 def test_an_invertible_map_of_the_features_can_be_undone_behind_them(head, activation):
     net, params = network(head, activation)
