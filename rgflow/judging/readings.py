@@ -4,16 +4,41 @@ Ref: Holm1979 = Holm, "A simple sequentially rejective multiple test procedure",
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 
-from rgflow.judging.decisions import Control, Status, information
-from rgflow.judging.intervals import Values
+from rgflow.judging.decisions import Control, Status, information, passed
+from rgflow.judging.intervals import Values, t_difference, t_interval
 
 ERROR_RATE = 0.05
 """Chance of any wrong decision among all readings of a claim."""
+
+RESOLUTION = 1e-4
+"""Accuracy of a rank (relative) and of a share: differences below it are rounding, not effects."""
+
+
+class Test(NamedTuple):
+    """What a reading measured, before the readings are compared with each other.
+
+    ``support`` and ``contradiction`` are one-sided p-values; ``may_support`` and ``may_contradict`` say whether the
+    controls allow it.
+    """
+
+    mean: float
+    low: float
+    high: float
+    runs: int
+    support: float
+    contradiction: float
+    may_support: bool
+    may_contradict: bool
+
+
+UNDEFINED = Test(np.nan, np.nan, np.nan, 0, np.nan, np.nan, False, False)
 
 
 def holm(p_values: Values) -> Float[np.ndarray, " _"]:
@@ -65,3 +90,60 @@ def tally(statuses: Sequence[str], names: Sequence[str], what: str = "readings")
     """Returns how many readings have each of the named statuses, as numbers for information."""
     found = Counter(statuses)
     return {name: information(found[name], what) for name in names}
+
+
+def p_value(samples: Sequence[np.ndarray], bound: float, alternative: str) -> float:
+    """Returns the one-sided p-value of a mean, or of a difference of two means (Welch), against a bound.
+
+    Runs that agree to ``RESOLUTION`` have no spread to test with: their common value decides by itself, and nothing
+    where it is the bound (NaN), as for a constant stream.
+    """
+    if max(np.ptp(x) for x in samples) < RESOLUTION:
+        distance = float(samples[0].mean() - sum(x.mean() for x in samples[1:]) - bound)
+        if abs(distance) < RESOLUTION:
+            return np.nan
+        return float((distance > 0) == (alternative == "less"))
+    if len(samples) == 1:
+        return float(np.asarray(stats.ttest_1samp(samples[0], bound, alternative=alternative))[1])
+    return float(
+        np.asarray(stats.ttest_ind(samples[0] - bound, samples[1], equal_var=False, alternative=alternative))[1]
+    )
+
+
+def bounds(samples: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Returns the ends of the 95 % t-interval of a mean or of a difference of two."""
+    interval = t_interval(samples[0]) if len(samples) == 1 else t_difference(samples[0], samples[1])
+    return interval.low, interval.high
+
+
+def one_sample(
+    values: Float[np.ndarray, " runs"], bound: float, side: str, controls: Mapping[str, Control], also: bool
+) -> Test:
+    """Returns the t-test of a mean over runs against a bound, on one side for support, on the other against.
+
+    Support needs the shared controls and what the claim asks for besides (``also``), a contradiction trained runs.
+    """
+    live = values[np.isfinite(values)]
+    if live.size < 2:
+        return UNDEFINED
+    p = p_value([live], bound, "less" if side == "below" else "greater")
+    trained = controls["converged"]["passed"]
+    everything = also and passed(controls)
+    return Test(float(live.mean()), *bounds([live]), live.size, p, 1 - p, everything, trained)
+
+
+def status_of(test: Test, adjusted: float) -> str:
+    """Returns what a test decides once its two-sided p-value is adjusted; ``undefined`` without a statistic."""
+    if np.isnan(test.support):
+        return "undefined"
+    if not adjusted < ERROR_RATE:
+        return "undecided"
+    if test.support < test.contradiction:
+        return "supported" if test.may_support else "undecided"
+    return "contradicted" if test.may_contradict else "undecided"
+
+
+def decided(tests: Sequence[Test]) -> list[tuple[float, float, str]]:
+    """Returns (two-sided p-value, the same adjusted by Holm's method, status) of tests that share one error rate."""
+    raw = two_sided([test.support for test in tests], [test.contradiction for test in tests])
+    return [(float(p), float(q), status_of(test, q)) for test, p, q in zip(tests, raw, holm(raw), strict=True)]

@@ -13,21 +13,22 @@ What the MLP sees is not known, so each is judged against every MLP that was run
 known either: a transformer counts as trained if its loss has stopped falling.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from rgflow.judging.claim import make_verdict
+from rgflow.judging.claim import Finding
 from rgflow.judging.decisions import Control, control, decide, equivalent, information
 from rgflow.judging.intervals import t_difference, t_interval
 from rgflow.judging.points import average
-from rgflow.protocol import Verdict
-from rgflow.rank_flow import claims
+from rgflow.rank_flow.collapse import READING
 from rgflow.rank_flow.decay import decay_rates, dynamic_range, relative_perturbation
+from rgflow.rank_flow.learning import CONVERGED_NATS, final
 from rgflow.rank_flow.select import Cells
 
-MARGIN_NATS = claims.CONVERGED_NATS
+MARGIN_NATS = CONVERGED_NATS
 """Losses within this of each other are the same."""
 
 MLPS = ("tokenwise", "window", "mixer")
@@ -56,40 +57,40 @@ def _counts(*groups: xr.Dataset) -> tuple[int, int]:
     return min(runs.sizes["run"] - lost for runs, lost in zip(groups, dead, strict=True)), sum(dead)
 
 
-def losses_compare(mlp: xr.Dataset, transformer: xr.Dataset, what: str) -> Verdict:
+def losses_compare(mlp: xr.Dataset, transformer: xr.Dataset, what: str, place: str) -> Finding:
     """Judges S1b-loss at one length; ``what`` is the text of the claim there, "same" or "lower"."""
-    losses = [np.asarray(claims.final(runs)["loss"], np.float64) for runs in (mlp, transformer)]
-    interval = t_difference(losses[0], losses[1])
+    found = [np.asarray(final(runs)["loss"], np.float64) for runs in (mlp, transformer)]
+    interval = t_difference(found[0], found[1])
     controls = {
         "settled": settled(transformer),
-        "mlp": information(average(losses[0]), "loss of the MLP (nats)"),
-        "transformer": information(average(losses[1]), "loss of the transformer (nats)"),
+        "mlp": information(average(found[0]), "loss of the MLP (nats)"),
+        "transformer": information(average(found[1]), "loss of the transformer (nats)"),
         "bayes": information(float(transformer["bayes_loss"].mean()), "loss of the exact predictor of the sequence"),
     }
     passed = {name: c["passed"] for name, c in controls.items()}
     same = what == "same"
     status = equivalent(interval, MARGIN_NATS, controls) if same else decide(interval, MARGIN_NATS, "above", passed)
-    return make_verdict("S1b-loss", TEXTS[what], interval, status, _counts(mlp, transformer), controls)
+    return Finding(place, interval, status, _counts(mlp, transformer), controls, *TEXTS[what])
 
 
-def rank_jumps(transformer: xr.Dataset, num_symbols: int) -> Verdict:
+def rank_jumps(transformer: xr.Dataset, num_symbols: int, place: str) -> Finding:
     """Judges S1b-rank on the transformers of one length; ``num_symbols`` is the dimension V + 1 of the input."""
-    ranks = transformer["effective_rank"].sel(claims.READING).isel(layer=1)
-    trained = np.asarray(ranks.sel(step=transformer["steps"].astype(int)), np.float64)
+    first = transformer["effective_rank"].sel(READING).isel(layer=1)
+    trained = np.asarray(first.sel(step=transformer["steps"].astype(int)), np.float64)
     interval = t_interval(trained - num_symbols)
-    by_training = t_interval(trained - np.asarray(ranks.isel(step=0), np.float64))
+    by_training = t_interval(trained - np.asarray(first.isel(step=0), np.float64))
     controls = {
         "settled": settled(transformer),
         "dimension": information(num_symbols, "symbols of the input, V + 1"),
         "raised": control(by_training.mean, "ER_1 trained less untrained above 0", by_training.low > 0),
     }
     status = decide(interval, 0.0, "above", {name: c["passed"] for name, c in controls.items()})
-    return make_verdict("S1b-rank", TEXTS["rank"], interval, status, _counts(transformer), controls)
+    return Finding(place, interval, status, _counts(transformer), controls)
 
 
-def decay_spreads(mlp: xr.Dataset, transformer: xr.Dataset) -> Verdict:
+def decay_spreads(mlp: xr.Dataset, transformer: xr.Dataset, place: str) -> Finding:
     """Judges S1b-decay on the MLPs and the transformers of one length."""
-    live = [claims.final(runs.isel(run=runs["died_at"].values < 0)) for runs in (mlp, transformer)]
+    live = [final(runs.isel(run=runs["died_at"].values < 0)) for runs in (mlp, transformer)]
     rates = [decay_rates(relative_perturbation(at_end)) for at_end in live]
     spreads = [np.asarray(x.where(np.isfinite(x)).std("mode", ddof=1, skipna=False), np.float64) for x in rates]
     ranges = [average(np.asarray(dynamic_range(x), np.float64)) for x in rates]
@@ -102,23 +103,28 @@ def decay_spreads(mlp: xr.Dataset, transformer: xr.Dataset) -> Verdict:
         "range_transformer": information(ranges[1], "the same, transformer (published: 5.4)"),
     }
     status = decide(interval, 0.0, "above", {name: c["passed"] for name, c in controls.items()})
-    return make_verdict("S1b-decay", TEXTS["decay"], interval, status, _counts(mlp, transformer), controls)
+    return Finding(place, interval, status, _counts(mlp, transformer), controls)
 
 
-def verdicts(cells: Cells, config: Any) -> list[Verdict]:
-    """Judges the claims of HR2026b where the sweep has transformers and MLPs at two correlation lengths."""
-    transformers = cells.get("attention", {})
-    if len(transformers) < 2:
-        return []
+def losses(cells: Cells, config: Any) -> Iterator[Finding]:
+    """Yields the findings on S1b-loss beside every MLP, at the shortest and the longest correlation length."""
+    transformers = cells["attention"]
     short, *_, long = transformers
-    found = []
     for mlp in (m for m in MLPS if m in cells):
         for length, what in ((short, "same"), (long, "lower")):
             if length in cells[mlp]:
-                judged = losses_compare(cells[mlp][length], transformers[length], what)
-                found.append(claims.named(judged, mlp, f"length {length:g}"))
-        if long in cells[mlp]:
-            judged = decay_spreads(cells[mlp][long], transformers[long])
-            found.append(claims.named(judged, mlp, f"length {long:g}"))
-    ranks = rank_jumps(transformers[long], config["num_states"] + 1)
-    return sorted([*found, claims.named(ranks, f"length {long:g}")], key=lambda v: v.claim.split(" ")[0])
+                place = f"{mlp}, length {length:g}"
+                yield losses_compare(cells[mlp][length], transformers[length], what, place)
+
+
+def ranks(cells: Cells, config: Any) -> Iterator[Finding]:
+    """Yields the finding on S1b-rank at the longest correlation length."""
+    *_, long = cells["attention"]
+    yield rank_jumps(cells["attention"][long], config["num_states"] + 1, f"length {long:g}")
+
+
+def decays(cells: Cells, config: Any) -> Iterator[Finding]:
+    """Yields the findings on S1b-decay beside every MLP, at the longest correlation length."""
+    *_, long = cells["attention"]
+    for mlp in (m for m in MLPS if long in cells.get(m, {})):
+        yield decay_spreads(cells[mlp][long], cells["attention"][long], f"{mlp}, length {long:g}")

@@ -6,23 +6,21 @@ of 1 is a rank in proportion to G - 1. Read at scored positions, centred, at the
 nothing but what the context says, which are G - 1 numbers.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from rgflow.judging.claim import Finding
 from rgflow.judging.decisions import information
 from rgflow.judging.intervals import t_interval
-from rgflow.judging.points import average
+from rgflow.judging.points import average, where
 from rgflow.probes.spectrum import RANK_MEASURES
-from rgflow.protocol import Verdict
-from rgflow.rank_flow import claims
-from rgflow.rank_flow.select import block_runs, by_mixing_and_length, where
+from rgflow.rank_flow.learning import final, finding, training_controls
+from rgflow.rank_flow.select import block_runs, by_mixing_and_length
 
-CLAIM = "S1-blocks"
-STATEMENT = "Training makes the rank of the stream grow with the number of slow modes of the chain."
-EXPECTED = "slope of ln rank against ln(G - 1), trained less untrained, above 0"
 SCORED = {"level": "masked", "centring": "centred"}
 """The rows that hold nothing but what the context says: the visible tokens' own identity is not among them."""
 
@@ -44,30 +42,27 @@ def slopes(at_step: xr.Dataset, measure: str) -> Float[np.ndarray, " seeds"]:
     return np.array(found)
 
 
-def rank_follows(runs: xr.Dataset, measure: str) -> Verdict:
+def rank_follows(runs: xr.Dataset, measure: str, *places: str) -> Finding:
     """Judges S1-blocks on the block chains of one mixing and one correlation length, by one measure of the rank."""
-    at_end = claims.final(runs)
+    at_end = final(runs)
     trained, untrained = slopes(at_end, measure), slopes(runs.isel(step=0), measure)
     groups = sorted(set(np.asarray(runs["chain.groups"], int).tolist()))
-    over = {g: average(np.asarray(last_rank(where(at_end, {"chain.groups": g}), measure))) / (g - 1) for g in groups}
+    over = {g: average(np.asarray(last_rank(where(at_end, **{"chain.groups": g}), measure))) / (g - 1) for g in groups}
     controls = {
-        **claims.training_controls(at_end),
+        **training_controls(at_end),
         "trained": information(average(trained), "slope of the trained runs; 1 is proportional"),
         "untrained": information(average(untrained), "slope of the untrained runs"),
         **{f"over_{g - 1}": information(x, f"rank / (G - 1) at G = {g}") for g, x in over.items()},
     }
     rule = (t_interval(trained - untrained), 0.0, "above")
-    return claims.judged(CLAIM, runs, STATEMENT, EXPECTED, rule, controls)
+    return finding((*places, measure), runs, rule, controls)
 
 
-def verdicts(dataset: xr.Dataset, config: Any) -> list[Verdict]:
+def on_block_chains(dataset: xr.Dataset, config: Any) -> Iterator[Finding]:
     """Judges S1-blocks for each mixing, correlation length and measure that has a rank at two numbers of blocks."""
-    found = []
     for mixing, at in by_mixing_and_length(block_runs(dataset, config)).items():
         for length, runs in at.items():
             several = len(set(runs["chain.groups"].values.tolist())) > 1
             for measure in RANK_MEASURES if several else ():
-                if last_rank(claims.final(runs), measure).notnull().any():
-                    judged = rank_follows(runs, measure)
-                    found.append(claims.named(judged, mixing, f"length {length:g}", measure))
-    return found
+                if last_rank(final(runs), measure).notnull().any():
+                    yield rank_follows(runs, measure, mixing, f"length {length:g}")

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from rgflow.checks import at_least, between, one_of, positive
 from rgflow.nets.activations import ACTIVATIONS
 from rgflow.nets.residual import NORMS
-from rgflow.protocol import Experiment, Verdict, log_spaced_schedule
+from rgflow.protocol import Experiment, log_spaced_schedule
 from rgflow.rank_flow import dynamics, probe, theory
 from rgflow.rank_flow.task import CONTROLS, MIXINGS, Static
 from rgflow.samplers.markov import MarkovChain, iid_chain, make_chain, mode_functions
@@ -29,27 +30,14 @@ LEAST = {
 """Least allowed values of the whole numbers."""
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} = {value}: must be at least {least}")
-
-
 def validate(config: Config) -> None:
     """Raises ValueError, one line naming key, value and what is allowed, for a config that makes no sense."""
-    _one_of("mixing", config.mixing, MIXINGS)
-    _one_of("control", config.control, CONTROLS)
-    _one_of("norm", config.norm, NORMS)
-    _one_of("activation", config.activation, tuple(ACTIVATIONS))
-    _one_of("mask_mode", config.mask_mode, theory.MASK_MODES)
+    choices = {"mixing": MIXINGS, "control": CONTROLS, "norm": NORMS, "activation": ACTIVATIONS}
+    for name, allowed in {**choices, "mask_mode": theory.MASK_MODES}.items():
+        one_of(name, config[name], tuple(allowed))
     for name, least in LEAST.items():
-        _at_least(name, config[name], least)
-    if not 0 < config.mask_prob < 1:
-        raise ValueError(f"mask_prob = {config.mask_prob}: must lie inside (0, 1)")
+        at_least(name, config[name], least)
+    between("mask_prob", config.mask_prob, 0, 1, ends=False)
     if not 0 <= config.cooldown <= 1:
         raise ValueError(f"cooldown = {config.cooldown}: must be a share of the steps, within [0, 1]")
     if config.window >= config.length:
@@ -60,8 +48,7 @@ def validate(config: Config) -> None:
         raise ValueError(
             f"pooled_batch = {config.pooled_batch}: must be a multiple of probe_batch = {config.probe_batch}"
         )
-    if not config.learning_rate > 0:
-        raise ValueError(f"learning_rate = {config.learning_rate}: must be positive")
+    positive("learning_rate", config.learning_rate)
 
 
 def make_static(config: Config) -> Static:
@@ -109,14 +96,6 @@ def reference_losses(static: Static, chain: MarkovChain) -> dict[str, float]:
     }
 
 
-def judge(dataset: Any, config: Any) -> list[Verdict]:
-    """Returns the room's verdicts on the labelled results of a sweep."""
-    # Imported here: labelled arrays and statistics take a second to load, which no sweep should start with.
-    from rgflow.rank_flow import verdict
-
-    return verdict.verdict(dataset, config)
-
-
 def make(config: Config) -> Experiment:
     """Returns the rank-flow experiment of one run; raises ValueError for a config that makes no sense."""
     validate(config)
@@ -141,7 +120,6 @@ def make(config: Config) -> Experiment:
         init=bind(dynamics.init, static),
         step=bind(dynamics.step, static),
         probe=bind(probe.probe, static),
-        verdict=judge,
         schedule=log_spaced_schedule(config.steps, config.records),
         dims={**probe.DIMS, "mode_modulus": ("mode",)},
         coords=probe.coords(static),

@@ -14,17 +14,12 @@ import xarray as xr
 from jaxtyping import Float
 from scipy import stats
 
+from rgflow.judging.claim import Finding
 from rgflow.judging.decisions import information
 from rgflow.judging.intervals import t_interval
 from rgflow.judging.points import average
-from rgflow.protocol import Verdict
-from rgflow.rank_flow import claims
 from rgflow.rank_flow.decay import relative_perturbation
-from rgflow.rank_flow.select import Cells
-
-CLAIM = "S1-modes"
-STATEMENT = "Training makes the stack damp pushes along fast modes of the chain more than along slow ones."
-EXPECTED = "Kendall tau of a mode's damping with its place, slowest first, trained less untrained, above 0"
+from rgflow.rank_flow.learning import final, finding, training_controls
 
 
 def damping(at_step: xr.Dataset, first: int, last: xr.DataArray | int) -> xr.DataArray:
@@ -45,13 +40,13 @@ def order_of_damping(at_step: xr.Dataset, first: int = 0, last: int | None = Non
     return np.array([np.asarray(stats.kendalltau(m, x))[0] if np.isfinite(x).all() else np.nan for x, m in pairs])
 
 
-def forgotten_in_order(runs: xr.Dataset) -> Verdict:
+def forgotten_in_order(runs: xr.Dataset, *places: str) -> Finding:
     """Judges S1-modes on the runs of one mixing and one correlation length."""
-    at_end, at_start = claims.final(runs), runs.isel(step=0)
+    at_end, at_start = final(runs), runs.isel(step=0)
     trained, untrained = order_of_damping(at_end), order_of_damping(at_start)
     moduli = runs["mode_modulus"]
     controls = {
-        **claims.training_controls(at_end),
+        **training_controls(at_end),
         "trained": information(average(trained), "tau of the trained runs"),
         "untrained": information(average(untrained), "tau of the untrained runs"),
         "first_block": information(average(order_of_damping(at_end, 0, 1)), "tau of the first block alone, trained"),
@@ -60,13 +55,4 @@ def forgotten_in_order(runs: xr.Dataset) -> Verdict:
         "fastest": information(float(moduli.min()), "|lambda| of the fastest mode"),
     }
     rule = (t_interval(trained - untrained), 0.0, "above")
-    return claims.judged(CLAIM, runs, STATEMENT, EXPECTED, rule, controls)
-
-
-def verdicts(cells: Cells, setting: str = "") -> list[Verdict]:
-    """Judges S1-modes for each mixing and correlation length; ``setting`` names what departs from the config."""
-    return [
-        claims.named(forgotten_in_order(runs), mixing, f"length {length:g}", setting)
-        for mixing, at in cells.items()
-        for length, runs in at.items()
-    ]
+    return finding(places, runs, rule, controls)

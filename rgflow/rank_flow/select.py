@@ -10,20 +10,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool
 
+from rgflow.judging.points import where
 from rgflow.rank_flow.task import CONTROLS
 
 PHASE_AXES = ("depth", "width", "window")
 SIZES = (*PHASE_AXES, "cooldown")
 SETTINGS = ("mask_mode", "norm", "residual", "activation", "tied", "hidden_multiple", "num_states", "length")
 """Keys that the study ``settings`` varies; elsewhere a run has the config's own."""
-
-
-def where(dataset: xr.Dataset, wanted: Mapping[str, Any]) -> xr.Dataset:
-    """Returns the runs whose coordinates have the wanted values."""
-    keep = np.ones(dataset.sizes["run"], bool)
-    for name, value in wanted.items():
-        keep &= dataset[name].values == value
-    return dataset.isel(run=keep)
 
 
 def _departures(dataset: xr.Dataset, config: Any) -> dict[str, Bool[np.ndarray, " runs"]]:
@@ -72,7 +65,7 @@ def setting_runs(dataset: xr.Dataset, config: Any) -> dict[str, xr.Dataset]:
     for name, differs in apart.items():
         alone = planned.isel(run=differs & (count == 1))
         for value in dict.fromkeys(alone[name].values.tolist()):
-            found[f"{name} = {value}"] = where(alone, {name: value})
+            found[f"{name} = {value}"] = where(alone, **{name: value})
     return found
 
 
@@ -80,9 +73,10 @@ def control_runs(dataset: xr.Dataset, config: Any) -> dict[str, xr.Dataset]:
     """Returns the runs of every control by its name, those of the claims first, then other chains by their kind."""
     planned = dataset.isel(run=_as_planned(dataset, config, config) & _as_set(dataset, config))
     of_chain = planned.isel(run=_of_the_chain(planned, config))
-    found = {name: where(of_chain, {"control": name}) for name in dict.fromkeys(of_chain["control"].values.tolist())}
+    found = {name: where(of_chain, control=name) for name in dict.fromkeys(of_chain["control"].values.tolist())}
     others = planned.isel(run=~_of_the_chain(planned, config) & (planned["chain.kind"].values != "block"))
-    found |= {kind: where(others, {"chain.kind": kind}) for kind in dict.fromkeys(others["chain.kind"].values.tolist())}
+    kinds = dict.fromkeys(others["chain.kind"].values.tolist())
+    found |= {kind: where(others, **{"chain.kind": kind}) for kind in kinds}
     order = {name: place for place, name in enumerate(CONTROLS)}
     return {name: found[name] for name in sorted(found, key=lambda name: (order.get(name, len(order)), name))}
 
@@ -90,7 +84,7 @@ def control_runs(dataset: xr.Dataset, config: Any) -> dict[str, xr.Dataset]:
 def block_runs(dataset: xr.Dataset, config: Any) -> xr.Dataset:
     """Returns the runs over block chains, at the config's own sizes and under no control."""
     planned = dataset.isel(run=_as_planned(dataset, config, config) & _as_set(dataset, config))
-    return where(planned, {"chain.kind": "block", "control": "none"})
+    return where(planned, **{"chain.kind": "block", "control": "none"})
 
 
 def phase_runs(dataset: xr.Dataset, config: Any, axis: str) -> xr.Dataset:
@@ -112,7 +106,7 @@ def by_mixing_and_length(runs: xr.Dataset) -> dict[str, dict[float, xr.Dataset]]
     """Splits runs by mixing, in order, and correlation length, increasing."""
     found: dict[str, dict[float, xr.Dataset]] = {}
     for mixing in dict.fromkeys(runs["mixing"].values.tolist()):
-        here = where(runs, {"mixing": mixing})
+        here = where(runs, mixing=mixing)
         lengths = sorted(set(here["correlation_length"].values.tolist()))
-        found[mixing] = {x: where(here, {"correlation_length": x}) for x in lengths}
+        found[mixing] = {x: where(here, correlation_length=x) for x in lengths}
     return found

@@ -1,0 +1,89 @@
+"""How far training came: the controls that every claim shares, and the finding that rests on them."""
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float
+
+from rgflow.judging.claim import Finding
+from rgflow.judging.decisions import Control, Status, control, decide
+from rgflow.judging.intervals import Interval
+from rgflow.judging.points import average
+
+CONVERGED_NATS = 0.05
+"""Most a loss may exceed the optimum of its own architecture to count as trained, where that optimum is known."""
+
+LEARNED_FRACTION = 0.5
+"""Least fraction of the attainable information, (L_0 - loss) / (L_0 - L*), for a reading as an RG of the data."""
+
+ATTAINABLE_NATS = 1e-3
+"""Where less can be learned, because tokens are independent or labels random, no fraction of it is meaningful."""
+
+
+def final(dataset: xr.Dataset) -> xr.Dataset:
+    """Returns the dataset at each run's own last step."""
+    return dataset.sel(step=dataset["steps"].astype(int))
+
+
+def best_loss(at_end: xr.Dataset) -> xr.DataArray:
+    """Returns the least loss with the whole sequence in sight: in closed form, else that of the exact posterior."""
+    known = at_end["bayes_loss"]
+    return known.where(known.notnull(), at_end["loss"] - at_end["excess_loss"])
+
+
+def learned_fraction(at_end: xr.Dataset) -> xr.DataArray:
+    """Returns the fraction of the attainable information that each run learned; NaN where there is nothing to learn.
+
+    Information counts from the optimum of one who sees no other position.
+    """
+    blind = at_end["blind_loss"]
+    attainable = blind - best_loss(at_end)
+    return ((blind - at_end["loss"]) / attainable).where(attainable > ATTAINABLE_NATS)
+
+
+def excess(at_end: xr.Dataset) -> xr.DataArray:
+    """Returns each run's loss above the optimum of its architecture (nats), NaN where that is not known.
+
+    Where it has no closed form (mode ``bert``) the optimum of the whole sequence stands in, which is no larger; but not
+    for attention, which sees a bag of tokens and is far from it.
+    """
+    known = at_end["loss"] - at_end["architecture_loss"]
+    return known.where(known.notnull() | (at_end["mixing"] == "attention"), at_end["excess_loss"])
+
+
+def gate(at_end: xr.Dataset) -> Bool[np.ndarray, " runs"]:
+    """Tells which runs are trained and learned something; the others cannot speak about selectivity."""
+    untrained = abs(excess(at_end)) >= CONVERGED_NATS
+    return np.asarray((learned_fraction(at_end) >= LEARNED_FRACTION) & ~untrained)
+
+
+def training_controls(at_end: xr.Dataset) -> dict[str, Control]:
+    """Returns the two controls every claim shares: training converged, and something was learned."""
+    above, fraction = finite(excess(at_end)), finite(learned_fraction(at_end))
+    close = (
+        f"mean loss within {CONVERGED_NATS} nats of the architecture's optimum, every run within {2 * CONVERGED_NATS}"
+    )
+    enough = f"at least {LEARNED_FRACTION} of the attainable in the mean, half of that in every run"
+    known = above.size and above.size == np.isfinite(at_end["loss"].values).sum()
+    near = abs(average(above)) < CONVERGED_NATS and abs(above).max(initial=0) < 2 * CONVERGED_NATS
+    learned = average(fraction) >= LEARNED_FRACTION and fraction.min(initial=1) >= LEARNED_FRACTION / 2
+    return {
+        "converged": control(average(above), close if known else f"{close} (not known)", near or not known),
+        "information_learned": control(average(fraction), enough, learned),
+    }
+
+
+def finite(values: xr.DataArray) -> Float[np.ndarray, " _"]:
+    """Returns the values that are numbers."""
+    return values.values[np.isfinite(values.values)]
+
+
+def finding(places: tuple[str, ...], runs: xr.Dataset, rule: tuple[Interval, float, str], controls: dict) -> Finding:
+    """Returns what an interval says against a bound on one side; ``rule`` is (interval, bound, side).
+
+    ``places`` name the place, empty ones left out. A run that is not trained contradicts nothing either.
+    """
+    interval, bound, side = rule
+    dead = int((runs["died_at"] >= 0).sum())
+    passed = {name: c["passed"] for name, c in controls.items()}
+    status: Status = decide(interval, bound, side, passed) if passed["converged"] else "undecided"
+    return Finding(", ".join(filter(None, places)), interval, status, (interval.n, dead), controls)
