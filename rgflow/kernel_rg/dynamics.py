@@ -4,8 +4,7 @@ A chain starts from a network of the prior with all weights multiplied by one ra
 more widely than the posterior. What is summed is the state that a step starts from, whose features the Gibbs sweep
 needs anyway.
 
-Training is full-batch gradient descent from weights of the prior on the energy whose Gibbs measure the theory
-describes,
+Training is full-batch gradient descent from weights of the prior on the energy whose Gibbs measure is the equilibrium,
 $E = \frac12 |f - Y|^2 + \frac{\lambda}{2} |\Theta|^2$ with weight decay $\lambda = T/\sigma^2$, none at T = 0. The rate
 is in units of $1/\lambda_{max}$ of the tangent kernel at infinite width, $(L + 1) \sigma^{2(L-1)} K_0$.
 
@@ -60,7 +59,7 @@ class RunState:
 
 
 def init(static: Static, key: Key, hypers: Hypers) -> RunState:
-    """Draws a start: a network of the prior, for chains with all weights multiplied by one random factor."""
+    """Returns a start: a network of the prior, for chains with all weights multiplied by one random factor."""
     weights_key, factor_key = jax.random.split(key)
     weights = draw_prior(static, weights_key, hypers)
     if static.sampler != "trained":
@@ -87,7 +86,7 @@ def energy(static: Static, weights: Weights, hypers: Hypers) -> Float[Array, ""]
 
 
 def descend(static: Static, weights: Weights, hypers: Hypers) -> Weights:
-    """Takes one step of gradient descent; entries outside the network are zero and stay so."""
+    """Returns the weights after one step of gradient descent; entries outside the network are zero and stay so."""
     gradient = jax.grad(lambda w: energy(static, w, hypers))(weights)
     rate = hypers["learning_rate"] * hypers["rate_unit"]
     return jax.tree.map(lambda w, g: w - rate * g, weights, gradient)
@@ -105,7 +104,7 @@ def _move(static: Static, key: Key, state: RunState, features: Array, hypers: Hy
 
 
 def step(static: Static, key: Key, state: RunState, hypers: Hypers) -> tuple[RunState, Info]:
-    """Adds the present state to the sums and takes one step; reports nothing but the records."""
+    """Returns the state after one step, with the present state added to the sums; there is no other information."""
     features = hidden_features(static, state.weights, all_inputs(hypers), hypers)
     weights, adaptation, share = _move(static, key, state, features, hypers)
     now = {**observables(static, state.weights, features, hypers), "acceptance": share}

@@ -67,7 +67,7 @@ class Draw(NamedTuple):
 
 
 def draw_normals(static: Static, key: Key, hypers: Hypers) -> Draw:
-    """Draws all random numbers of the regressions at once, which compiles faster than drawing them one by one."""
+    """Returns all random numbers of the regressions, drawn at once: this compiles faster than one by one."""
     mask = masks(static, hypers)
     shapes = [mask.first.shape, mask.hidden.shape, mask.readout.shape, (static.depth + 1, static.num_train)]
     ends = np.cumsum([math.prod(shape) for shape in shapes])
@@ -84,7 +84,7 @@ def rescale(
     readout_size: Float[Array, ""],
     sigma2: Float[Array, ""],
 ) -> tuple[Float[Array, " L"], Float[Array, ""], Float[Array, ""]]:
-    r"""Moves length between the readout and each layer: $a \to ca$, $w_l \to w_l/c$, which leaves the output as it is.
+    r"""Returns the factors of moves $a \to ca$, $w_l \to w_l/c$ between the readout and each layer; no output changes.
 
     ``norms`` are $|w_l|$ and ``sizes`` their numbers of components (0 for a layer that is not there, which is left
     alone). A step $t = \ln c$ is accepted with probability $\min(1, e^\Delta)$, $\Delta = (n_a - n_l) t -
@@ -117,8 +117,9 @@ def rescale(
 def sweep(
     static: Static, key: Key, features: Float[Array, "L rows N"], hypers: Hypers
 ) -> tuple[Weights, Float[Array, ""]]:
-    """Draws every layer once, from the readout down, then rescales; returns the share of rescaling moves accepted.
+    """Returns the weights after one sweep and the share of rescaling moves accepted.
 
+    Every layer is drawn once, from the readout down; then lengths are moved between layers.
     ``features`` are those of the present weights and all that is needed of them: they stay valid below the layer that
     is being drawn.
     """

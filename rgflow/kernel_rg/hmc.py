@@ -44,7 +44,7 @@ def tuned_step_size(adaptation: Any) -> Float[Array, ""]:
 def trajectory(
     static: Static, key: Key, weights: Weights, adaptation: Any, tuning: Array, hypers: Hypers
 ) -> tuple[Weights, Any, Float[Array, ""]]:
-    """Takes one trajectory; returns weights, the adaptation (changed only while ``tuning``) and the acceptance rate."""
+    """Returns weights after one trajectory, the adaptation (changed only while ``tuning``) and the acceptance rate."""
     from blackjax.mcmc import hmc
 
     spread = jnp.sqrt(hypers["sigma2"])

@@ -67,7 +67,7 @@ def masks(static: Static, hypers: Hypers) -> Weights:
 
 
 def draw_prior(static: Static, key: Key, hypers: Hypers) -> Weights:
-    r"""Draws every weight of the network from $N(0, \sigma^2)$."""
+    r"""Returns a network with every weight drawn from $N(0, \sigma^2)$."""
     shape_of = masks(static, hypers)
     leaves, tree = jax.tree.flatten(shape_of)
     keys = jax.random.split(key, len(leaves))

@@ -33,7 +33,7 @@ def kernel_distance(
 
 
 def probe(static: Static, key: Key, state: RunState, hypers: Hypers) -> Record:
-    """Reads one run; layers above its depth are NaN, and so is a chain's record before its first sweep."""
+    """Returns the record of one run; NaN in layers above its depth, and for a chain before its first sweep."""
     del key
     if static.sampler == "trained":
         features = hidden_features(static, state.weights, all_inputs(hypers), hypers)

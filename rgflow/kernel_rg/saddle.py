@@ -124,11 +124,11 @@ def saddle_grid(
     Where there is no saddle point the result is nan. Raises ValueError for a bad value at any point.
     """
     points = np.broadcast_arrays(*(np.asarray(a, np.float64) for a in (width, depth, sigma2, temperature)))
-    rules = (("width", "at least 1"), ("depth", "at least 1"), ("sigma2", "positive"), ("temperature", "not negative"))
+    rules = (("width", ">= 1"), ("depth", ">= 1"), ("sigma2", "> 0"), ("temperature", ">= 0"))
     for (name, rule), values in zip(rules, points, strict=True):
-        good = {"at least 1": values >= 1, "positive": values > 0, "not negative": values >= 0}[rule]
-        if not (good & np.isfinite(values)).all():
-            raise ValueError(f"{name} = {values[~(good & np.isfinite(values))][0]}: must be finite and {rule}")
+        good = np.isfinite(values) & {">= 1": values >= 1, "> 0": values > 0, ">= 0": values >= 0}[rule]
+        if not good.all():
+            raise ValueError(f"{name} = {values[~good][0]}: must be finite and {rule}")
     with jax.enable_x64(True):
         modes = jnp.asarray(unit.eigenvalues), jnp.asarray(unit.projections)
         saddles = _solve_grid(*modes, [jnp.asarray(values.ravel()) for values in points])

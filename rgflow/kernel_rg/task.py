@@ -88,7 +88,7 @@ def padded(array: np.ndarray, *shape: int) -> np.ndarray:
 def noisy_linear_teacher(
     key: Key, num_train: int, num_test: int, num_inputs: int, label_noise: Number = 0.1
 ) -> Dataset:
-    r"""Draws inputs x ~ N(0, I) and labels $y = w \cdot x/\sqrt{N_0} + \epsilon$, w ~ N(0, I), $\epsilon$ of given sd.
+    r"""Returns inputs x ~ N(0, I), labels $y = w \cdot x/\sqrt{N_0} + \epsilon$, w ~ N(0, I), $\epsilon$ of given sd.
 
     Test labels are those of the teacher without noise. Raises ValueError for sizes below 1 and negative noise.
 
@@ -112,7 +112,7 @@ def noisy_linear_teacher(
 def template_clusters(
     key: Key, num_train: int, num_test: int, num_inputs: int, num_templates: int = 4, noise: Number = 0.5
 ) -> Dataset:
-    r"""Draws $x = \sqrt{1 - \gamma^2}\, c + \gamma \eta$ around templates c ~ N(0, I), labels +1 and -1 by template.
+    r"""Returns $x = \sqrt{1 - \gamma^2}\, c + \gamma \eta$ around templates c ~ N(0, I), labels +1 and -1 by template.
 
     Templates alternate in label and are chosen uniformly for each point; ``noise`` is $\gamma$ in [0, 1] and $\eta$ ~
     N(0, I). Raises ValueError for sizes below 1 and noise outside [0, 1].
@@ -136,7 +136,7 @@ def template_clusters(
 
 
 def random_labels(key: Key, num_train: int, num_test: int, num_inputs: int) -> Dataset:
-    """Draws inputs x ~ N(0, I) and labels +1 or -1 that have nothing to do with them, as a control.
+    """Returns inputs x ~ N(0, I) and labels +1 or -1 that have nothing to do with them, as a control.
 
     Raises ValueError for sizes below 1.
 
@@ -152,7 +152,7 @@ def random_labels(key: Key, num_train: int, num_test: int, num_inputs: int) -> D
 
 
 def digits(key: Key, num_train: int, num_test: int, classes: tuple[int, int] = CLASSES) -> Dataset:
-    r"""Draws 8 x 8 images of two handwritten digits without replacement, labels +1 (first) and -1 (second).
+    r"""Returns 8 x 8 images of two handwritten digits, drawn without replacement, labels +1 (first) and -1 (second).
 
     The images are the copy of the UCI optical digits in scikit-learn. Pixels are centred over the images in use and
     scaled to unit mean square: $|x|^2/N_0$ is 1 on average, $N_0 = 64$. Raises ImportError where scikit-learn is
