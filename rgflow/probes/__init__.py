@@ -1,4 +1,4 @@
-"""Probes: what is measured on plain arrays (spectra, kernels, statistics over runs), and `measure` for any network."""
+"""Probes: what is measured on plain arrays (spectra, kernels, couplings), and `measure` for any network."""
 
 from typing import TYPE_CHECKING, Any
 
