@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgflow.engine import health
-from rgflow.engine.grid import Group, Run
+from rgflow.engine.grid import Group
+from rgflow.engine.plan import Plan
 from rgflow.protocol import Experiment
 
 if TYPE_CHECKING:  # only merging needs xarray, which takes a quarter of a second to load
@@ -160,23 +161,18 @@ def _of_config(config: Any, name: str) -> Any:
     return config
 
 
-def merge(
-    workdir: pathlib.Path,
-    groups: Sequence[Group],
-    experiment_of: Callable[[Run], Experiment],
-    attributes: Mapping[str, str],
-) -> "xarray.Dataset":
-    """Returns every record of the workdir as one dataset with dims (run, step, ...); gaps between groups are NaN.
+def merge(workdir: pathlib.Path, plan: Plan, attributes: Mapping[str, str]) -> "xarray.Dataset":
+    """Returns every record of the plan's groups as one dataset with dims (run, step, ...).
 
-    Coordinates of a run: ``seed`` and every value that some point of the sweep sets; a run whose point does not set it
-    has that of the config, which ``attributes`` holds as JSON (NaN where the config lacks it).
+    What a group does not record is NaN there. Coordinates of a run: ``seed`` and every value that some point of the
+    plan sets; a run whose point does not set it has that of the config (NaN where the config lacks it).
     """
     import xarray
 
-    config = json.loads(attributes.get("config", "{}"))
-    names = sorted({name for group in groups for run in group.runs for name in run.values})
+    config = plan.config.to_dict()
+    names = sorted({name for group in plan.groups for run in group.runs for name in run.values})
     absent = {name: _of_config(config, name) for name in names}
-    parts = [_group_dataset(workdir, g, [experiment_of(r) for r in g.runs], absent) for g in groups]
+    parts = [_group_dataset(workdir, group, plan.experiments(group), absent) for group in plan.groups]
     present = [part for part in parts if part is not None]
     if not present:
         raise FileNotFoundError(f"{workdir} holds no records yet: run the sweep until its first record")
