@@ -59,7 +59,7 @@ def chosen_suites(names: Sequence[str]) -> list[str]:
 
 
 def cases_of(suite: str, tiny: bool, peers: bool) -> list[Case]:
-    """Returns the cases of a suite; without ``peers`` those of other packages are left out."""
+    """Returns the cases of a suite; without ``peers`` only rgflow is timed."""
     cases: list[Case] = importlib.import_module(f"launch.benchmarks.{suite}").cases(tiny)
     return cases if peers else [case.alone() for case in cases]
 
@@ -73,7 +73,7 @@ def check_packages(cases: Sequence[Case]) -> None:
 
 
 def checked_out(text: str | None) -> pathlib.Path | None:
-    """Returns the file of --out; raises UsageError when it could not be written: hours of timing must not end there."""
+    """Returns the file of --out; raises UsageError when it cannot be written, before hours of timing are lost."""
     if text is None:
         return None
     path = pathlib.Path(text)

@@ -16,7 +16,7 @@ from launch.command_line import UsageError
 from rgflow.engine import hosts
 
 SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
-"""What Slurm sets for every task that srun starts, and jax reads."""
+"""Variables that Slurm sets for every task of srun, and that jax reads."""
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -47,9 +47,9 @@ def by_hand(values: flags.FlagValues) -> dict | None:
 
 
 def detect(variables: dict[str, str], files: pathlib.Path = pathlib.Path("/dev")) -> str:
-    """Returns the cluster that the environment speaks of: slurm, tpu, gke, or '' for a process on its own.
+    """Returns the kind of cluster that this process runs on: 'slurm', 'tpu' or 'gke'; '' when it is alone.
 
-    A TPU machine with one host is initialised too: only its metadata server knows how many there are.
+    A TPU machine with a single host is a cluster too: only its metadata server knows the number of hosts.
     """
     if all(name in variables for name in SLURM) and int(variables["SLURM_NTASKS"]) > 1:
         return "slurm"
@@ -91,7 +91,7 @@ def join(values: flags.FlagValues) -> None:
 
 
 def leave() -> None:
-    """Waits for the other processes and lets go of them; what follows, a process does on its own."""
+    """Waits for the other processes and disconnects from them; after that every process works alone."""
     if hosts.count() > 1:
         hosts.gather([0])
         jax.distributed.shutdown()
@@ -99,7 +99,7 @@ def leave() -> None:
 
 @contextlib.contextmanager
 def failing_together() -> Iterator[None]:
-    """Ends a process that fails, or whose peer is gone, at once: an orderly exit would wait for the other processes."""
+    """Ends this process at once when it fails or another one is gone; an orderly exit would wait for the others."""
     try:
         yield
     except UsageError:

@@ -17,7 +17,7 @@ from ml_collections import config_flags
 DONE, FAILED, BAD_USAGE, RESUMABLE = 0, 1, 2, 75
 INTERRUPTED = 130
 FAILED_AMONG_OTHERS = 101
-"""A failure in one of several processes: above 75, which the others exit with, as srun returns the largest code."""
+"""Exit code of the process that fails among several: above 75, the code of the others, as srun returns the largest."""
 
 
 class UsageError(Exception):
@@ -25,7 +25,7 @@ class UsageError(Exception):
 
 
 class Failed(Exception):
-    """Something outside the program's power; its text is the one line shown."""
+    """A failure that the program cannot prevent, such as a full disk; its text is the one line shown."""
 
     def __init__(self, text: str, code: int = FAILED) -> None:
         """``code`` is the exit code."""
@@ -76,7 +76,7 @@ def _define_config(values: flags.FlagValues, words: list[str]) -> None:
 
 
 def _check_config(arguments: Sequence[str]) -> None:
-    """Refuses, in one line, a config file or an override that cannot be right, before absl sees it."""
+    """Refuses a config file or an override that cannot be right in one line; absl would print a traceback."""
     words = _config_words(arguments)
     if not words:
         raise UsageError("--config is missing: give a file, such as --config=configs/rank_flow.py")
@@ -139,7 +139,7 @@ def end_now(code: int) -> NoReturn:
 
 
 def quiet_background_saves() -> None:
-    """Leaves one line of a failed save, our own error, of the hundreds that Orbax, asyncio and tensorstore print."""
+    """Silences the hundreds of lines that Orbax, asyncio and tensorstore print about a failed save; ours is enough."""
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 

@@ -1,7 +1,7 @@
 """Check this machine: python -m launch.doctor
 
-Prints versions and devices, refuses jax versions known to compute wrong numbers, looks for their faults by computing
-(the number of a version is not trusted), and takes a toy experiment through the engine. Exit code 0: healthy, 1: not.
+Prints versions and devices, refuses jax versions known to compute wrong numbers, repeats the computations that they
+get wrong, and takes a toy experiment through the engine. Exit code 0: healthy, 1: not.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ CANARY_ROWS = {np.float32: (16_385, 32_769), np.float64: (16_385, 32_769)}
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One finding: what was checked, whether it is well, and what was seen."""
+    """One finding: what was checked, whether it passed, and what was seen."""
 
     name: str
     passed: bool
@@ -38,7 +38,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def check_version() -> Check:
-    """Looks the installed jax up in the list of versions that compute wrong numbers."""
+    """Returns whether the installed jax is off the list of versions that compute wrong numbers."""
     bad = environment.bad_version()
     return Check("jax version", bad is None, bad or "not on the list of bad ones")
 
@@ -53,7 +53,7 @@ def canary_error(dtype: type, rows: int) -> float:
 
 
 def check_canary() -> Check:
-    """Computes what jax 0.10.2 gets wrong, at the sizes where it does, in float32 and float64."""
+    """Returns whether jax gets right what version 0.10.2 gets wrong, at the same sizes, in float32 and float64."""
     errors = {}
     for dtype, sizes in CANARY_ROWS.items():
         with jax.enable_x64(True):
@@ -64,7 +64,7 @@ def check_canary() -> Check:
 
 
 def check_spectrum() -> Check:
-    """Compares the effective rank of an ill-conditioned float32 matrix with float64 LAPACK through numpy."""
+    """Returns whether the effective rank of an ill-conditioned float32 matrix is that of float64 LAPACK."""
     generator = np.random.default_rng(0)
     u, v = (np.linalg.qr(generator.normal(size=(n, 64)))[0] for n in (2048, 64))
     x = ((u * np.geomspace(1, 1e-6, 64)) @ v.T).astype(np.float32)
@@ -94,11 +94,11 @@ def _walk() -> Experiment:
 
 
 def check_engine() -> Check:
-    """Runs the toy experiment in batches of 1 and 4 runs; the variance must be right and the batches must agree."""
+    """Returns whether the toy experiment has the right variance and batches of 1 and of 4 runs agree."""
     runs = tuple(grid.Run({}, seed) for seed in range(256))
     ends = []
     for run_batch in (1, 4):
-        prepared = prepare.prepare(grid.Group("walk", runs, run_batch), lambda run: _walk(), root_seed=0)
+        prepared = prepare.prepare(grid.Group("walk", runs, run_batch), [_walk()] * len(runs), root_seed=0)
         carry = prepared.program.initialise(prepared.key, prepared.hypers)
         carry, _ = prepared.program.advance(0, 100, True, prepared.key, prepared.hypers, carry)
         ends.append(np.asarray(carry.state)[:256])

@@ -34,7 +34,7 @@ def forced_cpu_devices() -> int | None:
 def configure(runs: int, cpu_devices: int = 0) -> None:
     """Splits a CPU into devices (one per core, at most one per run) and turns the compilation cache on.
 
-    Call it before the first use of a device. What the environment forces is left alone.
+    Call it before the first use of a device. Settings that the environment forces are kept.
     """
     forced = forced_cpu_devices()
     devices = forced or cpu_devices or max(1, min(cores(), runs))

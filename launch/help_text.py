@@ -45,7 +45,7 @@ def prose(doc: str) -> str:
 
 
 def listed(block: str) -> str:
-    """Returns indented lines as they are; where one is too long, with every column of them on a line of its own.
+    """Returns indented lines as they are; when one is too long, every column gets a line of its own.
 
     Example:
         >>> print(listed("  command    what it does" + 60 * "." + "\\n             and on"))
@@ -78,7 +78,7 @@ def flag_text(flag: flags.Flag) -> str:
 
 
 def titled(values: flags.FlagValues, own: str) -> Iterator[tuple[str, list[flags.Flag]]]:
-    """Yields the flags of a command in groups: its own first, then those of every module that it takes some from."""
+    """Yields the flags of a command in groups: its own first, then those that other modules define for it."""
     groups = values.flags_by_module_dict()
     for module in sorted(groups, key=lambda name: name not in (own, "__main__", sys.argv[0])):
         there = importlib.import_module(module) if module.startswith("launch.") and module != own else None

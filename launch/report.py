@@ -5,8 +5,8 @@
     python -m launch.report --all [DIR ...]        the claims of all rooms: checkpoints/results.html or --out=FILE.html;
                                                    --out=FILE.md writes Markdown
 
-The report of an unfinished sweep rests on its finished runs. --all takes the newest finished sweep of every room under
-checkpoints/, smoke tests left out, unless folders are named. Exit codes: 0 done, 2 bad usage.
+The report of an unfinished sweep rests on its finished runs. Without folders, --all takes the newest finished sweep of
+every room under checkpoints/ and leaves smoke tests out. Exit codes: 0 done, 2 bad usage.
 """
 
 import pathlib
@@ -85,18 +85,18 @@ def show(verdicts: list[Verdict], unfinished: str, workdir: pathlib.Path) -> Non
 
 
 def newest_finished() -> list[str]:
-    """Returns the newest finished sweep of every room under checkpoints/; smoke tests hold no science."""
+    """Returns the newest finished sweep of every room under checkpoints/; smoke tests are left out."""
     found: dict[str, tuple[float, str]] = {}
     for run_file in sorted(ROOT.glob("*/run.json")):
         workdir = run_file.parent
         try:
-            run, _, groups, experiment_of = results.read_plan(workdir)
+            run, plan = results.read_plan(workdir)
         except UsageError as error:
             print(f"left out: {error}")
             continue
         if run["experiment"] not in registry.EXPERIMENTS:
             continue
-        if ":smoke" in run["command"] or len(results.finished_groups(workdir, groups, experiment_of)) < len(groups):
+        if ":smoke" in run["command"] or len(results.finished_groups(workdir, plan)) < len(plan.groups):
             print(f"left out: {str(workdir)!r}: {'a smoke test' if ':smoke' in run['command'] else 'not finished'}")
             continue
         before = found.get(run["experiment"], (0.0, ""))
@@ -105,7 +105,7 @@ def newest_finished() -> list[str]:
 
 
 def write_page(out: pathlib.Path, page: str) -> None:
-    """Writes a page of several sweeps and says where it is; raises UsageError where that cannot be done."""
+    """Writes a page of several sweeps and says where it is; raises UsageError when the file cannot be written."""
     try:
         records.write_atomically(out, lambda p: p.write_text(page, encoding="utf-8"))
     except OSError as error:
@@ -114,7 +114,7 @@ def write_page(out: pathlib.Path, page: str) -> None:
 
 
 def out_file(text: str | None, default: pathlib.Path, kinds: Sequence[str]) -> pathlib.Path:
-    """Returns the file to write; raises UsageError for a kind of file that is not made here."""
+    """Returns the file to write; raises UsageError when its name ends in none of ``kinds``."""
     out = pathlib.Path(text) if text else default
     if out.suffix not in kinds:
         raise UsageError(f"--out = {str(out)!r}: must end in {' or '.join(kinds)}")
@@ -129,7 +129,7 @@ def write_comparison(folders: Sequence[str], out: pathlib.Path) -> None:
 
 
 def write_ledger(folders: Sequence[str], out: pathlib.Path) -> None:
-    """Writes the results of all rooms; says which rooms are missing and what would make them."""
+    """Writes the results of all rooms; says which rooms are missing and which command makes them."""
     sweeps: dict[str, compare.Sweep] = {}
     for sweep in map(results.read_sweep, folders or newest_finished()):
         if sweep.room not in registry.EXPERIMENTS:

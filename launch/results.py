@@ -1,9 +1,9 @@
-"""What a report of a sweep is made of: reads a workdir, judges it, writes the files, and reads them back."""
+"""The files of a report: reads a workdir, judges its runs, writes the files, and reads them back."""
 
 import importlib
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -13,16 +13,17 @@ from launch import workdir as folder
 from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import grid, loop, records
+from rgflow.engine.plan import Plan
 from rgflow.judging import claim
-from rgflow.protocol import Experiment, Results, Verdict
+from rgflow.protocol import Results, Verdict
 from rgflow.report import compare, figures, html, tables
 
 
-def attributes(config: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the attributes of results.nc."""
+def attributes(plan: Plan, run: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the attributes of results.nc; ``run`` is the content of run.json."""
     return {
         "experiment": run["experiment"],
-        "config": json.dumps(config),
+        "config": json.dumps(plan.config.to_dict()),
         "versions": json.dumps(run["versions"]),
         "device": run["device"],
         "git_commit": run["git_commit"],
@@ -34,56 +35,46 @@ def room_doc(name: str) -> str:
     return importlib.import_module(registry.package(name)).__doc__ or name
 
 
-def read_plan(
-    workdir: pathlib.Path,
-) -> tuple[dict[str, Any], dict[str, Any], list[grid.Group], Callable[[grid.Run], Experiment]]:
-    """Returns run.json, config.json, the groups of runs and how a run's experiment is made.
+def read_plan(workdir: pathlib.Path) -> tuple[dict[str, Any], Plan]:
+    """Returns the content of run.json and the plan of a workdir.
 
-    Raises UsageError for a folder without a run, or with one of a version of the code that this one cannot read.
+    Raises UsageError when the folder holds no run, or when this version of the code cannot read its config.
     """
     if not (workdir / "run.json").is_file() or not (workdir / "config.json").is_file():
         raise UsageError(f"{str(workdir)!r}: holds no run; give the folder of a sweep")
-    run, config = folder.read_run(workdir), records.read_json(workdir / "config.json")
-    groups = [grid.Group.from_json(data) for data in run["groups"]]
-    experiment_of = grid.experiments(registry.make, ml_collections.ConfigDict(config))
+    run = folder.read_run(workdir)
+    config = ml_collections.ConfigDict(records.read_json(workdir / "config.json"))
+    plan = Plan(config, registry.make, tuple(grid.Group.from_json(data) for data in run["groups"]))
     try:
-        for group in groups:
-            experiment_of(group.runs[0])
+        for group in plan.groups:
+            plan.experiment(group.runs[0])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(
             f"{str(workdir)!r}: this version of the code cannot read its config ({why}); run it anew"
         ) from error
-    return run, config, groups, experiment_of
+    return run, plan
 
 
-def finished_groups(
-    workdir: pathlib.Path, groups: list[grid.Group], experiment_of: Callable[[grid.Run], Experiment]
-) -> list[grid.Group]:
+def finished_groups(workdir: pathlib.Path, plan: Plan) -> list[grid.Group]:
     """Returns the groups whose every scheduled record is on disk."""
-    return [g for g in groups if loop.finished(g, workdir, experiment_of(g.runs[0]).schedule)]
+    return [group for group in plan.groups if loop.finished(group, workdir, plan.schedule(group))]
 
 
-def judge(
-    workdir: pathlib.Path,
-    groups: list[grid.Group],
-    experiment_of: Callable[[grid.Run], Experiment],
-    config: ml_collections.ConfigDict,
-    dataset: xr.Dataset,
-) -> list[Verdict]:
+def judge(workdir: pathlib.Path, plan: Plan, dataset: xr.Dataset) -> list[Verdict]:
     """Returns the verdicts on the finished runs; none when no run is finished.
 
     ``dataset`` holds every record; it is merged again only where some runs must be left out.
     """
-    finished = finished_groups(workdir, groups, experiment_of)
+    finished = finished_groups(workdir, plan)
     if not finished:
         return []
-    if len(finished) < len(groups):
-        dataset = records.merge(workdir, finished, experiment_of, dataset.attrs)
+    if len(finished) < len(plan.groups):
+        dataset = records.merge(workdir, plan.of(finished), dataset.attrs)
     table = registry.claims(dataset.attrs["experiment"])
     if table:
-        return claim.judge(table, Results(dataset, config))
-    return experiment_of(finished[0].runs[0]).verdict(dataset, config)
+        return claim.judge(table, Results(dataset, plan.config))
+    return plan.experiment(finished[0].runs[0]).verdict(dataset, plan.config)
 
 
 def write_files(workdir: pathlib.Path) -> tuple[list[Verdict], str]:
@@ -91,13 +82,13 @@ def write_files(workdir: pathlib.Path) -> tuple[list[Verdict], str]:
 
     Raises UsageError when the folder holds no run or no record yet.
     """
-    run, config, groups, experiment_of = read_plan(workdir)
+    run, plan = read_plan(workdir)
     try:
-        dataset = records.merge(workdir, groups, experiment_of, attributes(config, run))
+        dataset = records.merge(workdir, plan, attributes(plan, run))
     except FileNotFoundError as error:
         raise UsageError(f"{str(workdir)!r}: holds no record yet; run the sweep first") from error
-    verdicts = judge(workdir, groups, experiment_of, ml_collections.ConfigDict(config), dataset)
-    drawn = draw(run["experiment"], Results(dataset, ml_collections.ConfigDict(config)), verdicts)
+    verdicts = judge(workdir, plan, dataset)
+    drawn = draw(run["experiment"], Results(dataset, plan.config), verdicts)
     doc = room_doc(run["experiment"])
     table = registry.claims(run["experiment"])
     page = html.render(doc.strip().splitlines()[0], doc, verdicts, drawn, run, dataset, workdir, table)
@@ -124,7 +115,7 @@ def draw(name: str, results: Results, verdicts: list[Verdict]) -> list[Any]:
 
 
 def is_current(workdir: pathlib.Path) -> bool:
-    """Tells whether the report of a workdir is there and no older than its records."""
+    """Returns whether the report of a workdir is there and no older than its records."""
     made = [workdir / name for name in ("verdicts.json", "results.nc", "figures/figures.json")]
     if not all(path.is_file() for path in made):
         return False
@@ -135,7 +126,7 @@ def is_current(workdir: pathlib.Path) -> bool:
 def read_sweep(text: str) -> compare.Sweep:
     """Returns a sweep as its report shows it, which is written first where it is missing or old."""
     workdir = pathlib.Path(text).absolute()
-    run, config, _, _ = read_plan(workdir)
+    run, plan = read_plan(workdir)
     if not is_current(workdir):
         print(f"{text}: its report is missing or older than its records, writing it", flush=True)
         write_files(workdir)
@@ -145,4 +136,4 @@ def read_sweep(text: str) -> compare.Sweep:
     with xr.open_dataset(workdir / "results.nc", engine="h5netcdf") as dataset:
         unfinished = tables.unfinished(run, dataset)
     title = room_doc(run["experiment"]).strip().splitlines()[0]
-    return compare.Sweep(text, run, config, verdicts, drawn, title, unfinished)
+    return compare.Sweep(text, run, plan.config.to_dict(), verdicts, drawn, title, unfinished)

@@ -1,9 +1,9 @@
 """Run a sweep: python -m launch.sweep --config=FILE[:PRESET] [--config.KEY=VALUE ...] [--workdir=DIR]
 
 Every run of the sweep (points x seeds) goes through the experiment that the config names. Records, checkpoints,
-results.nc, verdicts.json, figures and report.html go to the workdir. The same command started again resumes; more
-seeds or points run only what is missing. Without --workdir the folder is checkpoints/<experiment>-<preset>-<digest>,
-where the digest changes with every key that changes numbers.
+results.nc, verdicts.json, figures and report.html go to the workdir. The same command started again resumes; with
+more seeds or points it computes only the runs that are missing. Without --workdir the folder is
+checkpoints/<experiment>-<preset>-<digest>, where the digest changes with every key that changes numbers.
 
 Examples:
 
@@ -21,7 +21,7 @@ import importlib.util
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -32,8 +32,9 @@ from launch import workdir as folder
 from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import ahead, grid, hosts, loop, mesh, progress, records
+from rgflow.engine.plan import Plan
 from rgflow.engine.prepare import Prepared, prepare
-from rgflow.protocol import Experiment, Point
+from rgflow.protocol import Point
 from rgflow.types import Config
 
 
@@ -80,57 +81,55 @@ def sweep_points(config: Config, config_file: str) -> list[Point]:
         raise UsageError(f"config.{error}") from error
 
 
-def make_experiments(config: Config, points: list[Point]) -> Callable[[grid.Run], Experiment]:
-    """Returns a function from a run to its experiment; a config that makes no sense is refused here."""
-    experiment_of = grid.experiments(registry.make, config)
+def checked_plan(config: Config, points: list[Point]) -> Plan:
+    """Returns a plan without groups; raises UsageError for a config that makes no sense at some point."""
+    plan = Plan(config, registry.make)
     try:
         grid.expand(points)
         for point in points:
-            experiment_of(grid.Run(point.values, 0))
+            plan.experiment(grid.Run(point.values, 0))
     except (ValueError, TypeError) as error:
         raise UsageError(f"config.{str(error).splitlines()[0]}") from error
-    return experiment_of
+    return plan
 
 
 def check_engine(engine: Config) -> None:
-    """Refuses settings of the engine that make no sense."""
+    """Raises UsageError for settings of the engine that make no sense."""
     least = {"run_batch": 0, "chunk_steps": 1, "checkpoint_seconds": 0, "cpu_devices": 0}
     for name, value in least.items():
         if not engine[name] >= value:
             raise UsageError(f"config.engine.{name} = {engine[name]}: must be at least {value}")
 
 
-def plan(
-    run: dict[str, Any] | None,
-    points: list[Point],
-    experiment_of: Callable[[grid.Run], Experiment],
-    run_batch: int,
-    workdir: pathlib.Path,
-) -> list[grid.Group]:
-    """Returns the groups of the workdir and, after them, new groups for the runs that no group holds yet.
+def with_groups(plan: Plan, run: dict[str, Any] | None, runs: list[grid.Run], workdir: pathlib.Path) -> Plan:
+    """Returns the plan with the groups of the workdir and, after them, new groups for the runs that none of them holds.
 
-    Groups keep the batch they were started with, unless they are not finished and the config now asks for another
-    one, or it would leave devices idle that the sweep has now.
+    ``run`` is the content of run.json, None for a fresh workdir. Groups keep the batch they were started with, unless
+    they are not finished and the config now asks for another one, or it would leave devices idle that the sweep has
+    now.
     """
-    groups = [grid.Group.from_json(data) for data in run["groups"]] if run else []
+    requested, devices = plan.config.engine.run_batch, jax.device_count()
 
     def batch_of(runs: Sequence[grid.Run]) -> int:
-        on_cpu = experiment_of(runs[0]).cpu_run_batch
-        return mesh.choose_run_batch(mesh.platform(), len(runs), jax.device_count(), run_batch, on_cpu)
+        on_cpu = plan.experiment(runs[0]).cpu_run_batch
+        return mesh.choose_run_batch(mesh.platform(), len(runs), devices, requested, on_cpu)
 
-    for k, group in enumerate(groups):
+    def continued(group: grid.Group) -> grid.Group:
         wanted = batch_of(group.runs)
-        idle = wanted < group.run_batch and -(-len(group.runs) // group.run_batch) < jax.device_count()
-        schedule = experiment_of(group.runs[0]).schedule
-        if wanted != group.run_batch and (run_batch or idle) and loop.pending(group, workdir, schedule):
-            say(f"{group.name}: goes on with {wanted} runs at a time instead of {group.run_batch}")
-            groups[k] = dataclasses.replace(group, run_batch=wanted)
-    missing = grid.missing_runs(grid.expand(points), groups)
-    return groups + grid.group_runs(missing, experiment_of, batch_of, len(groups))
+        idle = wanted < group.run_batch and -(-len(group.runs) // group.run_batch) < devices
+        if wanted == group.run_batch or not (requested or idle):
+            return group
+        if not loop.pending(group, workdir, plan.schedule(group)):
+            return group
+        say(f"{group.name}: goes on with {wanted} runs at a time instead of {group.run_batch}")
+        return dataclasses.replace(group, run_batch=wanted)
+
+    held = (grid.Group.from_json(data) for data in run["groups"]) if run else ()
+    return plan.of(map(continued, held)).grown(runs, batch_of)
 
 
 def check_memory(prepared: Prepared) -> None:
-    """Warns when a group is estimated to need more memory than a device has, and refuses when it needs twice that."""
+    """Warns when a group should need more memory than a device has; raises UsageError when it needs twice that."""
     need, have = prepared.program.memory_bytes, environment.device_memory()
     short = have is not None and need > have
     # Hosts differ in what is free; one that refused alone would leave the others waiting for it.
@@ -147,18 +146,16 @@ def check_memory(prepared: Prepared) -> None:
     say(f"warning: {text}")
 
 
-def pending_groups(
-    workdir: pathlib.Path, groups: list[grid.Group], experiment_of: Callable[[grid.Run], Experiment]
-) -> list[grid.Group]:
-    """Returns the groups that still have something to do, and says what there is."""
-    say(f"{sum(len(g.runs) for g in groups)} runs on {environment.device_text()}, workdir {workdir}")
+def unfinished(workdir: pathlib.Path, plan: Plan) -> Plan:
+    """Returns the plan of the groups that are not finished, and says what there is."""
+    say(f"{sum(len(g.runs) for g in plan.groups)} runs on {environment.device_text()}, workdir {workdir}")
     found = []
-    for group in groups:
-        if loop.pending(group, workdir, experiment_of(group.runs[0]).schedule):
+    for group in plan.groups:
+        if loop.pending(group, workdir, plan.schedule(group)):
             found.append(group)
         else:
             say(f"{group.name}: {len(group.runs)} runs are finished")
-    return found
+    return plan.of(found)
 
 
 def check_stop(stop: loop.StopRequest) -> None:
@@ -167,29 +164,36 @@ def check_stop(stop: loop.StopRequest) -> None:
         raise loop.Stopped(stop.name or "a signal to another process")
 
 
+def compile_only(workdir: pathlib.Path, plan: Plan, stop: loop.StopRequest) -> None:
+    """Compiles what is not finished, prints its memory and the time of its compilation, and runs nothing."""
+    for group in unfinished(workdir, plan).groups:
+        prepared = prepare(group, plan.experiments(group), plan.config.root_seed)
+        say(prepared.summary)
+        check_memory(prepared)
+        check_stop(stop)
+
+
 def run_groups(
     workdir: pathlib.Path,
-    groups: list[grid.Group],
-    experiment_of: Callable[[grid.Run], Experiment],
-    config: Config,
+    plan: Plan,
     meta: dict[str, Any],
     stop: loop.StopRequest,
     board: tensorboard.Board | None = None,
 ) -> float:
-    """Runs groups one after the other, each as soon as it is compiled; returns the seconds spent waiting for that.
+    """Runs the groups of a plan one after the other; returns the seconds spent waiting for their compilation.
 
     Raises loop.Stopped when a signal asked to stop, between two groups or within one.
     """
     log = progress.EventLog(workdir / "events.jsonl" if hosts.is_first() else None)
-    log("started", device=environment.device_text(), processes=hosts.count(), groups=[g.name for g in groups])
+    log("started", device=environment.device_text(), processes=hosts.count(), groups=[g.name for g in plan.groups])
 
     def ready(prepared: Prepared) -> None:
         say(prepared.summary)
         log("compiled", group=prepared.group.name, seconds=round(prepared.program.compile_seconds, 2))
         bar.expect(queue.cost)
 
-    queue = ahead.Ahead(groups, experiment_of, config.root_seed, ready)
-    bar = progress.Progress(queue.cost, quiet=not hosts.is_first(), groups=len(groups))
+    queue = ahead.Ahead(plan, ready)
+    bar = progress.Progress(queue.cost, quiet=not hosts.is_first(), groups=len(plan.groups))
     waited, asked = 0.0, time.monotonic()
     with bar.shown(), contextlib.closing(iter(queue)) as compiled:
         for prepared in compiled:
@@ -197,10 +201,58 @@ def run_groups(
             check_memory(prepared)
             check_stop(stop)
             log("running", group=prepared.group.name)
-            loop.run_group(prepared, workdir, config.engine, meta, bar, log, stop, board.add if board else None)
+            loop.run_group(prepared, workdir, plan.config.engine, meta, bar, log, stop, board.add if board else None)
             asked = time.monotonic()
     log("finished")
     return waited
+
+
+def execute(
+    workdir: pathlib.Path,
+    plan: Plan,
+    description: dict[str, Any],
+    stop: loop.StopRequest,
+    board: tensorboard.Board | None = None,
+) -> int:
+    """Runs and reports a workdir that this sweep owns; returns the exit code. ``description`` becomes run.json."""
+    began = time.monotonic()
+    rest, first = unfinished(workdir, plan), hosts.is_first()
+    if first:
+        records.write_json(workdir / "config.json", plan.config.to_dict())
+        records.write_json(workdir / "run.json", description)
+    meta = {name: description[name] for name in ("digest", "versions")}
+    try:
+        waited = run_groups(workdir, rest, meta, stop, board)
+    except loop.Stopped as stopped:
+        say(f"stopped by {stopped}; resume with:\n  {description['command']}")
+        return command_line.RESUMABLE
+    cluster.leave()
+    if board is not None:
+        board.close()
+    if first:
+        # Imported here: plots and tables take a second to load, which no sweep should start with.
+        from launch import outcome, report
+
+        ran = time.monotonic()
+        report.write_report(workdir)
+        times = {"compiling": waited, "running": ran - began - waited, "report": time.monotonic() - ran}
+        print(outcome.text(workdir, plan, description, times, board is not None))
+    return command_line.DONE
+
+
+@contextlib.contextmanager
+def failures_explained() -> Iterator[None]:
+    """Turns a device without memory and a disk that refuses into one line that says what to do."""
+    try:
+        yield
+    except loop.OutOfMemory as error:
+        raise command_line.Failed(str(error)) from error
+    except OSError as error:
+        where = f", {error.filename}" if error.filename else ""
+        raise command_line.Failed(
+            f"the disk refused ({error.strerror or error}{where}); every record and checkpoint written before is "
+            "intact: make room, or make the folder writable, and start the same command again"
+        ) from error
 
 
 def main(argv: list[str]) -> int:
@@ -215,10 +267,10 @@ def main(argv: list[str]) -> int:
     registry.search_in(folder.import_folder(config, config_file))
     points = sweep_points(config, config_file.partition(":")[0])
     check_engine(config.engine)
-    experiment_of = make_experiments(config, points)
+    plan, runs = checked_plan(config, points), grid.expand(points)
     workdir = folder.named(values.workdir, config, config_file)
     folder.check(workdir, values.resume, config)
-    environment.configure(len(grid.expand(points)), config.engine.cpu_devices)
+    environment.configure(len(runs), config.engine.cpu_devices)
     cluster.join(values)
     stop = loop.StopRequest()
     with cluster.failing_together():
@@ -226,63 +278,14 @@ def main(argv: list[str]) -> int:
             raise UsageError("the processes of the sweep were started with different flags, configs or versions")
         if values.dry_run:
             run = folder.check(workdir, values.resume, config)
-            groups = plan(run, points, experiment_of, config.engine.run_batch, workdir)
-            for group in pending_groups(workdir, groups, experiment_of):
-                prepared = prepare(group, experiment_of, config.root_seed)
-                say(prepared.summary)
-                check_memory(prepared)
-                check_stop(stop)
+            compile_only(workdir, with_groups(plan, run, runs, workdir), stop)
             return command_line.DONE
-        try:
-            with folder.owned(workdir):
-                run = folder.check(workdir, values.resume, config)
-                groups = plan(run, points, experiment_of, config.engine.run_batch, workdir)
-                description = folder.describe(config, config_file, groups, argv)
-                try:
-                    board = tensorboard.open_board(workdir, groups, experiment_of) if values.tensorboard else None
-                    return execute(workdir, config, groups, experiment_of, description, stop, board)
-                except loop.Stopped as stopped:
-                    say(f"stopped by {stopped}; resume with:\n  {description['command']}")
-                    return command_line.RESUMABLE
-        except loop.OutOfMemory as error:
-            raise command_line.Failed(str(error)) from error
-        except OSError as error:
-            where = f", {error.filename}" if error.filename else ""
-            raise command_line.Failed(
-                f"the disk refused ({error.strerror or error}{where}); every record and checkpoint written before is "
-                "intact: make room, or make the folder writable, and start the same command again"
-            ) from error
-
-
-def execute(
-    workdir: pathlib.Path,
-    config: Config,
-    groups: list[grid.Group],
-    experiment_of: Callable[[grid.Run], Experiment],
-    description: dict[str, Any],
-    stop: loop.StopRequest,
-    board: tensorboard.Board | None = None,
-) -> int:
-    """Runs and reports a workdir that this sweep owns, returns the exit code; raises loop.Stopped on a signal."""
-    began = time.monotonic()
-    pending, first = pending_groups(workdir, groups, experiment_of), hosts.is_first()
-    if first:
-        records.write_json(workdir / "config.json", config.to_dict())
-        records.write_json(workdir / "run.json", description)
-    meta = {name: description[name] for name in ("digest", "versions")}
-    waited = run_groups(workdir, pending, experiment_of, config, meta, stop, board)
-    cluster.leave()
-    if board is not None:
-        board.close()
-    if first:
-        # Imported here: plots and tables take a second to load, which no sweep should start with.
-        from launch import closing, report
-
-        ran = time.monotonic()
-        report.write_report(workdir)
-        times = {"compiling": waited, "running": ran - began - waited, "report": time.monotonic() - ran}
-        print(closing.summary(workdir, description, config, times, board is not None))
-    return command_line.DONE
+        with failures_explained(), folder.owned(workdir):
+            # Read again: until now another sweep may have owned the folder.
+            plan = with_groups(plan, folder.check(workdir, values.resume, config), runs, workdir)
+            description = folder.describe(plan, config_file, argv)
+            board = tensorboard.open_board(workdir, plan) if values.tensorboard else None
+            return execute(workdir, plan, description, stop, board)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """TensorBoard event files of a sweep, written from its records: one run per group, and below it one per point.
 
-A group has the mean loss over its live runs, the standard error of that mean, and how many runs live; a point has the
-mean of every record that is one number per run. Needs the extra ``tensorboard`` (tensorboardX, which writes the files
-itself and asks for nothing that is not here already: neither TensorFlow nor PyTorch).
+A group has the mean loss over its live runs, the standard error of that mean, and the number of live runs; a point has
+the mean of every record that is one number per run. Needs the extra ``tensorboard``: tensorboardX writes the files
+itself, without TensorFlow and without PyTorch.
 """
 
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import util
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ import numpy as np
 from launch.command_line import UsageError
 from rgflow.engine import health, hosts, loop, records
 from rgflow.engine.grid import Group, Run
-from rgflow.protocol import Experiment
+from rgflow.engine.plan import Plan
 
 FOLDER = "tensorboard"
 LONGEST_NAME = 200
@@ -68,15 +68,15 @@ def point_names(runs: Sequence[Run]) -> dict[str, list[int]]:
 
 
 class Board:
-    """The event files of one workdir; those of an earlier start are written anew, so that none is there twice."""
+    """The event files of one workdir; those of an earlier start are replaced, so that no event is there twice."""
 
     def __init__(self, workdir: pathlib.Path) -> None:
-        """Removes what an earlier start wrote; the records have all of it."""
+        """Removes what an earlier start wrote; all of it can be read from the records."""
         self._workdir, self._written, self._files = workdir, set(), {}
         shutil.rmtree(workdir / FOLDER, ignore_errors=True)
 
     def add(self, group: Group, steps: Sequence[int]) -> None:
-        """Writes the records of a group at some steps, those that are on disk and were not written yet."""
+        """Writes those records of a group at ``steps`` that are on disk and were not written yet."""
         for step in steps:
             if (group.name, step) in self._written:
                 continue
@@ -119,13 +119,11 @@ class Board:
         self._files.clear()
 
 
-def open_board(
-    workdir: pathlib.Path, groups: Sequence[Group], experiment_of: Callable[[Run], Experiment]
-) -> Board | None:
-    """Returns the event files of a workdir with what is on disk already; None in every process but the first."""
+def open_board(workdir: pathlib.Path, plan: Plan) -> Board | None:
+    """Returns the event files of a workdir, filled from the records on disk; None in every process but the first."""
     if not hosts.is_first():
         return None
     board = Board(workdir)
-    for group in groups:
-        board.add(group, experiment_of(group.runs[0]).schedule)
+    for group in plan.groups:
+        board.add(group, plan.schedule(group))
     return board

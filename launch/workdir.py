@@ -12,11 +12,11 @@ from launch import environment
 from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import grid, hosts, lock, records
+from rgflow.engine.plan import Plan
 from rgflow.types import Config
 
 OWN_FILES = {"config.json", "lock.json"}
-"""What a start that ended before it wrote run.json leaves behind; records without a run.json are nobody's."""
-
+"""What a start leaves behind when it ends before it writes run.json."""
 
 SHARED_SECONDS = 30.0
 """How long a process waits until it sees what the first process wrote."""
@@ -33,10 +33,10 @@ def named(text: str | None, config: Config, config_file: str) -> pathlib.Path:
 
 
 def import_folder(config: Config, config_file: str) -> str:
-    """Returns the folder in which an experiment outside the package is looked for last; '' for a room.
+    """Returns the folder in which an experiment outside the package is searched last; '' for a room.
 
-    It is the one in which the config file has the experiment beside it: ``examples.signal_propagation`` is looked for
-    one folder above ``examples/signal_propagation.py``. ``config_file`` may end in a colon and a preset.
+    The experiment may so lie beside the config file: ``examples.signal_propagation`` is searched one folder above
+    ``examples/signal_propagation.py``. ``config_file`` may end in a colon and a preset.
     """
     if config.experiment in registry.EXPERIMENTS:
         return ""
@@ -47,7 +47,7 @@ def import_folder(config: Config, config_file: str) -> str:
 def read_run(workdir: pathlib.Path) -> dict[str, Any]:
     """Returns run.json; raises UsageError when it is damaged.
 
-    An experiment outside the package can be imported from then on where the sweep imported it.
+    After this call an experiment outside the package can be imported from the folder that the sweep used.
     """
     try:
         run = records.read_json(workdir / "run.json")
@@ -63,7 +63,10 @@ def read_run(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def check(workdir: pathlib.Path, resume: str, config: Config) -> dict[str, Any] | None:
-    """Returns run.json of a workdir to go on with, None for a fresh one; refuses every other folder. Writes nothing."""
+    """Returns the content of run.json of a workdir that can be resumed, None for a fresh one. Writes nothing.
+
+    Raises UsageError for every other folder.
+    """
     run_file = workdir / "run.json"
     if workdir.is_symlink() and not workdir.exists():
         raise UsageError(f"--workdir = {str(workdir)!r}: a link to nowhere; make the folder or remove the link")
@@ -117,7 +120,7 @@ def owned(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def _sees_lock(workdir: pathlib.Path) -> bool:
-    """Tells whether the first process's lock shows up here; file systems of a network may take a while."""
+    """Returns whether the first process's lock can be seen from here; a network file system may take a while."""
     patience = time.monotonic() + SHARED_SECONDS
     while not (workdir / "lock.json").exists():
         if time.monotonic() > patience:
@@ -126,15 +129,16 @@ def _sees_lock(workdir: pathlib.Path) -> bool:
     return True
 
 
-def describe(config: Config, config_file: str, groups: list[grid.Group], command: list[str]) -> dict[str, Any]:
+def describe(plan: Plan, config_file: str, command: list[str]) -> dict[str, Any]:
     """Returns the content of run.json; ``config_file`` is the text of --config."""
+    config = plan.config
     return {
         "experiment": config.experiment,
         "command": shlex.join(["python", "-m", "launch.sweep", *command[1:]]),
         "import_from": import_folder(config, config_file),
         "digest": grid.config_digest(config),
         "science": grid.science_fields(config),
-        "groups": [group.to_json() for group in groups],
+        "groups": [group.to_json() for group in plan.groups],
         "versions": environment.versions(),
         "device": environment.device_text(),
         "git_commit": environment.git_commit(),

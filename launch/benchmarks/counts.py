@@ -21,6 +21,7 @@ from launch import environment
 from launch.benchmarks import rank_flow_training, rounds
 from rgflow import rank_flow, registry
 from rgflow.engine import grid, mesh
+from rgflow.engine.plan import Plan
 from rgflow.engine.prepare import Prepared, chunks
 from rgflow.engine.prepare import prepare as prepare_group
 
@@ -48,10 +49,9 @@ def _smoke_groups(room: str) -> list[Prepared]:
     """Returns the compiled groups of a room's smoke preset, at most two, as a sweep would make them."""
     module: Any = importlib.import_module(f"configs.{room}")
     config = module.get_config("smoke")
-    experiment_of = grid.experiments(registry.make, config)
     batch_of = lambda runs: mesh.choose_run_batch(mesh.platform(), len(runs), jax.device_count())  # noqa: E731
-    groups = grid.group_runs(grid.expand(module.get_sweep(config)), experiment_of, batch_of)
-    return [prepare_group(group, experiment_of, config.root_seed) for group in groups[:2]]
+    plan = Plan(config, registry.make).grown(grid.expand(module.get_sweep(config)), batch_of)
+    return [prepare_group(group, plan.experiments(group), config.root_seed) for group in plan.groups[:2]]
 
 
 def communication(room: str) -> dict[str, int]:
@@ -90,9 +90,8 @@ def compilations() -> dict[str, int]:
         for d in (2, 3)
     ]
     runs = [grid.Run(point, seed) for point in values for seed in range(2)]
-    experiment_of = grid.experiments(rank_flow.make, config)
     batch_of = lambda runs: mesh.choose_run_batch("cpu", len(runs), jax.device_count())  # noqa: E731
-    groups = grid.group_runs(runs, experiment_of, batch_of)
+    plan = Plan(config, rank_flow.make).grown(runs, batch_of)
     events: list[str] = []
 
     def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
@@ -101,9 +100,9 @@ def compilations() -> dict[str, int]:
     jax.monitoring.register_event_duration_secs_listener(listen)
     counted = lambda: events.count(COMPILED)  # noqa: E731
     prepared, programs = [], 0
-    for group in groups:
+    for group in plan.groups:
         before = counted()
-        prepared.append(prepare_group(group, experiment_of, root_seed=0))
+        prepared.append(prepare_group(group, plan.experiments(group), root_seed=0))
         programs += counted() - before
     before = counted()
     for one in prepared:
@@ -112,7 +111,7 @@ def compilations() -> dict[str, int]:
             carry, _ = one.program.advance(start, stop, probe, one.key, one.hypers, carry)
         jax.block_until_ready(carry)
     # A group has two functions of its own, and the run keys, which are a third small program.
-    return {"groups": len(groups), "shapes": 2, "programs": programs, "later": counted() - before}
+    return {"groups": len(plan.groups), "shapes": 2, "programs": programs, "later": counted() - before}
 
 
 def _resident(label: str) -> int:

@@ -131,7 +131,7 @@ def chains(case: int, runs: int, interval: int, tiny: bool) -> Callable[[], tupl
     config.burn_in, config.steps, config.records = BURN_IN, BURN_IN + interval * 100_000, 100_000
     batch = mesh.choose_run_batch(mesh.platform(), runs, jax.device_count(), config.engine.run_batch)
     group = grid.Group("chains", tuple(grid.Run({}, seed) for seed in range(runs)), batch)
-    prepared = prepare.prepare(group, grid.experiments(registry.make, config), config.root_seed)
+    prepared = prepare.prepare(group, [registry.make(config)] * runs, config.root_seed)
     inputs, advance = (prepared.key, prepared.hypers), prepared.program.advance
     state: dict[str, Any] = {"step": BURN_IN}
     state["carry"], _ = advance(0, BURN_IN, True, *inputs, prepared.program.initialise(*inputs))

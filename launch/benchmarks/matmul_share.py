@@ -94,7 +94,7 @@ def matrix_products(mixing: str, runs: int, steps: int, tiny: bool = False) -> C
     experiment = dataclasses.replace(trained, init=init, step=step, probe=lambda key, state, hypers: {})
     batch = mesh.choose_run_batch(mesh.platform(), runs, jax.device_count(), 0, experiment.cpu_run_batch)
     group = grid.Group("products", tuple(grid.Run({}, seed) for seed in range(runs)), batch)
-    prepared = prepare(group, lambda run: experiment, root_seed=0)
+    prepared = prepare(group, [experiment] * runs, root_seed=0)
     advance = functools.partial(prepared.program.advance, 0, steps, False, prepared.key, prepared.hypers)
     held = {"carry": prepared.program.initialise(prepared.key, prepared.hypers)}
 

@@ -71,7 +71,7 @@ def prepared_runs(config: Any, runs: int, run_batch: int = 0, devices: int = 0) 
     chosen = jax.devices()[: devices or None]
     batch = mesh.choose_run_batch(mesh.platform(), runs, len(chosen), run_batch, experiment.cpu_run_batch)
     group = grid.Group("bench", tuple(grid.Run({}, seed) for seed in range(runs)), batch)
-    return prepare_group(group, lambda run: experiment, root_seed=0, devices=chosen)
+    return prepare_group(group, [experiment] * runs, root_seed=0, devices=chosen)
 
 
 def trainer(

@@ -58,7 +58,7 @@ def make_rgflow(size: int, hidden: int, updates: int, runs: int, run_batch: int)
     made = experiment.make(config)
     members = tuple(grid.Run({}, seed) for seed in range(runs))
     batch = mesh.choose_run_batch(mesh.platform(), runs, jax.device_count(), run_batch, made.cpu_run_batch)
-    prepared = prepare.prepare(grid.Group("rbm", members, batch), lambda run: made, root_seed=0)
+    prepared = prepare.prepare(grid.Group("rbm", members, batch), [made] * runs, root_seed=0)
     program, key, hypers = prepared.program, prepared.key, prepared.hypers
 
     def repeat() -> Outcome:

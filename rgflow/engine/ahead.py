@@ -1,33 +1,29 @@
 """Groups are compiled in a thread, in their order, while those that are ready run."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from rgflow.engine import hosts
-from rgflow.engine.grid import Group, Run
+from rgflow.engine.grid import Group
+from rgflow.engine.plan import Plan
 from rgflow.engine.prepare import Prepared, prepare
-from rgflow.protocol import Experiment
 
 
 class Ahead:
-    """An iterable of prepared groups. Several processes prepare each group when it is asked for, all at one time."""
+    """An iterable of the prepared groups of a plan.
 
-    def __init__(
-        self,
-        groups: Sequence[Group],
-        experiment_of: Callable[[Run], Experiment],
-        root_seed: int,
-        ready: Callable[[Prepared], None] = lambda prepared: None,
-    ) -> None:
+    Several processes prepare each group when it is asked for, all at one time.
+    """
+
+    def __init__(self, plan: Plan, ready: Callable[[Prepared], None] = lambda prepared: None) -> None:
         """``ready`` is called with every group as soon as it is compiled, in the thread that compiled it."""
-        self._groups, self._ready = groups, ready
-        self._prepare = lambda group: prepare(group, experiment_of, root_seed)
+        self._plan, self._ready = plan, ready
         # The number of run-steps of each group: its cost is guessed from it until its program is compiled.
-        self._sizes = [len(g.runs) * max(experiment_of(g.runs[0]).schedule[-1], 1) for g in groups]
+        self._sizes = [len(group.runs) * max(plan.schedule(group)[-1], 1) for group in plan.groups]
         self._costs: dict[str, float] = {}
 
     def _one(self, group: Group) -> Prepared:
-        prepared = self._prepare(group)
+        prepared = prepare(group, self._plan.experiments(group), self._plan.config.root_seed)
         self._costs[group.name] = prepared.cost
         self._ready(prepared)
         return prepared
@@ -35,10 +31,10 @@ class Ahead:
     def __iter__(self) -> Generator[Prepared, None, None]:
         """Yields the groups in their order; an error in compiling a group is raised when its turn comes."""
         if hosts.count() > 1:
-            yield from map(self._one, self._groups)
+            yield from map(self._one, self._plan.groups)
             return
         with ThreadPoolExecutor(1, "compile") as pool:
-            waiting: list[Future[Prepared]] = [pool.submit(self._one, group) for group in self._groups]
+            waiting: list[Future[Prepared]] = [pool.submit(self._one, group) for group in self._plan.groups]
             try:
                 for future in waiting:
                     yield future.result()
@@ -51,6 +47,6 @@ class Ahead:
     def cost(self) -> float:
         """The estimated cost of all groups; one not compiled yet counts by its run-steps, at the rate of the others."""
         known = list(self._costs.values())
-        seen = [size for group, size in zip(self._groups, self._sizes, strict=True) if group.name in self._costs]
+        seen = [size for group, size in zip(self._plan.groups, self._sizes, strict=True) if group.name in self._costs]
         rate = sum(known) / sum(seen) if seen else 1.0
         return sum(known) + rate * (sum(self._sizes) - sum(seen))

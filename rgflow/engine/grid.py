@@ -1,13 +1,13 @@
-"""Points, runs and groups: which runs a sweep consists of and which of them share one compiled program."""
+"""Points, runs and groups: which runs a sweep consists of, and by which config fields a sweep is known again."""
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rgflow.engine.keys import point_id
-from rgflow.protocol import Experiment, Point
+from rgflow.protocol import Point
 from rgflow.types import Config
 
 FREE_SECTIONS = ("engine", "sweep")
@@ -59,19 +59,6 @@ def point_config(config: Config, values: Mapping[str, Any]) -> Config:
     return copy
 
 
-def experiments(make: Callable[[Config], Experiment], config: Config) -> Callable[[Run], Experiment]:
-    """Returns a function from a run to its experiment, which ``make`` makes once per point."""
-    made: dict[int, Experiment] = {}
-
-    def experiment_of(run: Run) -> Experiment:
-        point = run.identity[0]
-        if point not in made:
-            made[point] = make(point_config(config, run.values))
-        return made[point]
-
-    return experiment_of
-
-
 def expand(points: Iterable[Point]) -> list[Run]:
     """Returns every run of the points, in order, without repetition.
 
@@ -85,29 +72,6 @@ def expand(points: Iterable[Point]) -> list[Run]:
             raise ValueError(f"sweep: {dict(other)} and {dict(point.values)} share an id; change any value a little")
     runs = {run.identity: run for point in points for run in (Run(point.values, s) for s in range(point.seeds))}
     return list(runs.values())
-
-
-def missing_runs(wanted: Sequence[Run], groups: Sequence[Group]) -> list[Run]:
-    """Returns the wanted runs that no group holds yet."""
-    held = {run.identity for group in groups for run in group.runs}
-    return [run for run in wanted if run.identity not in held]
-
-
-def group_runs(
-    runs: Sequence[Run],
-    experiment_of: Callable[[Run], Experiment],
-    run_batch_of: Callable[[Sequence[Run]], int],
-    first: int = 0,
-) -> list[Group]:
-    """Groups runs by (static, schedule); groups are numbered from ``first`` in order of appearance."""
-    members: dict[Any, list[Run]] = {}
-    for run in runs:
-        experiment = experiment_of(run)
-        members.setdefault((experiment.static, experiment.schedule), []).append(run)
-    return [
-        Group(f"group_{first + k:03d}", tuple(runs_of_group), run_batch_of(runs_of_group))
-        for k, runs_of_group in enumerate(members.values())
-    ]
 
 
 def science_fields(config: Config) -> dict[str, Any]:

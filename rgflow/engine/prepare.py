@@ -1,7 +1,7 @@
 """From a group of runs to a compiled program with its inputs on the devices."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from rgflow.engine import keys, mesh
 from rgflow.engine.batch import Program
-from rgflow.engine.grid import Group, Run
+from rgflow.engine.grid import Group
 from rgflow.protocol import Experiment
 
 
@@ -60,17 +60,16 @@ def stacked_inputs(
 
 
 def prepare(
-    group: Group,
-    experiment_of: Callable[[Run], Experiment],
-    root_seed: int,
-    devices: Sequence[Any] | None = None,
+    group: Group, experiments: Sequence[Experiment], root_seed: int, devices: Sequence[Any] | None = None
 ) -> Prepared:
-    """Places a group's keys and hypers on the devices (default: all of them) and compiles its program."""
-    experiments = tuple(experiment_of(run) for run in group.runs)
+    """Places a group's keys and hypers on the devices (default: all of them) and compiles its program.
+
+    ``experiments`` are those of the group's runs, in their order.
+    """
     run_mesh = mesh.run_mesh(len(group.runs), group.run_batch, devices)
     key, hypers, rows = stacked_inputs(group, experiments, root_seed, run_mesh)
     program = Program(experiments[0], key, hypers, group.run_batch, run_mesh)
-    return Prepared(group, experiments, program, key, hypers, rows, run_mesh)
+    return Prepared(group, tuple(experiments), program, key, hypers, rows, run_mesh)
 
 
 def chunks(schedule: Sequence[int], position: int | None, chunk_steps: int) -> Iterator[tuple[int, int, bool]]:

@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rgflow.engine import health
-from rgflow.engine.grid import Group, Run
+from rgflow.engine.grid import Group
+from rgflow.engine.plan import Plan
 from rgflow.protocol import Experiment
 
 if TYPE_CHECKING:  # only merging needs xarray, which takes a quarter of a second to load
     import xarray
 
 DIED_AT = "died_at"
+
+Reader = Callable[[Group, int], dict[str, np.ndarray] | None]
+"""Returns the record of a group at a step, arrays [run, ...], or None when there is none."""
 
 
 def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], Any]) -> None:
@@ -119,7 +123,7 @@ def missing(workdir: pathlib.Path, group: Group, schedule: Sequence[int]) -> lis
 
 
 def _group_dataset(
-    workdir: pathlib.Path, group: Group, experiments: Sequence[Experiment], absent: Mapping[str, Any]
+    group: Group, experiments: Sequence[Experiment], read: Reader, absent: Mapping[str, Any]
 ) -> "xarray.Dataset | None":
     """Returns a group's records as a dataset with dims (run, step, ...), None when there is no record yet.
 
@@ -128,8 +132,7 @@ def _group_dataset(
     import xarray
 
     schedule, dims = experiments[0].schedule, experiments[0].dims
-    runs = len(group.runs)
-    found = [(s, r) for s in schedule if (r := read_record(workdir, group.name, s, runs)) is not None]
+    found = [(s, r) for s in schedule if (r := read(group, s)) is not None]
     if not found:
         return None
     steps, records = [s for s, _ in found], [r for _, r in found]
@@ -160,30 +163,34 @@ def _of_config(config: Any, name: str) -> Any:
     return config
 
 
-def merge(
-    workdir: pathlib.Path,
-    groups: Sequence[Group],
-    experiment_of: Callable[[Run], Experiment],
-    attributes: Mapping[str, str],
-) -> "xarray.Dataset":
-    """Returns every record of the workdir as one dataset with dims (run, step, ...); gaps between groups are NaN.
+def assembled(plan: Plan, read: Reader, attributes: Mapping[str, str]) -> "xarray.Dataset | None":
+    """Returns every record of the plan's groups as one dataset with dims (run, step, ...); None when there is none.
 
-    Coordinates of a run: ``seed`` and every value that some point of the sweep sets; a run whose point does not set it
-    has that of the config, which ``attributes`` holds as JSON (NaN where the config lacks it).
+    What a group does not record is NaN there. Coordinates of a run: ``seed`` and every value that some point of the
+    plan sets; a run whose point does not set it has that of the config (NaN where the config lacks it).
     """
     import xarray
 
-    config = json.loads(attributes.get("config", "{}"))
-    names = sorted({name for group in groups for run in group.runs for name in run.values})
+    config = plan.config.to_dict()
+    names = sorted({name for group in plan.groups for run in group.runs for name in run.values})
     absent = {name: _of_config(config, name) for name in names}
-    parts = [_group_dataset(workdir, g, [experiment_of(r) for r in g.runs], absent) for g in groups]
+    parts = [_group_dataset(group, plan.experiments(group), read, absent) for group in plan.groups]
     present = [part for part in parts if part is not None]
     if not present:
-        raise FileNotFoundError(f"{workdir} holds no records yet: run the sweep until its first record")
+        return None
     names_of_all = set().union(*(part.data_vars for part in present))
     fill = {name: health.NEVER if name == DIED_AT else np.nan for name in names_of_all}
     how: Any = {"join": "outer", "data_vars": "all", "coords": "minimal", "compat": "override"}
     return xarray.concat(present, dim="run", fill_value=fill, **how).assign_attrs(attributes)
+
+
+def merge(workdir: pathlib.Path, plan: Plan, attributes: Mapping[str, str]) -> "xarray.Dataset":
+    """Returns every record of the workdir as :func:`assembled` does; raises FileNotFoundError when there is none."""
+    read = lambda group, step: read_record(workdir, group.name, step, len(group.runs))  # noqa: E731
+    found = assembled(plan, read, attributes)
+    if found is None:
+        raise FileNotFoundError(f"{workdir} holds no records yet: run the sweep until its first record")
+    return found
 
 
 def write_results(path: pathlib.Path, dataset: "xarray.Dataset") -> None:

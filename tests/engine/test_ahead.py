@@ -7,30 +7,31 @@ import pytest
 import toy
 
 from rgflow.engine import ahead, grid, prepare
+from rgflow.engine.plan import Plan
 
 SIZES = (6, 5, 4)
 
 
-def groups_of(sizes=SIZES):
-    """Returns a group per size, with 9 runs each, and what makes their experiments."""
+def plan_of(sizes=SIZES):
+    """Returns a plan with a group per size and 9 runs in each."""
     runs = tuple(grid.expand(toy.points()))
     by_size = {size: tuple(grid.Run({**run.values, "size": size}, run.seed) for run in runs) for size in sizes}
-    groups = [grid.Group(f"group_{k:03d}", by_size[size], 2) for k, size in enumerate(sizes)]
-    return groups, grid.experiments(toy.make, toy.config())
+    groups = (grid.Group(f"group_{k:03d}", by_size[size], 2) for k, size in enumerate(sizes))
+    return Plan(toy.config(), toy.make, tuple(groups))
 
 
 def test_groups_come_in_their_order_while_a_thread_compiles_the_next():
-    groups, experiment_of = groups_of()
+    plan = plan_of()
     told, threads = [], set()
     last_is_compiled = threading.Event()
 
     def ready(prepared):
         told.append(prepared.group.name)
         threads.add(threading.current_thread())
-        if prepared.group is groups[-1]:
+        if prepared.group is plan.groups[-1]:
             last_is_compiled.set()
 
-    queue = ahead.Ahead(groups, experiment_of, 0, ready)
+    queue = ahead.Ahead(plan, ready)
     guess = queue.cost
     taken = []
     for prepared in queue:
@@ -38,53 +39,53 @@ def test_groups_come_in_their_order_while_a_thread_compiles_the_next():
         assert last_is_compiled.wait(60)
         taken.append(prepared.group.name)
         first = prepared.program.initialise(prepared.key, prepared.hypers)
-        alone = prepare.prepare(prepared.group, experiment_of, 0)
+        alone = prepare.prepare(prepared.group, plan.experiments(prepared.group), 0)
         expected = alone.program.initialise(alone.key, alone.hypers)
         np.testing.assert_array_equal(first.state.matrix, expected.state.matrix)
-    assert told == taken == [group.name for group in groups]
+    assert told == taken == [group.name for group in plan.groups]
     assert len(threads) == 1
     assert threading.current_thread() not in threads
     assert guess == len(SIZES) * 9 * 12
-    assert queue.cost == pytest.approx(sum(prepare.prepare(g, experiment_of, 0).cost for g in groups))
+    assert queue.cost == pytest.approx(sum(prepare.prepare(g, plan.experiments(g), 0).cost for g in plan.groups))
 
 
 def test_cost_of_groups_to_come_is_that_of_the_known_ones_per_step_of_a_run():
-    groups, experiment_of = groups_of()
-    queue = ahead.Ahead([groups[0], grid.Group("group_001", groups[1].runs[:3], 2)], experiment_of, 0)
+    plan = plan_of()
+    queue = ahead.Ahead(plan.of([plan.groups[0], grid.Group("group_001", plan.groups[1].runs[:3], 2)]))
     queue._costs = {"group_000": 90.0}
     assert queue.cost == 90 + 30
 
 
 def test_a_group_that_cannot_be_compiled_fails_in_its_turn_and_ends_the_rest(monkeypatch):
-    groups, experiment_of = groups_of()
+    plan = plan_of()
     asked = []
 
     def fail_second(group, *rest):
         asked.append(group.name)
-        if group is groups[1]:
+        if group is plan.groups[1]:
             raise ValueError("no program")
         return prepare.prepare(group, *rest)
 
     monkeypatch.setattr(ahead, "prepare", fail_second)
-    queue = iter(ahead.Ahead(groups, experiment_of, 0))
-    assert next(queue).group is groups[0]
+    queue = iter(ahead.Ahead(plan))
+    assert next(queue).group is plan.groups[0]
     with pytest.raises(ValueError, match="no program"):
         next(queue)
     assert all(not thread.name.startswith("compile") for thread in threading.enumerate())
 
 
 def test_who_stops_early_waits_for_one_program_only(monkeypatch):
-    groups, experiment_of = groups_of()
+    plan = plan_of()
     asked, first_taken = [], threading.Event()
 
     def slow_second(group, *rest):
         asked.append(group.name)
-        if group is groups[1]:
+        if group is plan.groups[1]:
             assert first_taken.wait(60)
         return prepare.prepare(group, *rest)
 
     monkeypatch.setattr(ahead, "prepare", slow_second)
-    queue = iter(ahead.Ahead(groups, experiment_of, 0))
+    queue = iter(ahead.Ahead(plan))
     next(queue)
     threading.Timer(0.2, first_taken.set).start()
     queue.close()
@@ -93,9 +94,9 @@ def test_who_stops_early_waits_for_one_program_only(monkeypatch):
 
 
 def test_several_processes_prepare_a_group_when_it_is_asked_for(monkeypatch):
-    groups, experiment_of = groups_of()
+    plan = plan_of()
     monkeypatch.setattr(ahead.hosts, "count", lambda: 2)
     told = []
-    queue = iter(ahead.Ahead(groups, experiment_of, 0, lambda p: told.append(threading.current_thread())))
+    queue = iter(ahead.Ahead(plan, lambda p: told.append(threading.current_thread())))
     next(queue)
     assert told == [threading.current_thread()]

@@ -13,10 +13,9 @@ COLLECTIVES = re.compile(r"all-reduce|all-gather|all-to-all|reduce-scatter|colle
 
 
 def prepared(run_batch=2, devices=None, scales=(0.5, 1.0, 2.0), seeds=3, **values):
-    config = toy.config(**values)
-    experiment_of = grid.experiments(toy.make, config)
-    runs = tuple(grid.expand(toy.points(scales, seeds)))
-    return prepare.prepare(grid.Group("group_000", runs, run_batch), experiment_of, 0, devices)
+    plan = toy.plan_of(toy.config(**values), toy.points(scales, seeds), run_batch)
+    (group,) = plan.groups
+    return prepare.prepare(group, plan.experiments(group), 0, devices)
 
 
 def finish(p, stops=(12,)):
@@ -93,11 +92,11 @@ def test_one_compilation_serves_every_point_and_chunk():
 
 
 def test_dead_run_is_frozen_and_leaves_its_neighbours_alone():
-    healthy_config, sick_config = toy.config(), toy.config(fatal_step=5)
+    well, fatal = toy.make(toy.config()), toy.make(toy.config(fatal_step=5))
     runs = tuple(grid.Run({"scale": 1.0}, seed) for seed in range(4))
     group = grid.Group("group_000", runs, 4)
-    healthy = finish(prepare.prepare(group, lambda run: toy.make(healthy_config), 0))
-    sick = finish(prepare.prepare(group, lambda run: toy.make(sick_config if run.seed == 2 else healthy_config), 0))
+    healthy = finish(prepare.prepare(group, [well] * 4, 0))
+    sick = finish(prepare.prepare(group, [well, well, fatal, well], 0))
     assert sick[0].died_at.tolist() == [health.NEVER, health.NEVER, 5, health.NEVER]
     assert sick[0].state.steps.tolist() == [12, 12, 5, 12]
     assert all(np.isnan(values[2]).all() for values in sick[1].values())

@@ -1,4 +1,4 @@
-"""Points, runs, groups, digests and the device rule."""
+"""Points, runs, groups, plans, digests and the device rule."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 import toy
 
 from rgflow.engine import grid, keys, mesh
+from rgflow.engine.plan import Plan
 from rgflow.protocol import Point
 
 
@@ -27,12 +28,35 @@ def test_groups_survive_json():
 
 
 def test_runs_are_grouped_by_static_and_schedule():
-    experiment_of = grid.experiments(toy.make, toy.config())
     points = [Point({"size": 4}, 2), Point({"size": 6}, 1), Point({"size": 4, "scale": 3.0}, 1), Point({"steps": 5}, 1)]
-    groups = grid.group_runs(grid.expand(points), experiment_of, len, first=2)
-    assert [(g.name, len(g.runs), g.run_batch) for g in groups] == [
-        ("group_002", 3, 3), ("group_003", 1, 1), ("group_004", 1, 1)
+    plan = Plan(toy.config(), toy.make).grown(grid.expand(points), len)
+    assert [(g.name, len(g.runs), g.run_batch) for g in plan.groups] == [
+        ("group_000", 3, 3), ("group_001", 1, 1), ("group_002", 1, 1)
     ]  # fmt: skip
+    assert [plan.schedule(group)[-1] for group in plan.groups] == [12, 12, 5]
+
+
+def test_a_grown_plan_keeps_its_groups_and_adds_the_runs_that_none_of_them_holds():
+    plan = toy.plan_of(toy.config(), toy.points((0.5,), 2))
+    grown = plan.grown(grid.expand(toy.points((0.5, 1.0), 3)), lambda runs: 1)
+    assert grown.groups[:1] == plan.groups
+    assert [(r.values["scale"], r.seed) for r in grown.groups[1].runs] == [(0.5, 2), (1.0, 0), (1.0, 1), (1.0, 2)]
+    assert grown.groups[1].name == "group_001"
+    assert grown.grown(grid.expand(toy.points((1.0,), 3)), len).groups == grown.groups
+
+
+def test_a_plan_makes_the_experiment_of_a_point_once_however_it_is_cut():
+    made = []
+
+    def make(config):
+        made.append(config.scale)
+        return toy.make(config)
+
+    plan = Plan(toy.config(), make).grown(grid.expand(toy.points((0.5, 2.0), 3)), len)
+    (group,) = plan.groups
+    assert [e.reference["limit"] for e in plan.of([]).experiments(group)] == [0.25] * 3 + [4.0] * 3
+    assert plan.experiment(grid.Run({"scale": 2.0}, 7)) is plan.experiment(group.runs[-1])
+    assert made == [0.5, 2.0]
 
 
 def test_point_values_reach_nested_keys_and_leave_the_config_alone():

@@ -9,10 +9,11 @@ import pytest
 import toy
 
 from rgflow.engine import grid, loop, records
+from rgflow.engine.plan import Plan
 
 
 def results(workdir, groups, config):
-    return records.merge(workdir, groups, grid.experiments(toy.make, config), {})
+    return records.merge(workdir, Plan(config, toy.make, tuple(groups)), {})
 
 
 def assert_same_bits(a, b):

@@ -11,6 +11,7 @@ import toy
 
 from rgflow import registry
 from rgflow.engine import batch, grid, mesh, prepare
+from rgflow.engine.plan import Plan
 from rgflow.protocol import Experiment
 
 PLATFORMS = ("cuda", "tpu")
@@ -37,9 +38,9 @@ def programs(room):
     for overrides in OVERRIDES.get(room, ({},)):
         config = module.get_config("smoke")
         config.update_from_flattened_dict(overrides)
-        experiment_of = grid.experiments(registry.make, config)
+        plan = Plan(config, registry.make)
         for run in grid.expand(module.get_sweep(config)):
-            by_static.setdefault(experiment_of(run).static, (experiment_of(run), run))
+            by_static.setdefault(plan.experiment(run).static, (plan.experiment(run), run))
     assert by_static
     return list(by_static.values())
 
@@ -101,7 +102,7 @@ def test_first_state_has_the_bits_that_the_default_compilation_gives(room):
     module = importlib.import_module(f"configs.{room}")
     config = module.get_config("smoke")
     run = grid.expand(module.get_sweep(config))[0]
-    experiment = grid.experiments(registry.make, config)(run)
+    experiment = Plan(config, registry.make).experiment(run)
     group = grid.Group("group_000", (run,), 1)
     run_mesh = mesh.run_mesh(1, 1, jax.devices()[:1])
     key, hypers, _ = prepare.stacked_inputs(group, [experiment], 0, run_mesh)

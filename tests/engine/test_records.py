@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import os
 import pathlib
 
@@ -11,6 +10,7 @@ import pytest
 import toy
 
 from rgflow.engine import grid, records
+from rgflow.engine.plan import Plan
 
 GROUP, STEP, RUNS = "group_000", 4, 12
 DAMAGE = ["remove", "empty", "truncate", "cut the end", "flip", "text"]
@@ -254,21 +254,20 @@ def toy_records(runs, seed):
 
 @pytest.mark.parametrize("processes", [2, 3])
 def test_dataset_merged_from_shards_is_the_dataset_merged_from_whole_files(tmp_path, processes):
-    experiment_of = grid.experiments(toy.make, toy.config())
     points = [*toy.points((0.5, 1.0), 3), toy.Point({"scale": 2.0, "steps": 6}, 3)]
-    groups = grid.group_runs(grid.expand(points), experiment_of, lambda runs: 2)
-    assert [len(group.runs) for group in groups] == [6, 3]
-    for group in groups:
+    plan = toy.plan_of(toy.config(), points)
+    assert [len(group.runs) for group in plan.groups] == [6, 3]
+    for group in plan.groups:
         runs = len(group.runs)
         cuts = [runs * process // processes for process in range(processes + 1)]
-        for step in experiment_of(group.runs[0]).schedule:
+        for step in plan.schedule(group):
             data = toy_records(runs, step)
             records.write_record(tmp_path / "whole", group.name, step, data, 0, runs)
             for first, stop in itertools.pairwise(cuts):
                 rows = {name: values[first:stop] for name, values in data.items()}
                 records.write_record(tmp_path / "shards", group.name, step, rows, first, runs)
     assert len(names(tmp_path / "shards")) == processes * len(names(tmp_path / "whole")) == processes * 8
-    a, b = (records.merge(tmp_path / where, groups, experiment_of, {"a": "b"}) for where in ("whole", "shards"))
+    a, b = (records.merge(tmp_path / where, plan, {"a": "b"}) for where in ("whole", "shards"))
     assert a.identical(b)
     assert list(a.variables) == list(b.variables)
     for name in a.variables:
@@ -279,32 +278,30 @@ def test_dataset_merged_from_shards_is_the_dataset_merged_from_whole_files(tmp_p
     assert set(a.coords) == {"seed", "step", "index", "scale", "steps"}
     assert a["died_at"].values.tolist() == [*[-1] * 5, 2, -1, -1, 2]
     assert a["seed"].values.tolist() == [0, 1, 2] * 3
-    for group, rows in zip(groups, (slice(0, 6), slice(6, 9)), strict=True):
-        for step in experiment_of(group.runs[0]).schedule:
+    for group, rows in zip(plan.groups, (slice(0, 6), slice(6, 9)), strict=True):
+        for step in plan.schedule(group):
             data = toy_records(len(group.runs), step)
             np.testing.assert_array_equal(b["singular_value"].sel(step=step)[rows], data["singular_value"])
 
 
 def test_of_large_records_the_results_hold_the_last_one(tmp_path):
     made = dataclasses.replace(toy.make(toy.config()), latest=("singular_value",))
-    groups = grid.group_runs(grid.expand(toy.points((0.5,), 3)), lambda run: made, lambda runs: 2)
+    plan = Plan(toy.config(), lambda config: made).grown(grid.expand(toy.points((0.5,), 3)), lambda runs: 2)
     for step in made.schedule:
-        records.write_record(tmp_path, groups[0].name, step, toy_records(3, step), 0, 3)
-    found = records.merge(tmp_path, groups, lambda run: made, {})
+        records.write_record(tmp_path, plan.groups[0].name, step, toy_records(3, step), 0, 3)
+    found = records.merge(tmp_path, plan, {})
     assert found["singular_value"].dims == ("run", "index")
     assert found["projection"].dims == ("run", "step")
     np.testing.assert_array_equal(found["singular_value"], toy_records(3, made.schedule[-1])["singular_value"])
 
 
 def test_a_run_whose_point_leaves_a_key_to_the_config_has_the_value_of_the_config(tmp_path):
-    made = toy.make(toy.config())
     points = toy.points((0.5,), 2)
     departing = [dataclasses.replace(p, values={**p.values, "norm.kind": "post", "unknown": 1.0}) for p in points]
-    groups = grid.group_runs(grid.expand([*points, *departing]), lambda run: made, lambda runs: 2)
-    for step in made.schedule:
-        records.write_record(tmp_path, groups[0].name, step, toy_records(4, step), 0, 4)
-    attributes = {"config": json.dumps({"norm": {"kind": "pre"}})}
-    found = records.merge(tmp_path, groups, lambda run: made, attributes)
+    plan = toy.plan_of(toy.config(norm={"kind": "pre"}), [*points, *departing])
+    for step in plan.schedule(plan.groups[0]):
+        records.write_record(tmp_path, plan.groups[0].name, step, toy_records(4, step), 0, 4)
+    found = records.merge(tmp_path, plan, {})
     assert found["norm.kind"].values.tolist() == ["pre", "pre", "post", "post"]
     np.testing.assert_array_equal(found["unknown"], [np.nan, np.nan, 1, 1])
 

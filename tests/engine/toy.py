@@ -7,6 +7,7 @@ import ml_collections
 import numpy as np
 
 from rgflow.engine import grid, loop, prepare, progress
+from rgflow.engine.plan import Plan
 from rgflow.protocol import Experiment, Point, Stream, Verdict
 
 TRACES = {"step": 0}
@@ -81,20 +82,22 @@ def points(scales=(0.5, 1.0, 2.0), seeds=3) -> list[Point]:
     return [Point({"scale": scale}, seeds) for scale in scales]
 
 
+def plan_of(config, points, run_batch=2, groups=()) -> Plan:
+    """Returns the plan of a toy sweep: some groups and, after them, new ones for the points' other runs."""
+    return Plan(config, make, tuple(groups)).grown(grid.expand(points), lambda runs: run_batch)
+
+
 def sweep(workdir, config, points, run_batch=2, stop=None, groups=None, devices=None) -> list[grid.Group]:
     """Runs a toy sweep in-process and returns its groups."""
-    experiment_of = grid.experiments(make, config)
-    groups = list(groups or [])
-    missing = grid.missing_runs(grid.expand(points), groups)
-    groups += grid.group_runs(missing, experiment_of, lambda runs: run_batch, len(groups))
+    plan = plan_of(config, points, run_batch, groups or ())
     workdir.mkdir(exist_ok=True)
     log = progress.EventLog(workdir / "events.jsonl")
-    for group in groups:
-        if not loop.finished(group, workdir, experiment_of(group.runs[0]).schedule):
-            prepared = prepare.prepare(group, experiment_of, config.root_seed, devices)
+    for group in plan.groups:
+        if not loop.finished(group, workdir, plan.schedule(group)):
+            prepared = prepare.prepare(group, plan.experiments(group), config.root_seed, devices)
             bar = progress.Progress(prepared.cost)
             loop.run_group(prepared, workdir, config.engine, {"digest": "toy"}, bar, log, stop or NeverStop())
-    return groups
+    return list(plan.groups)
 
 
 class NeverStop(loop.StopRequest):

@@ -18,6 +18,7 @@ from scipy import integrate, stats
 from examples import signal_propagation as example
 from launch import sweep
 from rgflow import registry
+from rgflow.engine import grid
 
 ROOT = pathlib.Path(__file__).parents[2]
 FILE = ROOT / "examples" / "signal_propagation.py"
@@ -144,8 +145,9 @@ def test_default_folder_has_the_last_part_of_the_name():
 def test_every_preset_makes_experiments(preset):
     config = example.get_config(preset)
     points = sweep.sweep_points(config, str(FILE))
-    experiment = sweep.make_experiments(config, points[:1])
-    assert experiment is not None
+    plan = sweep.checked_plan(config, points[:1])
+    assert plan.experiment(grid.Run(points[0].values, 0)).schedule[-1] == config.depth
+    assert plan.experiment(grid.Run(points[0].values, 0)).schedule[0] == 0
     assert {"width", "sigma_w"} <= set(points[0].values)
 
 

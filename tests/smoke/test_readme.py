@@ -34,7 +34,7 @@ def points_of(config, config_file):
     name = (config_file, config.to_json())
     if name not in MADE:
         points = sweep.sweep_points(config, config_file)
-        sweep.make_experiments(config, points)
+        sweep.checked_plan(config, points)
         MADE[name] = points
     return MADE[name]
 

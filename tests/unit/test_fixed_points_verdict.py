@@ -4,10 +4,10 @@ The default dataset is that of networks whose features are at both fixed points 
 four couplings, with controls that are not there. Every test changes one thing in it.
 """
 
+import datasets
 import ml_collections
 import numpy as np
 import pytest
-import xarray as xr
 
 from rgflow.exact.block_moments import SCHEMES
 from rgflow.fixed_points import readings, select, verdict
@@ -16,11 +16,14 @@ from rgflow.fixed_points.controls import COUPLING_MARGIN, KURTOSIS_MARGIN
 from rgflow.fixed_points.readings import JUDGED_GAUGES, overall, within
 from rgflow.judging.readings import holm
 from rgflow.probes.gauges import GAUGES
+from rgflow.protocol import Point
 
 CONFIG = ml_collections.ConfigDict({})
 SEEDS, STEPS, HALVINGS, ORBIT = 5, 4, 2, 6
+MADE = datasets.config_of("fixed_points", "default", steps=300, plateau_steps=60, records=2, orbit=ORBIT)
+"""With records at the steps 0, 120, 240 and 300, of networks; of compressions at step 0 alone."""
+
 COUPLINGS = (0.2, 0.3, 0.4, 0.45)
-ESTIMATORS = ("score_matching", "pseudo_likelihood")
 AUTOENCODER = {
     "data": "gaussian", "task": "autoencoder", "activation": "tanh", "halvings": 2, "weight_decay": 0.0,
     "shuffle": "none",
@@ -52,38 +55,35 @@ def dataset(runs, **changes):
     ring[:, 2:, 0] = exact[:, 0, 1][:, None, None, None] + spread(n, 2, len(GAUGES), 2)
     flow = exact[:, None, :, 1:, None] + spread(n, STEPS, len(SCHEMES), HALVINGS, 2)
     losses = np.array([1.0, 0.6, 0.301, 0.3])[None, :] + spread(n, 1)
-    values = {
-        "ring_coupling": (("run", "step", "layer", "gauge", "estimator"), only(ring, network)),
-        "excess_kurtosis": (("run", "step", "layer", "gauge"), only(spread(n, STEPS, HALVINGS, len(GAUGES)), network)),
-        "compressed_ring_coupling": (
-            ("run", "step", "compression", "gauge", "estimator"),
-            only(0.3 + spread(n, STEPS, len(COMPRESSIONS), len(GAUGES), 2), ~network),
-        ),
-        "flow_coupling": (("run", "step", "scheme", "layer", "estimator"), only(flow, ~network)),
-        "floor_ring_coupling": (("run", "step", "layer", "estimator"), only(spread(n, STEPS, HALVINGS, 2), network)),
-        "relative_loss": (("run", "step"), only(losses, network)),
-        "loss": (("run", "step"), only(losses, network)),
-        "relative_optimum": (("run", "step"), np.full((n, STEPS), np.nan)),
-        "orbit_coupling": (("run", "step", "orbit", "estimator"), only(0.3 + spread(n, STEPS, ORBIT, 2), network)),
-        "orbit_loss": (("run", "step", "orbit"), only(losses[:, :, None] * np.ones((1, 1, ORBIT)), network)),
-        "exact_coupling": (("run", "scheme", "level"), exact),
-        "exact_kurtosis": (("run", "scheme", "level"), np.zeros((n, len(SCHEMES), HALVINGS + 1))),
-        "fixed_kurtosis": (("run", "scheme"), np.zeros((n, len(SCHEMES)))),
-        "correlation_length": (("run",), np.ones(n)),
-        "plateau": (("run",), np.full(n, 0.01)),
-        "plateau_steps": (("run",), np.full(n, 60.0)),
-        "steps": (("run",), np.where(network, 300.0, 0.0)),
-        "died_at": (("run",), np.full(n, -1)),
+    measured = {
+        "ring_coupling": only(ring, network),
+        "excess_kurtosis": only(spread(n, STEPS, HALVINGS, len(GAUGES)), network),
+        "compressed_ring_coupling": only(0.3 + spread(n, STEPS, len(COMPRESSIONS), len(GAUGES), 2), ~network),
+        "flow_coupling": only(flow, ~network),
+        "floor_ring_coupling": only(spread(n, STEPS, HALVINGS, 2), network),
+        "relative_loss": only(losses, network),
+        "loss": only(losses, network),
+        "relative_optimum": np.full((n, STEPS), np.nan),
+        "orbit_coupling": only(0.3 + spread(n, STEPS, ORBIT, 2), network),
+        "orbit_loss": only(losses[:, :, None] * np.ones((1, 1, ORBIT)), network),
     }
-    coords = {
-        "step": [0, 100, 240, 300], "layer": [1, 2], "gauge": list(GAUGES), "estimator": list(ESTIMATORS),
-        "scheme": list(SCHEMES), "level": [0, 1, 2], "compression": list(COMPRESSIONS),
-        **{name: ("run", list(cells)) for name, cells in column.items()},
-    }  # fmt: skip
-    found = xr.Dataset(values, coords)
+    known = {
+        "exact_coupling": exact,
+        "exact_kurtosis": np.zeros((n, len(SCHEMES), HALVINGS + 1)),
+        "fixed_kurtosis": np.zeros((n, len(SCHEMES))),
+        "correlation_length": np.ones(n),
+        "plateau": np.full(n, 0.01),
+        "plateau_steps": np.full(n, 60.0),
+        "steps": np.where(network, 300.0, 0.0),
+    }
+    died = {"died_at": np.full(n, -1)}
     for name, change in changes.items():
-        found[name] = (found[name].dims, np.array(change(found[name].values.copy(), column)))
-    return found
+        found = next(values for values in (measured, known, died) if name in values)
+        found[name] = np.array(change(found[name].copy(), column))
+    if not network.any():  # compressions are recorded once
+        measured = {name: values[:, :1] for name, values in measured.items()}
+    wanted = [Point({k: v for k, v in run.items() if k != "seed"}, SEEDS) for run in runs if run["seed"] == 0]
+    return datasets.results(MADE, wanted, measured, known, died["died_at"])
 
 
 def default(networks=(AUTOENCODER,), couplings=COUPLINGS, compressed=True, **changes):

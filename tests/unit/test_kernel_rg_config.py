@@ -11,6 +11,7 @@ import pytest
 from configs import common
 from configs import kernel_rg as configs
 from rgflow.engine import grid
+from rgflow.engine.plan import Plan
 from rgflow.kernel_rg import experiment, task
 from rgflow.kernel_rg.experiment import schedule
 from rgflow.kernel_rg.reference import references
@@ -49,7 +50,7 @@ def test_every_point_of_every_preset_is_a_valid_experiment(preset):
 def test_default_compiles_few_programs():
     config, points = sweep(*configs.STUDIES)
     runs = grid.expand(points)
-    groups = grid.group_runs(runs, grid.experiments(experiment.make, config), len)
+    groups = Plan(config, experiment.make).grown(runs, len).groups
     assert len(groups) <= 8
     assert len(runs) == sum(point.seeds for point in points)
 

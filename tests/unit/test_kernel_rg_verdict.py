@@ -1,5 +1,6 @@
 """The decision rules on datasets made by hand, where the right answer is known; and the summaries they rest on."""
 
+import datasets
 import numpy as np
 import pytest
 import xarray as xr
@@ -8,6 +9,7 @@ from rgflow.judging.convergence import Estimate
 from rgflow.kernel_rg import agreement, statements, trained_verdict, verdict
 from rgflow.kernel_rg.reference import THEORIES
 from rgflow.kernel_rg.summary import summaries, summarise
+from rgflow.protocol import Point
 
 TESTS, RECORDS, CHAINS = 6, 200, 4
 BASE = {
@@ -15,6 +17,9 @@ BASE = {
     "depth": 2, "num_train": 20, "num_inputs": 40, "sigma2": 1.0, "temperature": 0.01, "label_noise": 0.1,
     "label_scale": 1.0, "steps": 500, "burn_in": 100, "records": RECORDS,
 }  # fmt: skip
+PADDED = {"padded__width": 64, "padded__depth": 2, "padded__num_train": 64, "padded__num_inputs": 40}
+CONFIG = datasets.config_of("kernel_rg", num_test=TESTS, **PADDED)
+TRAINED = {"sampler": "trained", "study": "trained", "records": 4}
 TRUTH = {"scale": 2.0, "energy": 0.3, "variance": 0.5, "mean": 1.0, "projection": 0.1}
 
 
@@ -23,48 +28,46 @@ def theory_arrays(found):
     column = lambda name: np.array([found.get(t, {}).get(name, np.nan) for t in THEORIES])  # noqa: E731
     tests, layers = np.ones(TESTS), np.ones(2)
     return {
-        "theory_scale": ("theory", column("scale")),
-        "theory_energy": ("theory", column("energy")),
-        "theory_mean": (("theory", "test"), np.outer(column("mean"), tests)),
-        "theory_variance": (("theory", "test"), np.outer(column("variance"), tests)),
-        "theory_kernel_projection": (("theory", "layer"), np.outer(column("projection"), layers)),
-        "theory_kernel_trace": (("theory", "layer"), np.outer(column("projection"), layers)),
+        "theory_scale": column("scale"),
+        "theory_energy": column("energy"),
+        "theory_mean": np.outer(column("mean"), tests),
+        "theory_variance": np.outer(column("variance"), tests),
+        "theory_kernel_projection": np.outer(column("projection"), layers),
+        "theory_kernel_trace": np.outer(column("projection"), layers),
     }
 
 
-def make_run(values, truth, theory, seed, drift=0.0, noise=0.02):
-    """One run whose records scatter about ``truth`` by a relative ``noise``, moved by ``drift`` as a whole."""
+def records_of(values, truth, seed, schedule, drift=0.0, noise=0.02):
+    """Records of one run that scatter about ``truth`` by a relative ``noise``, moved by ``drift`` as a whole."""
     rng = np.random.default_rng([seed, int(1000 * truth["scale"]), int(values["width"])])
     trained = values["sampler"] == "trained"
-    steps = [0, 1, 10, 100, 500] if trained else list(range(100, 501, 2))
-    count = len(steps)
+    count = len(schedule) if trained else len(schedule) - 1
     around = lambda x, *shape: x * (1 + drift + noise * rng.normal(size=(count, *shape)))  # noqa: E731
     spread = np.sqrt(truth["variance"]) * rng.normal(size=(count, TESTS))
     prediction = truth["mean"] * (1 + drift) + (spread if trained else 0.1 * spread)
     square = prediction**2 if trained else around(truth["variance"] + truth["mean"] ** 2, TESTS)
     records = {
-        "scale": ("step", around(truth["scale"])),
-        "energy": ("step", np.full(count, truth["energy"]) if trained else around(truth["energy"])),
-        "prediction": (("step", "test"), prediction),
-        "prediction_square": (("step", "test"), square),
-        "kernel_projection": (("step", "layer"), around(truth["projection"], 2)),
-        "kernel_trace": (("step", "layer"), around(truth["projection"], 2)),
+        "scale": around(truth["scale"]),
+        "energy": np.full(count, truth["energy"]) if trained else around(truth["energy"]),
+        "prediction": prediction,
+        "prediction_square": square,
+        "kernel_projection": around(truth["projection"], 2),
+        "kernel_trace": around(truth["projection"], 2),
     }
-    known = {"label_norm": 2.0, "load": 0.5, "coexistence": 0.0, "zero_energy": 10.0, "died_at": -1}
-    known |= {"test_targets": ("test", np.zeros(TESTS)), **theory_arrays(theory)}
-    coords = {"step": steps, "theory": list(THEORIES), "test": range(TESTS), "layer": [1, 2], "seed": seed, **values}
-    return xr.Dataset({**records, **known}, coords)
+    # Where a chain starts is no sample.
+    return records if trained else {name: np.concatenate([0 * x[:1], x]) for name, x in records.items()}
 
 
 def point(theory, truth=None, runs=CHAINS, drifts=(), noise=0.02, known=None, **values):
     """Runs of one point; ``drifts`` move single chains."""
     truth, values = {**TRUTH, **(truth or {})}, {**BASE, **values}
     moved = [*drifts, *([0.0] * runs)][:runs]
-    data = xr.concat([make_run(values, truth, theory, k, d, noise) for k, d in enumerate(moved)], "run")
-    for name in values:
-        if data[name].dims != ("run",):
-            data = data.assign_coords({name: ("run", [values[name]] * runs)})
-    return data.assign({name: ("run", [x] * runs) for name, x in (known or {}).items()})
+    measured = lambda run, experiment: records_of(  # noqa: E731
+        values, truth, run.seed, experiment.schedule, moved[run.seed], noise
+    )
+    told = {"label_norm": 2.0, "load": 0.5, "coexistence": 0.0, "zero_energy": 10.0, "test_targets": 0.0}
+    reference = {**told, **theory_arrays(theory), **(known or {})}
+    return datasets.results(CONFIG, [Point(values, runs)], measured, reference)
 
 
 def theory(wide=0.5, **factors):
@@ -195,8 +198,8 @@ def test_bias_peaks(peak, status):
 
 def trained_point(truth, temperature=0.0, found=None):
     truth = {"energy": 1e-6, "projection": 0.1, **truth}
-    data = point(found or theory(), truth, runs=64, study="trained", sampler="trained", temperature=temperature)
-    return summarise({**BASE, "sampler": "trained", "study": "trained", "temperature": temperature}, data), data
+    data = point(found or theory(), truth, runs=64, temperature=temperature, **TRAINED)
+    return summarise({**BASE, **TRAINED, "temperature": temperature}, data), data
 
 
 @pytest.mark.parametrize(("scale", "status"), [(2.0, "supported"), (3.0, "contradicted")])
@@ -232,7 +235,7 @@ def test_minimum_of_the_energy():
 def test_dead_chains_are_counted_and_left_out():
     data = point(theory(), runs=6)
     for name in ("scale", "energy", "prediction", "prediction_square", "kernel_projection", "kernel_trace"):
-        data[name][1, 75:] = np.nan
+        data[name][1, 76:] = np.nan
     data["died_at"][1] = 250
     judged = agreement.sampler_is_exact("here", rows(data))
     assert (judged.status, judged.n_runs, judged.n_dead) == ("supported", 5, 1)
@@ -267,7 +270,7 @@ def test_every_study_reaches_its_claims():
         *(point(theory(), study="depth", depth=n) for n in (1, 2)),
         *(point(theory(), study="size", num_train=n) for n in (20, 40, 64)),
         point(theory(), study="relu", sampler="hmc", activation="relu"),
-        point(theory(), study="trained", sampler="trained", temperature=0.05, runs=8),
+        point(theory(), temperature=0.05, runs=8, **TRAINED),
         point(theory(), study="cases"),
     ]
     found = verdict.verdict(xr.concat(data, "run", join="outer"), None)

@@ -1,56 +1,51 @@
 """The decision rules on datasets made by hand, where the right answer is known."""
 
+import datasets
 import numpy as np
 import pytest
 import xarray as xr
 
 from configs import rank_flow as rank_flow_config
 from rgflow.probes.spectrum import RANK_MEASURES
-from rgflow.rank_flow import claims, probe, robustness, verdict
+from rgflow.protocol import Point
+from rgflow.rank_flow import claims, robustness, verdict
 
 LAYERS, STEPS = 7, (0, 50, 100)
 CONFIG = rank_flow_config.get_config("default")
 CONFIG.training.window.update({"steps": 100, "learning_rate": 1e-3})
+MODULI = np.array([0.5, 0.3, 0.1])
+SMALL = datasets.config_of("rank_flow", "default", num_states=len(MODULI) + 1, depth=LAYERS - 1)
+"""What the runs of the dataset were made with: the claims' own settings on a chain of few modes."""
+
+
+def point(length, runs):
+    """The point of the claims at one correlation length."""
+    sizes = {name: CONFIG[name] for name in ("depth", "width", "window", "cooldown")}
+    chain = {"chain.kind": "dirichlet_lazy", "chain.groups": 0}
+    training = {"steps": 100, "learning_rate": 1e-3, "control": "none"}
+    return Point({"mixing": "window", "correlation_length": length, **training, **chain, **sizes}, runs)
 
 
 def dataset(trained_ratio, untrained_ratio=0.9, runs=8, loss=1.0, drift=(0.5, 0.1, 0.02, 0.02, 0.02, 0.02), length=1.0):
     """Runs whose rank falls geometrically to the given ratio, with 1 % of spread over runs."""
     spread = 1 + 0.01 * np.linspace(-1, 1, runs)
-    shape = (runs, len(STEPS), len(probe.LEVELS), len(probe.CENTRINGS))
-    rank, moved = np.empty((*shape, LAYERS)), np.empty((*shape, LAYERS - 1))
-    rank[:, 0] = 20 * (untrained_ratio * spread)[:, None, None, None] ** np.linspace(0, 1, LAYERS)
-    rank[:, 1:] = 20 * (trained_ratio * spread)[:, None, None, None, None] ** np.linspace(0, 1, LAYERS)
-    moved[:, 0], moved[:, 1:] = np.linspace(0.2, 0.1, LAYERS - 1), drift
-    moved[..., 0] *= spread[:, None, None, None]
-    dims = ("run", "step", "level", "centring")
-    one, layers = np.ones(runs), np.arange(LAYERS)
+    layers, trained = np.arange(LAYERS), np.array(STEPS)[:, None] > 0
+    ratio = np.where(trained, trained_ratio, untrained_ratio) * spread[:, None, None]
+    rank = 20 * ratio ** (layers / layers[-1])
+    moved = np.where(trained, drift, np.linspace(0.2, 0.1, LAYERS - 1)) * np.ones((runs, 1, 1))
+    moved[..., 0] *= spread[:, None]
     # Fast modes decay faster after training; before it in no order. The stream grows, and the perturbations with it.
-    rates = np.array([[0.2, 0.1, 0.3], *[[0.1, 0.2, 0.3]] * (len(STEPS) - 1)])
-    pushed = (0.5 - rates[None, :, :, None] * spread[:, None, None, None]) * layers
-    return xr.Dataset(
-        {
-            **dict.fromkeys(RANK_MEASURES, ((*dims, "layer"), rank)),
-            **dict.fromkeys(robustness.DRIFT_MEASURES, ((*dims, "transition"), moved)),
-            "perturbation": (("run", "step", "mode", "layer"), pushed),
-            "stream_growth": (("run", "step", "layer"), np.broadcast_to(0.5 * layers, (runs, len(STEPS), LAYERS))),
-            "loss": (("run", "step"), np.broadcast_to(loss, (runs, len(STEPS))).astype(float)),
-            "excess_loss": (("run", "step"), np.broadcast_to(loss - 0.98, (runs, len(STEPS))).astype(float)),
-            "blind_loss": ("run", 2.7 * one),
-            "mode_modulus": (("run", "mode"), np.broadcast_to([0.5, 0.3, 0.1], (runs, 3))),
-            "bayes_loss": ("run", 0.98 * one),
-            "architecture_loss": ("run", 0.99 * one),
-            "died_at": ("run", np.full(runs, -1)),
-        },
-        {
-            "steps": ("run", 100 + 0 * one),
-            "step": list(STEPS), "level": list(probe.LEVELS), "centring": list(probe.CENTRINGS),
-            "layer": np.arange(LAYERS), "transition": np.arange(LAYERS - 1), "seed": ("run", np.arange(runs)),
-            "mixing": ("run", ["window"] * runs), "correlation_length": ("run", length * one),
-            "control": ("run", ["none"] * runs), "chain.kind": ("run", ["dirichlet_lazy"] * runs),
-            "chain.groups": ("run", 0 * one), "cooldown": ("run", 0 * one), "learning_rate": ("run", 1e-3 * one),
-            **{name: ("run", CONFIG[name] * one) for name in ("depth", "width", "window")},
-        },
-    )  # fmt: skip
+    rates = np.where(trained, [0.1, 0.2, 0.3], [0.2, 0.1, 0.3]) * spread[:, None, None]
+    measured = {
+        **dict.fromkeys(RANK_MEASURES, rank[:, :, None, None]),
+        **dict.fromkeys(robustness.DRIFT_MEASURES, moved[:, :, None, None]),
+        "perturbation": (0.5 - rates[..., None]) * layers,
+        "stream_growth": 0.5 * layers,
+        "loss": loss,
+        "excess_loss": loss - 0.98,
+    }
+    known = {"blind_loss": 2.7, "bayes_loss": 0.98, "architecture_loss": 0.99, "mode_modulus": MODULI}
+    return datasets.results(SMALL, [point(length, runs)], measured, known, schedule=STEPS)
 
 
 def kill(data, run):

@@ -23,6 +23,7 @@ from launch import results as results_command
 from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import grid, records
+from rgflow.engine.plan import Plan
 from rgflow.judging.text import number_text
 from rgflow.probes.spectrum import RANK_MEASURES
 from rgflow.protocol import Verdict
@@ -438,22 +439,20 @@ def test_alt_text_is_escaped():
 def make_workdir(folder, finished=("group_000",), started=("group_001",)):
     """A workdir of the smoke sweep with made-up records; a started group lacks its last one."""
     config = rank_flow_config.get_config("smoke")
-    experiment_of = grid.experiments(registry.make, config)
-    runs = grid.expand(rank_flow_config.get_sweep(config))
-    groups = grid.group_runs(runs, experiment_of, len)
+    plan = Plan(config, registry.make).grown(grid.expand(rank_flow_config.get_sweep(config)), len)
     rng = np.random.default_rng(0)
-    for group in groups:
-        schedule = experiment_of(group.runs[0]).schedule
+    for group in plan.groups:
+        schedule, experiment = plan.schedule(group), plan.experiment(group.runs[0])
         for step in schedule if group.name in finished else schedule[:-1] if group.name in started else ():
             sizes = {"level": 4, "centring": 2, "layer": config.depth + 1, "transition": config.depth, "mode": 15}
             record = {
                 name: rng.uniform(1, 2, (len(group.runs), *(sizes[d] for d in dims)))
-                for name, dims in {**experiment_of(group.runs[0]).dims, "loss": (), "excess_loss": ()}.items()
-                if name not in experiment_of(group.runs[0]).reference
+                for name, dims in {**experiment.dims, "loss": (), "excess_loss": ()}.items()
+                if name not in experiment.reference
             }
             record["died_at"] = np.full(len(group.runs), -1)
             records.write_record(folder, group.name, step, record, 0, len(group.runs))
-    run = {**run_json(results()), "groups": [g.to_json() for g in groups]}
+    run = {**run_json(results()), "groups": [g.to_json() for g in plan.groups]}
     records.write_json(folder / "run.json", run)
     records.write_json(folder / "config.json", config.to_dict())
     return folder

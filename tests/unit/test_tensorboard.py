@@ -12,6 +12,7 @@ import pytest
 
 from launch import command_line, sweep, tensorboard
 from rgflow.engine import ahead, grid, loop, prepare, progress, records
+from rgflow.engine.plan import Plan
 from rgflow.protocol import Experiment, Point, Stream
 
 tensorboardX = pytest.importorskip("tensorboardX", reason="the extra 'tensorboard' is not installed")
@@ -46,12 +47,11 @@ def run(workdir, stop=lambda: "", board=None):
     """Runs points of two scales and one whose runs die; returns the groups."""
     config = ml_collections.ConfigDict({"scale": 1.0, "fatal": 0.0})
     engine = ml_collections.ConfigDict({"chunk_steps": 1, "checkpoint_seconds": 0.0})
-    experiment_of = grid.experiments(make, config)
     points = [Point({"scale": 1.0, "fatal": 0.0}, 3), Point({"scale": 2.0, "fatal": 0.0}, 3)]
     points.append(Point({"scale": 2.0, "fatal": 1.0}, 1))
-    groups = grid.group_runs(grid.expand(points), experiment_of, lambda runs: 1)
+    plan = Plan(config, make).grown(grid.expand(points), lambda runs: 1)
     workdir.mkdir(exist_ok=True)
-    board = tensorboard.open_board(workdir, groups, experiment_of)
+    board = tensorboard.open_board(workdir, plan)
 
     class Request(loop.StopRequest):
         """Asks to stop when a test says so."""
@@ -65,13 +65,13 @@ def run(workdir, stop=lambda: "", board=None):
 
     log, request = progress.EventLog(None), Request()
     try:
-        for group in groups:
-            prepared = prepare.prepare(group, experiment_of, 0)
+        for group in plan.groups:
+            prepared = prepare.prepare(group, plan.experiments(group), 0)
             bar = progress.Progress(prepared.cost, quiet=True)
             loop.run_group(prepared, workdir, engine, {}, bar, log, request, board.add)
     finally:
         board.close()
-    return groups
+    return plan.groups
 
 
 def masked(data):
@@ -148,9 +148,9 @@ def test_finished_sweep_gets_its_events_from_the_records_alone(finished, tmp_pat
     """The flag given when everything has run already, or again: the same events, and no second copy."""
     workdir, groups = finished
     before = events(workdir / "tensorboard" / "group_000")
-    experiment_of = grid.experiments(make, ml_collections.ConfigDict({"scale": 1.0, "fatal": 0.0}))
+    plan = Plan(ml_collections.ConfigDict({"scale": 1.0, "fatal": 0.0}), make, groups)
     for _ in range(2):
-        board = tensorboard.open_board(workdir, groups, experiment_of)
+        board = tensorboard.open_board(workdir, plan)
         assert board is not None
         board.close()
         assert events(workdir / "tensorboard" / "group_000") == before

@@ -1,13 +1,14 @@
 """Decisions of the room on made-up datasets: what supports, what contradicts, and what leaves a claim open."""
 
+import datasets
 import ml_collections
 import numpy as np
 import pytest
-import xarray as xr
 
 from rgflow.exact.ising import torus_couplings
 from rgflow.judging.decisions import equivalent
 from rgflow.judging.intervals import Interval
+from rgflow.protocol import Point
 from rgflow.variational_rg import mapping_verdict, stack_verdict, verdict
 from rgflow.variational_rg.constructions import bond_machine
 from rgflow.variational_rg.machine import convert
@@ -15,6 +16,8 @@ from rgflow.variational_rg.stack_verdict import unit_medians
 
 CONFIG = ml_collections.ConfigDict({"units": "binary"})
 SEEDS, SITES = 5, 400
+STACK = {"system": "stack", "coupling": 0.408, "size": 20, "small.hidden": 4}
+MADE = datasets.config_of("variational_rg", stack__layers=(100, 25))
 
 
 def stacks(l1=(2e-3,), shuffles=("none", "sites"), **changes):
@@ -23,53 +26,43 @@ def stacks(l1=(2e-3,), shuffles=("none", "sites"), **changes):
     runs = [(*point, seed) for point in points for seed in range(SEEDS)]
     noise = np.random.default_rng(0)
     real = np.array([shuffle == "none" for _, shuffle, _ in runs])
-    unit = lambda values: np.repeat(np.asarray(values, float)[:, None, :, None], 6, axis=3) * np.ones((1, 2, 1, 1))  # noqa: E731
     wobble = 1 + 0.01 * noise.normal(size=len(runs))
     radius = np.stack([np.where(real, 1.5, 0.9) * wobble, np.where(real, 3.0, 1.2)], axis=1)
-    values = {
-        "radius": (("run", "step", "layer", "unit"), unit(radius)),
-        "participation": (("run", "step", "layer", "unit"), unit(np.where(real[:, None], [[6.0, 15.0]], [[1.0, 3.0]]))),
-        "coherence": (("run", "step", "layer", "unit"), unit(np.full((len(runs), 2), 0.9))),
-        "extent": (("run", "step", "layer", "unit", "axis"), np.ones((len(runs), 2, 2, 6, 2))),
-        "tiling": (("run", "step", "layer"), np.full((len(runs), 2, 2), 1.4)),
-        "dead_units": (("run", "step", "layer"), np.zeros((len(runs), 2, 2))),
-        "hidden_coupling": (("run", "step", "layer"), 0.30 * wobble[:, None, None] * np.ones((1, 2, 2))),
-        "hidden_correlation_length": (("run", "step", "layer"), 6.0 * wobble[:, None, None] * np.ones((1, 2, 2))),
-        "placed_coupling": (("run", "step", "layer"), np.full((len(runs), 2, 2), 0.30)),
-        "placed_correlation_length": (("run", "step", "layer"), np.full((len(runs), 2, 2), 6.0)),
-        "majority_coupling": (("run", "layer"), np.full((len(runs), 2), 0.30)),
-        "majority_correlation_length": (("run", "layer"), np.full((len(runs), 2), 6.0)),
-        "decimation_coupling": (("run", "layer"), np.full((len(runs), 2), 0.2)),
-        "decimation_correlation_length": (("run", "layer"), np.full((len(runs), 2), 5.0)),
-        "component_radius": (("run", "layer"), np.full((len(runs), 2), 7.8)),
-        "component_error": (("run", "layer"), np.full((len(runs), 2), 0.1)),
-        "reconstruction_error": (("run", "step", "layer"), np.full((len(runs), 2, 2), 0.1)),
-        "model_energy": (("run", "step", "start"), -1.15 * wobble[:, None, None] ** 0.1 * np.ones((1, 2, 2))),
-        "model_energy_error": (("run", "step", "start"), np.full((len(runs), 2, 2), 0.01)),
-        "model_magnetization": (("run", "step", "start"), np.zeros((len(runs), 2, 2))),
-        "model_squared_magnetization": (("run", "step", "start"), np.full((len(runs), 2, 2), 0.12)),
-        "test_free_energy": (("run", "step"), np.full((len(runs), 2), -200.0)),
-        "log_partition": (("run", "step"), np.full((len(runs), 2), 200.0 + SITES * 0.435)),
-        **{name: (("run", "step"), np.full((len(runs), 2), value))
-           for name, value in (("log_partition_error", 0.1), ("effective_chains", 30.0))},
-        **{name: (("run",), np.full(len(runs), value)) for name, value in (
-            ("random_radius", 8.0), ("data_start_deviation", 0.5), ("data_energy", -1.15),
-            ("data_squared_magnetization", 0.1), ("kaufman_energy", -1.15),
-            ("data_correlation_length", 7.0), ("data_coupling", 0.408), ("steps", 10.0),
-            ("kaufman_log_partition", SITES * 0.889))},
-        "died_at": (("run",), np.full(len(runs), -1)),
+    participation = np.where(real[:, None], [[6.0, 15.0]], [[1.0, 3.0]])
+    record = lambda values, *sizes: np.broadcast_to(np.asarray(values, float), (len(runs), 2, *sizes))  # noqa: E731
+    measured = {
+        "radius": record(radius[:, None, :, None], 2, 6),
+        "participation": record(participation[:, None, :, None], 2, 6),
+        "coherence": record(0.9, 2, 6),
+        "extent": record(1.0, 2, 6, 2),
+        "tiling": record(1.4, 2),
+        "dead_units": record(0.0, 2),
+        "hidden_coupling": record(0.30 * wobble[:, None, None], 2),
+        "hidden_correlation_length": record(6.0 * wobble[:, None, None], 2),
+        "placed_coupling": record(0.30, 2),
+        "placed_correlation_length": record(6.0, 2),
+        "reconstruction_error": record(0.1, 2),
+        "model_energy": record(-1.15 * wobble[:, None, None] ** 0.1, 2),
+        "model_energy_error": record(0.01, 2),
+        "model_magnetization": record(0.0, 2),
+        "model_squared_magnetization": record(0.12, 2),
+        "test_free_energy": record(-200.0),
+        "log_partition": record(200.0 + SITES * 0.435),
+        "log_partition_error": record(0.1),
+        "effective_chains": record(30.0),
+    }
+    known = {
+        "majority_coupling": 0.30, "majority_correlation_length": 6.0,
+        "decimation_coupling": 0.2, "decimation_correlation_length": 5.0,
+        "component_radius": 7.8, "component_error": 0.1, "random_radius": 8.0,
+        "data_start_deviation": 0.5, "data_energy": -1.15, "data_squared_magnetization": 0.1,
+        "data_correlation_length": 7.0, "data_coupling": 0.408,
+        "kaufman_energy": -1.15, "kaufman_log_partition": SITES * 0.889, "steps": 10.0,
     }  # fmt: skip
-    coords = {
-        "step": [0, 10], "layer": [1, 2], "unit": np.arange(6), "axis": ["row", "column"], "start": ["hot", "cold"],
-        "seed": ("run", [run[2] for run in runs]), "l1": ("run", [run[0] for run in runs]),
-        "shuffle": ("run", [run[1] for run in runs]),
-        **{name: ("run", [value] * len(runs)) for name, value in (
-            ("system", "stack"), ("coupling", 0.408), ("size", 20), ("small.hidden", 4))},
-    }  # fmt: skip
-    dataset = xr.Dataset(values, coords)
     for name, change in changes.items():
-        dataset[name] = (dataset[name].dims, np.array(change(dataset[name].values, real)))
-    return dataset
+        measured[name] = np.array(change(measured[name], real))
+    wanted = [Point({**STACK, "l1": strength, "shuffle": shuffle}, SEEDS) for strength, shuffle in points]
+    return datasets.results(MADE, wanted, measured, known, schedule=(0, 10))
 
 
 def judged(dataset, claim):
@@ -175,27 +168,16 @@ def test_dead_runs_are_left_out_and_counted():
 
 def small(machines):
     """A dataset of small machines, recorded once before (nothing learned) and once after."""
-    shapes = [machine.weights.shape for machine in machines]
-    arrays = {
-        name: np.stack([np.stack([0 * getattr(m, leaf), getattr(m, leaf)]) for m in machines])
-        for name, leaf in (("machine_weights", "weights"), ("machine_visible_bias", "visible_bias"),
-                           ("machine_hidden_bias", "hidden_bias"))
-    }  # fmt: skip
-    dims = {
-        "machine_weights": ("visible", "hidden"),
-        "machine_visible_bias": ("visible",),
-        "machine_hidden_bias": ("hidden",),
+    names = {"weights": "machine_weights", "visible_bias": "machine_visible_bias", "hidden_bias": "machine_hidden_bias"}
+    measured = {
+        name: np.stack([[0 * getattr(machine, leaf), getattr(machine, leaf)] for machine in machines])
+        for leaf, name in names.items()
     }
-    count = len(machines)
-    return xr.Dataset(
-        {name: (("run", "step", *dims[name]), value) for name, value in arrays.items()}
-        | {"died_at": ("run", [-1] * count), "steps": ("run", [9.0] * count)},
-        {
-            "step": [0, 9], "seed": ("run", np.arange(count)), "system": ("run", ["small"] * count),
-            "size": ("run", [3] * count), "coupling": ("run", [0.2] * count), "l1": ("run", [0.0] * count),
-            "shuffle": ("run", ["none"] * count), "small.hidden": ("run", [shapes[0][1]] * count),
-        },
-    )  # fmt: skip
+    values = {"system": "small", "size": 3, "coupling": 0.2, "l1": 0.0, "shuffle": "none", "small.hidden": 4}
+    wanted = [Point(values, len(machines))]
+    found = datasets.results(MADE, wanted, measured, {"steps": 9.0}, schedule=(0, 9), dtype=np.float64)
+    # The room makes no machine as large as the exact one.
+    return found.assign_coords({"small.hidden": ("run", [machines[0].weights.shape[1]] * len(machines))})
 
 
 def random_machines(count, hidden=4):

@@ -1,0 +1,58 @@
+"""The plan of a sweep: its config, how the experiment of a run is made from it, and its groups of runs."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from rgflow.engine.grid import Group, Run, point_config
+from rgflow.protocol import Experiment
+from rgflow.types import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a sweep computes. It knows no folder and no device: the same plan may be read by a sweep and by a report.
+
+    ``make(config)`` makes an experiment from the config of one point; the plan calls it once per point.
+    """
+
+    config: Config
+    make: Callable[[Config], Experiment]
+    groups: tuple[Group, ...] = ()
+    # By the id of the point. Copies of a plan with other groups share it: the config and ``make`` are the same.
+    _made: dict[int, Experiment] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    def experiment(self, run: Run) -> Experiment:
+        """Returns the experiment of a run; raises ValueError or TypeError for a config that makes no sense."""
+        point = run.identity[0]
+        if point not in self._made:
+            self._made[point] = self.make(point_config(self.config, run.values))
+        return self._made[point]
+
+    def experiments(self, group: Group) -> list[Experiment]:
+        """Returns the experiment of every run of a group, in their order."""
+        return [self.experiment(run) for run in group.runs]
+
+    def schedule(self, group: Group) -> tuple[int, ...]:
+        """Returns the steps at which the runs of a group are recorded."""
+        return self.experiment(group.runs[0]).schedule
+
+    def of(self, groups: Iterable[Group]) -> "Plan":
+        """Returns the plan of these groups alone."""
+        return dataclasses.replace(self, groups=tuple(groups))
+
+    def grown(self, wanted: Sequence[Run], run_batch_of: Callable[[Sequence[Run]], int]) -> "Plan":
+        """Returns the plan with new groups for the wanted runs that no group holds yet.
+
+        Runs with the same (static, schedule) share a group; new groups are numbered in the order of appearance.
+        """
+        held = {run.identity for group in self.groups for run in group.runs}
+        members: dict[Any, list[Run]] = {}
+        for run in (run for run in wanted if run.identity not in held):
+            experiment = self.experiment(run)
+            members.setdefault((experiment.static, experiment.schedule), []).append(run)
+        first = len(self.groups)
+        new = (
+            Group(f"group_{first + k:03d}", tuple(runs), run_batch_of(runs)) for k, runs in enumerate(members.values())
+        )
+        return self.of((*self.groups, *new))
