@@ -94,7 +94,7 @@ def newest_finished() -> list[str]:
         except UsageError as error:
             print(f"left out: {error}")
             continue
-        if run["experiment"] not in registry.EXPERIMENTS:
+        if not registry.claims(run["experiment"]):
             continue
         if ":smoke" in run["command"] or len(results.finished_groups(workdir, plan)) < len(plan.groups):
             print(f"left out: {str(workdir)!r}: {'a smoke test' if ':smoke' in run['command'] else 'not finished'}")
@@ -132,17 +132,15 @@ def write_ledger(folders: Sequence[str], out: pathlib.Path) -> None:
     """Writes the results of all rooms; says which rooms are missing and which command makes them."""
     sweeps: dict[str, compare.Sweep] = {}
     for sweep in map(results.read_sweep, folders or newest_finished()):
-        if sweep.room not in registry.EXPERIMENTS:
-            known = ", ".join(registry.EXPERIMENTS)
-            raise UsageError(
-                f"--workdirs = {sweep.path!r}: of {sweep.room}, which is no room here ({known}); leave it out"
-            )
+        if not registry.claims(sweep.room):
+            raise UsageError(f"--workdirs = {sweep.path!r}: {sweep.room} has no table of claims; leave it out")
         if sweep.room in sweeps:
             other = sweeps[sweep.room].path
             raise UsageError(f"--workdirs = {sweep.path!r}: a second sweep of {sweep.room} beside {other!r}; name one")
         sweeps[sweep.room] = sweep
-    docs = {name: results.room_doc(name) for name in registry.EXPERIMENTS}
-    tables = {name: registry.claims(name) for name in registry.EXPERIMENTS}
+    names = dict.fromkeys((*registry.EXPERIMENTS, *sweeps))
+    docs = {name: results.room_doc(name) for name in names}
+    tables = {name: registry.claims(name) for name in names}
     for room in ledger.rooms(sweeps, tables, docs):
         if room.sweep is None:
             print(f"missing: {room.name}; make it with: {room.command}")
