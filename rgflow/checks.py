@@ -15,7 +15,7 @@ def one_of(name: str, value: str, allowed: Collection[str]) -> None:
         raise ValueError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
 
 
-def at_least(name: str, value: float, least: float) -> None:
+def at_least(name: str, value: float | int, least: float | int) -> None:
     """Raises ValueError unless ``value >= least``; NaN is refused.
 
     >>> at_least("depth", 1, 2)
@@ -27,7 +27,7 @@ def at_least(name: str, value: float, least: float) -> None:
         raise ValueError(f"{name} = {value}: must be at least {least}")
 
 
-def positive(name: str, value: float) -> None:
+def positive(name: str, value: float | int) -> None:
     """Raises ValueError unless ``value > 0``; NaN is refused.
 
     >>> positive("learning_rate", 0.0)
@@ -39,7 +39,7 @@ def positive(name: str, value: float) -> None:
         raise ValueError(f"{name} = {value}: must be positive")
 
 
-def between(name: str, value: float, low: float, high: float, ends: bool = True) -> None:
+def between(name: str, value: float | int, low: float | int, high: float | int, ends: bool = True) -> None:
     """Raises ValueError unless the value lies in [low, high], or in (low, high) without the ``ends``.
 
     >>> between("mask_prob", 1.0, 0, 1, ends=False)
@@ -49,5 +49,5 @@ def between(name: str, value: float, low: float, high: float, ends: bool = True)
     """
     if not (low <= value <= high if ends else low < value < high):
         raise ValueError(
-            f"{name} = {value}: must lie {f'within [{low}, {high}]' if ends else f'inside ({low}, {high})'}"
+            f"{name} = {value}: must lie {f'within [{low:g}, {high:g}]' if ends else f'inside ({low:g}, {high:g})'}"
         )
