@@ -1,8 +1,8 @@
 """The claims of this room: what each says, what would support it, and how it is judged.
 
 S2 has one verdict per reading and one over all readings of a scheme, S2-flow one per network and scheme, S2-gauge one
-per linear network. That S2-gauge fails is algebra: linear features $f B$, with $B^{-1}$ in the weights behind them, have
-the same loss, and whatever differs between them is a choice of the one who reads. What is measured is by how much.
+per linear network. That S2-gauge fails is algebra: linear features $f B$, with $B^{-1}$ in the weights behind them,
+have the same loss, and whatever differs between them is a choice of the one who reads. What is measured is by how much.
 """
 
 from collections.abc import Iterator, Sequence
