@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from rgflow.fixed_points.select import Network, Points, of_features
+from rgflow.fixed_points.select import QUARTIC, Network, Points, of_features
 from rgflow.judging.decisions import Control, control
 from rgflow.judging.points import Point
 
@@ -80,8 +80,9 @@ def at_equal_compression(points: Points, others: Points, network: Network, gauge
 
 def compressed(point: Point, name: str, compression: str, gauge: str, estimator: str) -> Float[np.ndarray, " runs"]:
     """Returns one number per run on a compression of the data."""
-    runs = point.live[f"compressed_{name}"].sel({"compression": compression, "gauge": gauge})
-    runs = runs.sel({"estimator": estimator}) if "estimator" in runs.dims else runs
+    place = {"compression": compression, "gauge": gauge, "estimator": estimator, "power": QUARTIC}
+    runs = point.live[f"compressed_{name}"]
+    runs = runs.sel({dim: value for dim, value in place.items() if dim in runs.dims})
     return np.asarray(runs.isel(step=0).values, np.float64)
 
 

@@ -46,6 +46,18 @@ class Series:
         return [(place, x, interval) for place, (x, interval) in places if np.isfinite(interval.mean)]
 
 
+def by_place(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the values [run, place] of a series from those of every place, filled up with NaN.
+
+    >>> by_place([np.array([1.0, 2.0]), np.array([3.0])]).tolist()
+    [[1.0, 3.0], [2.0, nan]]
+    """
+    found = np.full((max(map(len, values), default=0), len(values)), np.nan)
+    for place, column in enumerate(values):
+        found[: len(column), place] = column
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Guide:
     """A straight line across a panel: a bound (at ``x`` or ``y``), or the diagonal, with its place in the legend.

@@ -66,7 +66,9 @@ def settle(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def panels(rows: int, columns: int, panel_height: float, wide: bool = False, **options: Any) -> tuple[Figure, np.ndarray]:
+def panels(
+    rows: int, columns: int, panel_height: float, wide: bool = False, **options: Any
+) -> tuple[Figure, np.ndarray]:
     """Returns a figure of one page's width and its axes [rows, columns]; a lone panel only fills it if ``wide``."""
     width = WIDTH_INCHES if columns > 1 or wide else 0.62 * WIDTH_INCHES
     figure = Figure(figsize=(width, rows * panel_height + 0.6), layout="constrained")
@@ -150,12 +152,16 @@ def name_ticks(axes: Axes, names: Sequence[str], columns: int) -> None:
 
 def signed_log_axis(axes: Axes, linear: float) -> None:
     """Makes y linear up to a size, on both sides of 0, and logarithmic beyond, with plain numbers that fit."""
-    axes.set_yscale("symlog", linthresh=linear, linscale=0.5)
+    largest = max(map(abs, axes.get_ylim()))
+    if largest < 2 * linear:
+        return
+    axes.set_yscale("symlog", linthresh=linear, linscale=0.7)
     largest = max(map(abs, axes.get_ylim()))
     decades = np.log10(max(largest / linear, 1.0))
-    # Three sizes a decade as long as they fit; what lies nearer to 0 than twice the linear part has no room.
     sizes = [a * 10.0**k for k in range(-8, 13) for a in ((1, 3) if decades < 3 else (1,))]
     sizes = [size for size in sizes if 2 * linear <= size <= largest][:: max(1, int(decades // 4))]
+    # The number at the end of the linear part has no room beside one of twice its size.
+    sizes = [linear, *sizes] if not sizes or sizes[0] > 2.5 * linear else sizes
     axes.set_yticks([*(-size for size in reversed(sizes)), 0, *sizes])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
