@@ -49,5 +49,5 @@ def between(name: str, value: float | int, low: float | int, high: float | int, 
     """
     if not (low <= value <= high if ends else low < value < high):
         raise ValueError(
-            f"{name} = {value}: must lie {f'within [{low}, {high}]' if ends else f'inside ({low}, {high})'}"
+            f"{name} = {value}: must lie {f'within [{low:g}, {high:g}]' if ends else f'inside ({low:g}, {high:g})'}"
         )

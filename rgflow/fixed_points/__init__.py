@@ -13,15 +13,15 @@ fail (S2). S2-flow reads the layers as a flow, S2-gauge asks whether the optimum
 | $A(x, y)$, decimation $A \to A A$, $\xi$, $U^* = -2\ln\psi_0$| exact.transfer                                     |
 | exact moments of decimated sites and of block sums           | exact.block_moments                                |
 | the network, N to N / 2^halvings                             | nets.dense.Bottleneck                              |
-| samples, targets, losses and the least losses                | task                                               |
+| samples, targets, losses, linear maps to compare with        | task                                               |
 | one Adam step; the penalty of weight decay                   | dynamics                                           |
 | $\theta, J$ by score matching; J by pseudo-likelihood        | probes.score_matching, probes.pseudo_likelihood    |
 | raw, standardised, whitened, principal; $f \to f B$          | probes.gauges                                      |
 | cumulants, correlations, mutual information, noise floor     | probes.dependence                                  |
 | what is recorded                                             | probe                                              |
-| projection, principal components, decimation, block sums     | compression                                        |
 | exact flow of the data in the same terms, fixed points       | theory, reference                                  |
-| every reading at one error rate; the verdicts                | readings, verdict                                  |
+| which networks belong together; what must hold of them       | select, controls                                   |
+| every reading at one error rate; the claims; the figures     | readings, claims, figures                          |
 
 Notation: K = coupling = $\beta J$, r, u, v = potentials, $\theta_{2k}$ = onsite, $J_{ij}$ = couplings between features
 (``ring_coupling`` is the K of a ring with the same sum of squares), N = num_sites, M features, B = orbit. Decimation

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from rgflow.fixed_points.select import Network, Points, of_features
+from rgflow.fixed_points.select import QUARTIC, Network, Points, of_features
 from rgflow.judging.decisions import Control, control
 from rgflow.judging.points import Point
 
@@ -22,32 +22,32 @@ LEARNED_SOMETHING = 0.95
 """Relative loss that counts as learned where the optimum is not known."""
 
 
-def drift(cell: Point) -> float:
+def drift(point: Point) -> float:
     """Returns by how much the relative loss moved over the last ``plateau_steps``, the mean over runs."""
-    losses, steps = np.asarray(cell.live["relative_loss"].values, np.float64), np.asarray(cell.live["step"].values)
+    losses, steps = np.asarray(point.live["relative_loss"].values, np.float64), np.asarray(point.live["step"].values)
     if not len(losses):
         return float("nan")
-    before = int(np.searchsorted(steps, steps[-1] - cell.last("plateau_steps")[0]))
+    before = int(np.searchsorted(steps, steps[-1] - point.last("plateau_steps")[0]))
     return float(abs(np.mean(losses[:, before] - losses[:, -1])))
 
 
-def excess(cell: Point) -> float:
+def excess(point: Point) -> float:
     """Returns the last relative loss less what counts as learned, the mean over runs."""
-    optimum, losses = cell.last("relative_optimum"), cell.last("relative_loss")
+    optimum, losses = point.last("relative_optimum"), point.last("relative_loss")
     needed = np.where(np.isfinite(optimum), 1 - LEARNED * (1 - optimum), LEARNED_SOMETHING)
     return float(np.mean(losses - needed)) if len(losses) else float("nan")
 
 
-def at_optimum(cell: Point) -> bool:
-    """Tells whether the premises of the theorem hold at a point: the loss has settled, and something was learned."""
-    return bool(cell.runs > cell.dead and drift(cell) <= cell.last("plateau")[0] and excess(cell) < 0)
+def at_optimum(point: Point) -> bool:
+    """Returns whether the premises of the theorem hold at a point: the loss has settled, and something was learned."""
+    return bool(point.runs > point.dead and drift(point) <= point.last("plateau")[0] and excess(point) < 0)
 
 
 def premises(points: Points) -> dict[str, Control]:
     """Returns the premises at the coupling of the data where they hold least."""
     # A NaN (no live run) must fail, so it may not be passed over.
-    moved, above = (float(np.max([of(cell) for cell in points.values()])) for of in (drift, excess))
-    bound = max((float(cell.last("plateau").max(initial=0.0)) for cell in points.values()), default=0.0)
+    moved, above = (float(np.max([of(point) for point in points.values()])) for of in (drift, excess))
+    bound = max((float(point.last("plateau").max(initial=0.0)) for point in points.values()), default=0.0)
     return {
         "plateau": control(moved, f"relative loss moved by at most {bound:g} over the last steps", moved <= bound),
         "learned": control(above, "relative loss less what counts as learned, below 0", above < 0),
@@ -59,8 +59,8 @@ def trivial(points: Points, others: Points, network: Network, gauge: str) -> dic
 
     At one coupling of the data nothing can be said to hold whatever the coupling.
     """
-    live = [cell for cell in points.values() if cell.runs > cell.dead]
-    untrained = [float(np.mean(of_features(cell, "ring_coupling", network, gauge, "first"))) for cell in live]
+    live = [point for point in points.values() if point.runs > point.dead]
+    untrained = [float(np.mean(of_features(point, "ring_coupling", network, gauge, when=0))) for point in live]
     projected = at_equal_compression(points, others, network, gauge, "projection")
     return {
         "couplings": control(len(live), "at least 2 couplings of the data", len(live) >= 2),
@@ -78,10 +78,11 @@ def at_equal_compression(points: Points, others: Points, network: Network, gauge
     ]
 
 
-def compressed(cell: Point, name: str, compression: str, gauge: str, estimator: str) -> Float[np.ndarray, " runs"]:
+def compressed(point: Point, name: str, compression: str, gauge: str, estimator: str) -> Float[np.ndarray, " runs"]:
     """Returns one number per run on a compression of the data."""
-    runs = cell.live[f"compressed_{name}"].sel({"compression": compression, "gauge": gauge})
-    runs = runs.sel({"estimator": estimator}) if "estimator" in runs.dims else runs
+    place = {"compression": compression, "gauge": gauge, "estimator": estimator, "power": QUARTIC}
+    runs = point.live[f"compressed_{name}"]
+    runs = runs.sel({dim: value for dim, value in place.items() if dim in runs.dims})
     return np.asarray(runs.isel(step=0).values, np.float64)
 
 

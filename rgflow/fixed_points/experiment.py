@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from rgflow.fixed_points import dynamics, probe, reference, verdict
+from rgflow.checks import at_least, between, one_of
+from rgflow.fixed_points import dynamics, probe, reference
 from rgflow.fixed_points.task import ACTIVATIONS, SHUFFLES, TASKS, Static, head_of
 from rgflow.nets.dense import halved
 from rgflow.probes.score_matching import require_samples
@@ -30,23 +31,34 @@ CPU_RUN_BATCH = 8
 """Half the time per run of 2 at once, and a third of that of 1; 16 are slower again where fields are sampled."""
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
-
-
 def validate(config: Config) -> None:
     """Raises ValueError, one line naming key, value and what is allowed, for a config that makes no sense."""
-    _one_of("data", config.data, ("ising", *config.potentials))
-    _one_of("task", config.task, TASKS)
-    _one_of("activation", config.activation, ACTIVATIONS)
-    _one_of("shuffle", config.shuffle, SHUFFLES)
+    one_of("data", config.data, ("ising", *config.potentials))
+    one_of("task", config.task, TASKS)
+    one_of("activation", config.activation, ACTIVATIONS)
+    one_of("shuffle", config.shuffle, SHUFFLES)
     for name, least in LEAST.items():
-        if config[name] < least:
-            raise ValueError(f"{name} = {config[name]}: must be at least {least}")
+        at_least(name, config[name], least)
     for name in ("batch_size", "samples"):
         if config[name] % 2:
             raise ValueError(f"{name} = {config[name]}: must be even, one half for each coupling to classify")
+    _check_shapes(config)
+    between("coupling", config.coupling, 0, LARGEST_COUPLING)
+    for name in ("contrast", "cooldown"):
+        if not 0 <= config[name] < 1:
+            raise ValueError(f"{name} = {config[name]}: must lie within [0, 1)")
+    for name in ("learning_rate", "plateau"):
+        if not 0 < config[name] < np.inf:
+            raise ValueError(f"{name} = {config[name]}: must be a finite positive number")
+    if not 0 <= config.weight_decay < np.inf:
+        raise ValueError(f"weight_decay = {config.weight_decay}: must be a finite number of at least 0")
+    if config.task == "classification" and config.coupling == 0:
+        raise ValueError("task = 'classification': needs a coupling above 0, or there is nothing to tell apart")
+    reference.check_data(config)
+
+
+def _check_shapes(config: Config) -> None:
+    """Raises ValueError for sites, layers and samples that do not fit together."""
     if config.num_sites > MOST_SITES:
         raise ValueError(
             f"num_sites = {config.num_sites}: must be at most {MOST_SITES}, for the exact fit to all pairs"
@@ -57,20 +69,6 @@ def validate(config: Config) -> None:
     require_samples(config.samples, widths[0], probe.POWERS)
     if config.plateau_steps >= config.steps:
         raise ValueError(f"plateau_steps = {config.plateau_steps}: must be below steps = {config.steps}")
-    if not 0 <= config.coupling <= LARGEST_COUPLING:
-        raise ValueError(f"coupling = {config.coupling}: must lie within [0, {LARGEST_COUPLING:g}]")
-    if not 0 <= config.contrast < 1:
-        raise ValueError(f"contrast = {config.contrast}: must lie within [0, 1)")
-    for name in ("learning_rate", "plateau"):
-        if not 0 < config[name] < np.inf:
-            raise ValueError(f"{name} = {config[name]}: must be a finite positive number")
-    if not 0 <= config.cooldown < 1:
-        raise ValueError(f"cooldown = {config.cooldown}: must lie within [0, 1)")
-    if not 0 <= config.weight_decay < np.inf:
-        raise ValueError(f"weight_decay = {config.weight_decay}: must be a finite number of at least 0")
-    if config.task == "classification" and config.coupling == 0:
-        raise ValueError("task = 'classification': needs a coupling above 0, or there is nothing to tell apart")
-    reference.check_data(config)
 
 
 def make_static(config: Config) -> Static:
@@ -122,7 +120,6 @@ def make(config: Config) -> Experiment:
         init=bind(dynamics.init, static),
         step=bind(dynamics.step, static),
         probe=bind(probe.probe, static),
-        verdict=verdict.verdict,
         schedule=schedule(config),
         cpu_run_batch=CPU_RUN_BATCH,
         dims={**probe.DIMS, **reference.DIMS},

@@ -38,15 +38,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rgflow.exact.block_moments import SCHEMES
-from rgflow.fixed_points.compression import COMPRESSIONS, fixed_rows
 from rgflow.fixed_points.dynamics import TrainState
 from rgflow.fixed_points.task import (
     ACTIVATIONS,
+    COMPRESSIONS,
     Batch,
     Static,
     block_sums,
     draw_batch,
     draw_samples,
+    fixed_rows,
     loss,
     optimal_loss,
     trivial_loss,

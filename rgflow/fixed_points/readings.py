@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 
 from rgflow.exact.block_moments import SCHEMES
@@ -29,18 +28,18 @@ from rgflow.fixed_points.controls import (
     premises,
     trivial,
 )
-from rgflow.fixed_points.select import Network, Points, compressions, networks, of_features
-from rgflow.judging.decisions import Control, Status, information
+from rgflow.fixed_points.select import Network, Points, compressions, networks, of_features, trained
+from rgflow.judging.decisions import Control, Status, information, passed
 from rgflow.judging.intervals import Interval, mean_p_value, t_interval
-from rgflow.judging.readings import holm
+from rgflow.judging.readings import ERROR_RATE, holm, two_sided
 from rgflow.probes.gauges import GAUGES
+from rgflow.protocol import Results
 
-ERROR_RATE = 0.05
 JUDGED_GAUGES = GAUGES[1:]
 
 
 class Reading(NamedTuple):
-    """One cell of the table.
+    """One point of the table.
 
     ``interval`` is that of the ring coupling or of the excess kurtosis less that of the fixed point (``farthest`` says
     which), at the coupling of the data where it is farthest beyond its margin.
@@ -66,12 +65,12 @@ Part = tuple[str, float, Float[np.ndarray, " _"], float]
 
 def distances(points: Points, network: Network, gauge: str, scheme: str) -> Iterator[Part]:
     """Yields (what, coupling of the data, distance from the fixed point per run, margin)."""
-    for coupling, cell in points.items():
-        yield "coupling", coupling, of_features(cell, "ring_coupling", network, gauge), COUPLING_MARGIN
+    for coupling, point in points.items():
+        yield "coupling", coupling, of_features(point, "ring_coupling", network, gauge), COUPLING_MARGIN
         if network.data == "ising" and scheme == "decimation":
             continue
-        fixed = cell.last("fixed_kurtosis")[:, SCHEMES.index(scheme)]
-        yield "kurtosis", coupling, of_features(cell, "excess_kurtosis", network, gauge) - fixed, KURTOSIS_MARGIN
+        fixed = point.last("fixed_kurtosis")[:, SCHEMES.index(scheme)]
+        yield "kurtosis", coupling, of_features(point, "excess_kurtosis", network, gauge) - fixed, KURTOSIS_MARGIN
 
 
 def within(values: Float[np.ndarray, " _"], margin: float) -> tuple[float, float]:
@@ -107,14 +106,14 @@ class Tested(NamedTuple):
     reading: Reading
 
 
-def test_one(points: Points, others: Points, shuffled: Points, network: Network, gauge: str, scheme: str) -> Tested:
+def tests_of(points: Points, others: Points, shuffled: Points, network: Network, gauge: str, scheme: str) -> Tested:
     """Returns the tests of one reading.
 
     ``others`` are compressions of the same data, ``shuffled`` the same network on data whose sites are shuffled apart.
     """
     parts = list(distances(points, network, gauge, scheme))
     inside = [within(values, margin)[0] for *_, values, margin in parts]
-    decisive = {coupling for coupling, cell in points.items() if at_optimum(cell)}
+    decisive = {coupling for coupling, point in points.items() if at_optimum(point)}
     beyond = [within(values, margin)[1] for _, at, values, margin in parts if at in decisive]
     beyond = [p for p in beyond if np.isfinite(p)]
     what, at, values, _ = farthest([part for part in parts if part[1] in decisive] or parts)
@@ -159,7 +158,7 @@ def _beside(points: Points, others: Points, shuffled: Points, network: Network, 
             ("block_sum", "ring coupling of as many block sums"),
         )
     }
-    apart = [mean_of(of_features(cell, "ring_coupling", network, gauge)) for cell in shuffled.values()]
+    apart = [mean_of(of_features(point, "ring_coupling", network, gauge)) for point in shuffled.values()]
     return {**found, "shuffled": information(largest(apart), "ring coupling of features trained on shuffled sites")}
 
 
@@ -172,18 +171,18 @@ def largest(values: Sequence[float]) -> float:
     return max((v for v in values if np.isfinite(v)), key=abs, default=float("nan"))
 
 
-def readings(dataset: xr.Dataset) -> list[Reading]:
+def readings(results: Results) -> list[Reading]:
     """Returns every reading, decided at one error rate."""
-    if "task" not in dataset.coords:
-        return []
-    tested = []
-    for network, points in networks(dataset).items():
+    tested, dataset = [], results.dataset
+    for network, points in results.once(trained).items():
         others, apart = compressions(dataset, network), networks(dataset, shuffle="sites").get(network, {})
-        tested += [test_one(points, others, apart, network, g, s) for g in JUDGED_GAUGES for s in SCHEMES]
-    both = np.array([(t.support, t.contradiction) for t in tested]).reshape(-1, 2)
-    two_sided = np.minimum(1.0, 2 * np.fmin(both[:, 0], both[:, 1]))
+        tested += [tests_of(points, others, apart, network, g, s) for g in JUDGED_GAUGES for s in SCHEMES]
+    sides = np.array([(t.support, t.contradiction) for t in tested]).reshape(-1, 2)
+    # A side that could not be tested says nothing: the other one may still decide.
+    sides[np.isnan(sides) & ~np.isnan(sides).all(axis=1, keepdims=True)] = 1.0
+    p_values = two_sided(*sides.T)
     found = []
-    for t, p, q in zip(tested, two_sided, holm(two_sided), strict=True):
+    for t, p, q in zip(tested, p_values, holm(p_values), strict=True):
         found.append(t.reading._replace(p_value=float(p), adjusted=float(q), status=_status(t, float(q))))
     return found
 
@@ -193,16 +192,5 @@ def _status(tested: Tested, adjusted: float) -> Status:
         return "undecided"
     # Of a p-value that is not a number nothing follows.
     if np.fmin(tested.support, np.inf) < np.fmin(tested.contradiction, np.inf):
-        return "supported" if all(c["passed"] for c in tested.reading.controls.values()) else "undecided"
+        return "supported" if passed(tested.reading.controls) else "undecided"
     return "contradicted"
-
-
-def overall(statuses: Sequence[str]) -> Status:
-    """Returns the verdict of a whole table: supported, or contradicted, only where no reading says otherwise.
-
-    >>> overall(["supported", "contradicted"]), overall(["contradicted", "undecided"])
-    ('undecided', 'contradicted')
-    """
-    if statuses and all(status == "supported" for status in statuses):
-        return "supported"
-    return "contradicted" if "contradicted" in statuses and "supported" not in statuses else "undecided"

@@ -18,8 +18,17 @@ from rgflow.exact.block_moments import SCHEMES
 from rgflow.exact.potential import Potential
 from rgflow.exact.transfer import ground_state, ising_operator, transfer_operator
 from rgflow.fixed_points import dynamics, experiment, theory
-from rgflow.fixed_points.compression import COMPRESSIONS
-from rgflow.fixed_points.task import ACTIVATIONS, TASKS, Batch, Static, draw_batch, loss, optimal_loss, trivial_loss
+from rgflow.fixed_points.task import (
+    ACTIVATIONS,
+    COMPRESSIONS,
+    TASKS,
+    Batch,
+    Static,
+    draw_batch,
+    loss,
+    optimal_loss,
+    trivial_loss,
+)
 from rgflow.probes.gauges import GAUGES
 from rgflow.protocol import Stream
 

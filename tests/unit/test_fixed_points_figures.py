@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import xarray as xr
 from figure_words import checked_words, every_claim_of
-
-from rgflow.exact.block_moments import SCHEMES
 from rgflow.fixed_points.compression import COMPRESSIONS
-from rgflow.fixed_points.probe import DIMS as PROBE_DIMS
-from rgflow.fixed_points.probe import ESTIMATORS, GAUGES, POWERS
-from rgflow.fixed_points.reference import DIMS as REFERENCE_DIMS
-from rgflow.fixed_points.select import Network
-from rgflow.report import figures, tables
 from rgflow.report.fixed_points_figures import MAKERS
 from rgflow.report.fixed_points_figures import figures as room_figures
 from rgflow.report.fixed_points_flow import main_flow
 from rgflow.report.fixed_points_gauges import gauges, loss_change
 from rgflow.report.fixed_points_points import board_of, flow_of, panel_rows
 from rgflow.report.fixed_points_readings import effect_text, readings_figures, row_name
+
+from rgflow.exact.block_moments import SCHEMES
+from rgflow.fixed_points.probe import DIMS as PROBE_DIMS
+from rgflow.fixed_points.probe import ESTIMATORS, GAUGES, POWERS
+from rgflow.fixed_points.reference import DIMS as REFERENCE_DIMS
+from rgflow.fixed_points.select import Network
+from rgflow.report import figures, tables
 
 NAN = float("nan")
 DEPTH, ORBIT, STEPS = 3, 2, (0, 10, 90, 100)

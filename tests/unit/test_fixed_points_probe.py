@@ -12,7 +12,7 @@ import pytest
 from configs import fixed_points as configs
 from rgflow.engine import grid
 from rgflow.fixed_points import experiment, probe
-from rgflow.fixed_points.compression import block_rows, decimation_rows, fixed_rows, fourier_modes
+from rgflow.fixed_points.task import block_rows, decimation_rows, fixed_rows, fourier_modes
 from rgflow.probes.gauges import GAUGES
 
 SITES, FEATURES, SAMPLES = 16, 8, 4096

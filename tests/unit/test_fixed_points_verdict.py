@@ -11,7 +11,6 @@ import pytest
 
 from rgflow.exact.block_moments import SCHEMES
 from rgflow.fixed_points import readings, select, verdict
-from rgflow.fixed_points.compression import COMPRESSIONS
 from rgflow.fixed_points.controls import COUPLING_MARGIN, KURTOSIS_MARGIN
 from rgflow.fixed_points.readings import JUDGED_GAUGES, overall, within
 from rgflow.judging.readings import holm
