@@ -24,8 +24,8 @@ from rgflow.probes.couplings import (
 from rgflow.probes.receptive_fields import measure_fields, random_radius, site_positions
 from rgflow.samplers.blocks import block_decimate, block_majority
 from rgflow.samplers.ising import SquareReport
-from rgflow.variational_rg.task import Samples
 from rgflow.variational_rg.probe import EXAMPLES, distances
+from rgflow.variational_rg.task import Samples
 
 YARDSTICKS = ("majority", "decimation")
 MEASURES = ("coupling", "correlation_length")

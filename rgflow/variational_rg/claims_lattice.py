@@ -59,7 +59,7 @@ class Exponents(NamedTuple):
     def intervals(self) -> list[Interval]:
         """The exponents with their 95 % percentile bootstrap intervals."""
         low, high = np.quantile(self.values[1:], (0.025, 0.975), axis=0)
-        return [Interval(*map(float, ends), 0) for ends in zip(self.values[0], low, high, strict=True)]
+        return [Interval(float(y), float(a), float(b), 0) for y, a, b in zip(self.values[0], low, high, strict=True)]
 
 
 def place(one: Chains) -> str:

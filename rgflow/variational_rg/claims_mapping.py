@@ -80,15 +80,18 @@ def mapped(machine: Machine, energies: np.ndarray) -> Mapped:
     return Mapped(relative_entropy(machine, energies), free_energy_gap(machine, energies), trace.deviation)
 
 
+def deviations(results: Results) -> list[list[float]]:
+    """Returns of every live run the largest deviation of the identities of its first and of its last machine."""
+    ends = [(one, one.machines if len(one.machines) < 3 else one.machines[:: len(one.machines) - 1])
+            for one in results.once(learners)]  # fmt: skip
+    return [[max(identities(machine, one.hamiltonian)) for machine in machines] for one, machines in ends]
+
+
 def identity(results: Results) -> Iterator[Finding]:
     """Yields the largest deviation of the identities over the first and the last machine of every run."""
-    worst = [
-        max(identities(machine, one.hamiltonian))
-        for one in results.once(learners)
-        for machine in (one.machines[:1] if len(one.machines) == 1 else (one.machines[0], one.machines[-1]))
-    ]
     if not results.once(small):
         return
+    worst = [value for run in results.once(deviations) for value in run]
     largest = max(worst, default=np.nan)
     ends = np.log10([largest, min(worst)]) if worst else (np.nan, np.nan)
     interval = Interval(float(ends[0]), float(ends[1]), float(ends[0]), len(worst))

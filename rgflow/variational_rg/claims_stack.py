@@ -127,7 +127,9 @@ def _field_controls(point: Point, others: Sequence[Point]) -> dict[str, Control]
         "isotropy": information(_isotropy(point), "extent of first-layer fields across rows over that along them"),
         "isotropy_rows": information(_isotropy(rows), "the same on data whose rows are independent"),
         "coherence": information(average(point.last("coherence")[:, 0]), "|sum w| / sum |w| of first-layer fields"),
-        "tiling": information(average(point.last("tiling")[:, 0]), "Clark-Evans ratio of first-layer centres, random 1"),
+        "tiling": information(
+            average(point.last("tiling")[:, 0]), "Clark-Evans ratio of first-layer centres, random 1"
+        ),
         "dead_units": information(average(point.last("dead_units")), "share of units without a field"),
         "components": information(
             average(point.last("component_radius")[:, 0] / point.last("random_radius")),

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from rgflow.judging.points import Point, point_names, split_points, where
+from rgflow.judging.points import Point, counts, point_names, split_points, where
 from rgflow.protocol import Results
 
 PREFERRED = {"coupling": 0.408, "l1": 2e-3}
-"""What is shown where one value must be chosen and several would do: the published coupling, a penalty in the middle."""
+"""What is shown where one value must be chosen and several would do: the published coupling, a middle penalty."""
 
 FAMILY = ("size", "algorithm", "sweeps")
 """What the stacks of a figure share."""
@@ -42,13 +42,14 @@ def chains(results: Results) -> list[Chains]:
 
 
 def _chains(point: Point, dataset: xr.Dataset) -> Chains:
-    finite = np.isfinite(point.live["chain_energy"].transpose("run", "step", "start").values).all(axis=2)
+    energies = point.live["chain_energy"].transpose("run", "step", "start").values
+    finite = np.asarray(np.isfinite(energies).all(axis=2))
     steps = np.asarray(point.live["step"].values)
     recorded = finite.any(axis=0) & (steps > 0)
     whole = finite[:, recorded].all(axis=1)
     live = point.live.isel(run=np.flatnonzero(whole), step=np.flatnonzero(recorded))
     size, coupling = int(point.values["size"]), float(point.values["coupling"])
-    interval = int(steps[recorded][0]) if recorded.any() else 0
+    interval = int(steps[np.argmax(recorded)]) if recorded.any() else 0
     walkers = int(dataset["walkers_per_start"].values[0])
     return Chains(size, coupling, live, int(whole.sum()), point.runs - int(whole.sum()), interval, walkers)
 
@@ -107,3 +108,34 @@ def control_of(point: Point, others: Sequence[Point], shuffle: str) -> Point | N
     free = ("coupling",) if shuffle == "sites" else ()
     wanted = {name: v for name, v in {**point.values, "shuffle": shuffle}.items() if name not in free}
     return next(iter(at(live(others), **wanted)), None)
+
+
+def runs_of(results: Results, points: Sequence[Point]) -> xr.Dataset:
+    """Returns all runs of some points, live and dead ones."""
+    dataset, keep = results.dataset, np.zeros(results.dataset.sizes["run"], bool)
+    for point in points:
+        keep |= np.all([dataset[name].values == value for name, value in point.values.items()], axis=0)
+    return dataset.isel(run=np.flatnonzero(keep))
+
+
+def lost(points: Sequence[Point]) -> str:
+    """Returns the sentence that says how many dead runs a figure leaves out, '' where there are none."""
+    _, dead = counts(points)
+    return f" Dead runs left out: {dead}." if dead else ""
+
+
+def layer_names(results: Results) -> list[str]:
+    """Returns what the layers of a stack are called in figures."""
+    return [f"layer {k + 1} ({units} units)" for k, units in enumerate(results.config["stack"]["layers"])]
+
+
+def strength(value: float) -> str:
+    """Returns a strength of the penalty as a short text.
+
+    >>> strength(0.0), strength(2e-4), strength(0.0125)
+    ('0', '2e-4', '0.0125')
+    """
+    if value == 0 or value >= 0.01:
+        return f"{value:.3g}"
+    digits, _, power = f"{value:.2e}".partition("e")
+    return f"{float(digits):g}e{int(power)}"
