@@ -1,5 +1,6 @@
 """Checks of a config: each refuses a value in one line that names the key, the value and what is allowed."""
 
+import math
 from collections.abc import Collection
 
 
@@ -37,6 +38,18 @@ def positive(name: str, value: float | int) -> None:
     """
     if not value > 0:
         raise ValueError(f"{name} = {value}: must be positive")
+
+
+def finite(name: str, value: float | int) -> None:
+    """Raises ValueError unless the value is a finite number.
+
+    >>> finite("l1", float("inf"))
+    Traceback (most recent call last):
+    ...
+    ValueError: l1 = inf: must be a finite number
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{name} = {value}: must be a finite number")
 
 
 def between(name: str, value: float | int, low: float | int, high: float | int, ends: bool = True) -> None:

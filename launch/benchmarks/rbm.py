@@ -26,7 +26,7 @@ POWER_STEPS = 20
 
 def training_samples(size: int, number: int) -> np.ndarray:
     """Returns Ising samples as 0 and 1, float32 [number, size^2]."""
-    from rgflow.variational_rg.data import lattice_samples
+    from rgflow.variational_rg.task import lattice_samples
 
     return (lattice_samples(COUPLING, size, number, 0)[0] > 0).astype(np.float32)
 

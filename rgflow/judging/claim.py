@@ -54,6 +54,20 @@ def judge(claims: Iterable[Claim], results: Results) -> list[Verdict]:
     return found
 
 
+def known(verdicts: Iterable[Verdict], claim: str, place: str = "") -> Interval:
+    """Returns the number of a verdict with its interval, for a figure to show; NaN where the claim was not judged.
+
+    >>> known([], "A", "N = 4")
+    Interval(mean=nan, low=nan, high=nan, n=0)
+    """
+    name = f"{claim} [{place}]" if place else claim
+    found = next((v for v in verdicts if v.claim == name), None)
+    if found is None:
+        return NOTHING
+    mean, low, high = (math.nan if x is None else x for x in (found.measured, found.low, found.high))
+    return Interval(mean, low, high, found.n_runs)
+
+
 def make_verdict(
     claim: str,
     texts: tuple[str, str],

@@ -91,7 +91,7 @@ class Forest:
             elif np.isfinite(mean):
                 axes.plot([low if mean < low else high], [y], marker="<" if mean < low else ">", markersize=5, **look)
             where = axes.get_yaxis_transform()
-            axes.text(1.02, y, branch.text, transform=where, va="center", fontsize=7, color=style.INK)
+            axes.text(1.02, y, f"{branch.text}\u2003", transform=where, va="center", fontsize=7, color=style.INK)
         for guide in self.guides:
             guide.draw(axes)
         axes.axvline(0.0, color=style.INK, linewidth=0.9, zorder=1)

@@ -40,10 +40,17 @@ KINDS: dict[str, Kind] = {
     "other theory": Kind("line", {"linestyle": DASHED, "linewidth": 1.2, "zorder": 1.6}),
     "data": Kind("line", {"linestyle": "-", "marker": "s"}),
     "control": Kind("line", {"linestyle": DASHED, "marker": "s", "markerfacecolor": "w"}),
+    "second control": Kind("line", {"linestyle": DOTTED, "marker": "^", "markerfacecolor": "w"}),
+    "third control": Kind("line", {"linestyle": (0, (5, 1, 1, 1)), "marker": "D", "markerfacecolor": "w"}),
+    "path": Kind("line", {"linestyle": "-", "linewidth": 0.7, "alpha": 0.4, "marker": "o", "markersize": 2.5}),
     "measured": Kind("points", {"marker": "o"}),
     "measured, trained": Kind("points", {"marker": "o"}),
     "measured, untrained": Kind("points", {"marker": "o", "markerfacecolor": "w"}),
     "measured, premise fails": Kind("points", {"marker": "o", "markerfacecolor": "w"}),
+    "doubtful": Kind("points", {"marker": "o", "markerfacecolor": "w", "zorder": 3}),
+    "end": Kind("points", {"marker": "o", "markersize": 5.5, "markeredgecolor": "w", "markeredgewidth": 0.5}),
+    "shifted": Kind("points", {"marker": "o", "markersize": 5.5, "markerfacecolor": "none"}),
+    "level": Kind("points", {"marker": "_", "markersize": 14, "markeredgewidth": 2.2}),
     "trained bars": Kind("bars", {}),
     "untrained bars": Kind("bars", {"facecolor": "white", "hatch": HATCH}),
     "exact flow, decimation": Kind("line", {"linestyle": DASHED, "linewidth": 1.2, "zorder": 1.6}),
@@ -67,7 +74,10 @@ def bar_lengths(intervals: Float[np.ndarray, "3 places"]) -> Float[np.ndarray, "
 
 
 def draw_line(axes: Axes, x: np.ndarray, intervals: Sequence[Interval], colour: Any, look: Mapping[str, Any]) -> None:
-    """Draws means as a line with the band of their intervals."""
+    """Draws means as a line with the band of their intervals, which is a bar where there is one place alone."""
+    if len(x) == 1:
+        draw_points(axes, x, intervals, colour, look)
+        return
     mean, low, high = columns(intervals)
     axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0)
     axes.plot(x, mean, color=colour, **look)
@@ -77,7 +87,7 @@ def draw_points(axes: Axes, x: np.ndarray, intervals: Sequence[Interval], colour
     """Draws means as points with error bars."""
     found = columns(intervals)
     axes.errorbar(x, found[0], bar_lengths(found), fmt="none", ecolor=colour, elinewidth=1, capsize=2)
-    axes.plot(x, found[0], linestyle="none", color=colour, **look)
+    axes.plot(x, found[0], color=colour, **{**look, "linestyle": "none"})
 
 
 def draw_bars(

@@ -24,7 +24,7 @@ class Series:
     """One number per run and place: ``group`` is coloured, ``kind`` (a key of ``marks.KINDS``) is the look.
 
     ``x`` are numbers or names. ``values`` [run, place] get the interval that verdicts use, Student's; ``intervals``
-    stand in their place where a number is no mean over runs.
+    stand in their place where a number is no mean over runs. A ``silent`` series is left out of the panel in words.
     """
 
     group: Any
@@ -32,6 +32,7 @@ class Series:
     x: Any
     values: Any = None
     intervals: Sequence[Interval] = ()
+    silent: bool = False
 
     @functools.cached_property
     def runs(self) -> np.ndarray:
@@ -142,7 +143,8 @@ class Panel:
         found: list[Row] = []
         for s in self.series:
             for place, x, interval in s.found:
-                row = {"panel": self.title, "group": figure.name_of(s.group), "kind": s.kind, "x": x}
+                kind = figure.called.get(s.kind.removesuffix(" bars"), s.kind)
+                row = {"panel": self.title, "group": figure.name_of(s.group), "kind": kind, "x": x}
                 row |= dict(zip(("mean", "low", "high", "runs"), interval, strict=True))
                 each = " ".join(f"{value:.9g}" for value in s.runs[:, place]) if figure.faint(s) else ""
                 found.append(row | {"each run": each})
@@ -156,7 +158,7 @@ class Panel:
     def words(self, figure: Any) -> str:
         """Returns the two ends of every series in words."""
         said = []
-        for s in (s for s in self.series if s.found):
+        for s in (s for s in self.series if s.found and not s.silent):
             ends = dict.fromkeys(number_text(*interval[:3]) for _, _, interval in (s.found[0], s.found[-1]))
             kind = s.kind.removesuffix(" bars")
             name = ", ".join(part for part in (figure.name_of(s.group), figure.called.get(kind, kind)) if part)

@@ -20,6 +20,9 @@ BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "
 
 PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, "#7a5230", "#000000")
 INK, GREY, BAND = "#222222", "#8a8a8a", "#d9d9d9"
+STATUS_COLOURS = {"supported": BLUE, "contradicted": VERMILION, "undecided": GREY, "not_run": GREY}
+"""Colours of marks that are coloured by the status of a verdict."""
+
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "Helvetica", "sans-serif"],
@@ -53,6 +56,8 @@ LETTERS_PER_INCH = 11
 """Letters of tick labels that fit side by side; names that need more room are turned."""
 
 WIDTH_INCHES = 9.0
+MOST_COLUMNS = 6
+"""Columns of a legend."""
 
 
 def style() -> contextlib.AbstractContextManager[None]:
@@ -168,10 +173,13 @@ def signed_log_axis(axes: Axes, linear: float) -> None:
 
 
 def legend(figure: Figure, handles: Sequence[Any]) -> None:
-    """Puts one legend above all panels, if it has an entry."""
+    """Puts one legend above all panels, if it has an entry, in as many columns as fit."""
     if not handles:
         return
-    figure.legend(handles=list(handles), loc="outside upper center", ncols=min(len(handles), 6), columnspacing=1.5)
+    letters = [len(str(handle.get_label()).replace("$", "")) for handle in handles]
+    fits = lambda n: sum(0.75 + 0.068 * max(part) for part in np.array_split(letters, n)) <= figure.get_figwidth()  # noqa: E731
+    columns = next((n for n in range(min(len(handles), MOST_COLUMNS), 1, -1) if fits(n)), 1)
+    figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, columnspacing=1.5)
 
 
 def say_empty(axes: Axes, why: str = "no live run") -> None:

@@ -18,13 +18,14 @@ S3-lattice and S3-yardstick test the samples and the Monte Carlo RG that it is c
 | block Gibbs sweeps; means up and down a stack         | gibbs.gibbs_sweep, up, down, reconstruct                  |
 | CD-k, PCD, exact gradient; momentum; L1               | learning.contrast, exact_contrast, update                 |
 | $\ln Z$ by annealed importance sampling               | annealing.log_partition_estimate                          |
-| Ising samples, shuffled controls                      | data.lattice_samples, shuffled                            |
+| Ising samples, shuffled controls                      | task.lattice_samples, shuffled                            |
 | greedy training of a stack, one run                   | dynamics.init, step                                       |
 | a machine small enough to enumerate, one run          | small.init, step                                          |
 | the lattice itself as a chain, one run                | lattice.init, step                                        |
 | fields, couplings, reconstructions, the model alone   | probe, free_running                                       |
-| majority rule, decimation, principal components       | reference                                                 |
-| verdicts                                              | stack_verdict, mapping_verdict, lattice_verdict           |
+| majority rule, decimation, principal components       | block_spins                                               |
+| which records of a chain are in equilibrium           | equilibrium                                               |
+| claims                                                | claims_stack, claims_mapping, claims_lattice              |
 
 Notation: v, h = visible, hidden units; W = weights, c = visible_bias, b = hidden_bias; K = coupling = beta J; r^l =
 receptive_field; L1 = l1, inside the learning rate. Spins are $\pm1$ unless units are ``binary``. H(v) is the

@@ -16,10 +16,10 @@ from jaxtyping import Array, Float, Int
 
 from rgflow.protocol import Stream
 from rgflow.types import Hypers, Info, Key
-from rgflow.variational_rg.data import unpack
 from rgflow.variational_rg.gibbs import hidden_means, sample_hidden
 from rgflow.variational_rg.learning import contrast, init_machine, update
 from rgflow.variational_rg.machine import Machine, to_units
+from rgflow.variational_rg.task import unpack
 
 PASS_UP = ("means", "draws")
 

@@ -3,7 +3,7 @@
 ``system`` says which. Coordinates of a run: ``seed`` and every key that the sweep sets: ``system``, ``size``,
 ``coupling`` K, ``l1``, ``shuffle``, ``algorithm``, ``sweeps`` (k of CD-k) and ``small.hidden``. What is recorded stands
 in :mod:`~rgflow.variational_rg.lattice`, :mod:`~rgflow.variational_rg.probe` and :mod:`~rgflow.variational_rg.small`;
-what is known before a run in :mod:`~rgflow.variational_rg.reference`.
+what is known before a run in :mod:`~rgflow.variational_rg.block_spins`.
 """
 
 import functools
@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from rgflow import checks
 from rgflow.protocol import Experiment, Late, log_spaced_schedule
-from rgflow.samplers.ising import SquareReport
 from rgflow.types import Config
-from rgflow.variational_rg import dynamics, lattice, probe, reference, small, verdict
-from rgflow.variational_rg.data import SHUFFLES, Samples, lattice_samples, pack, shuffled
+from rgflow.variational_rg import block_spins, dynamics, lattice, probe, small
 from rgflow.variational_rg.exact import LARGEST_NUM_UNITS_OF_A_TABLE
 from rgflow.variational_rg.free_running import STARTS
 from rgflow.variational_rg.learning import L1_METHODS
 from rgflow.variational_rg.machine import UNITS
+from rgflow.variational_rg.task import SHUFFLES, data, data_keys, pack
 
 LEAST = {
     "size": 2,
@@ -49,33 +49,27 @@ LARGEST_COUPLING = 5.0
 """Beyond it every sample is one of the two aligned states to more digits than float32 has."""
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
-
-
 def _read(config: Config, name: str) -> Any:
     return functools.reduce(lambda section, key: section[key], name.split("."), config)
 
 
 def validate(config: Config) -> None:
     """Raises ValueError, one line naming key, value and what is allowed, for a config that makes no sense."""
-    _one_of("system", config.system, tuple(MAKERS))
-    _one_of("units", config.units, UNITS)
-    _one_of("shuffle", config.shuffle, SHUFFLES)
-    _one_of("l1_method", config.l1_method, L1_METHODS)
-    _one_of("algorithm", config.algorithm, small.ALGORITHMS)
-    _one_of("stack.pass_up", config.stack.pass_up, dynamics.PASS_UP)
+    checks.one_of("system", config.system, MAKERS)
+    checks.one_of("units", config.units, UNITS)
+    checks.one_of("shuffle", config.shuffle, SHUFFLES)
+    checks.one_of("l1_method", config.l1_method, L1_METHODS)
+    checks.one_of("algorithm", config.algorithm, small.ALGORITHMS)
+    checks.one_of("stack.pass_up", config.stack.pass_up, dynamics.PASS_UP)
     for name, least in LEAST.items():
-        if _read(config, name) < least:
-            raise ValueError(f"{name} = {_read(config, name)}: must be at least {least}")
-    if not abs(config.coupling) <= LARGEST_COUPLING:
-        raise ValueError(f"coupling = {config.coupling}: must be a finite number within {LARGEST_COUPLING:g}")
+        checks.at_least(name, _read(config, name), least)
+    checks.between("coupling", config.coupling, -LARGEST_COUPLING, LARGEST_COUPLING)
+    for name in ("l1", "weight_deviation", "learning_rate", "small.learning_rate"):
+        checks.finite(name, _read(config, name))
     for name in ("l1", "weight_deviation"):
-        if not 0 <= config[name] < np.inf:
-            raise ValueError(f"{name} = {config[name]}: must be a finite number of at least 0")
-    if not 0 < config.learning_rate < np.inf:
-        raise ValueError(f"learning_rate = {config.learning_rate}: must be a finite positive number")
+        checks.at_least(name, config[name], 0)
+    for name in ("learning_rate", "small.learning_rate"):
+        checks.positive(name, _read(config, name))
     for name in ("momentum", "final_momentum"):
         if not 0 <= config[name] < 1:
             raise ValueError(f"{name} = {config[name]}: must lie within [0, 1)")
@@ -93,7 +87,7 @@ def _check_stack(config: Config) -> None:
         )
     if not len(stack.layers):
         raise ValueError("stack.layers = (): must name the hidden units of at least one machine")
-    sides = [reference.block_side(config.size**2, units) for units in stack.layers]
+    sides = [block_spins.block_side(config.size**2, units) for units in stack.layers]
     if any(b % a for a, b in itertools.pairwise(sides)) or sides != sorted(set(sides)):
         raise ValueError(f"stack.layers = {tuple(stack.layers)}: must shrink from layer to layer, by whole blocks")
     if stack.num_samples % stack.batch_size:
@@ -117,29 +111,9 @@ def _rates(config: Config) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=32)
-def _data(
-    coupling: float, size: int, shuffle: str, num_samples: int, num_test: int, seed: int
-) -> tuple[Samples, Samples, SquareReport]:
-    drawn, report = lattice_samples(coupling, size, num_samples + num_test, seed)
-    samples, test = (shuffled(part, size, shuffle, seed + k) for k, part in enumerate(np.split(drawn, [num_samples])))
-    return samples, test, report
-
-
-@functools.lru_cache(maxsize=32)
-def _references(layers: tuple[int, ...], *data: Any) -> dict[str, Any]:
-    coupling, size, seed = data[0], data[1], data[-1]
-    return reference.references(*_data(*data), coupling, size, layers, seed)
-
-
-def stack_data(config: Config) -> tuple[Samples, Samples, SquareReport]:
-    """Returns training samples, test samples and how both came about; controls are shuffled apart."""
-    return _data(*_data_keys(config))
-
-
-def _data_keys(config: Config) -> tuple[Any, ...]:
-    """Returns what the data depend on: points that differ in anything else share them."""
-    stack = config.stack
-    return float(config.coupling), config.size, config.shuffle, stack.num_samples, stack.num_test, config.data_seed
+def _known(layers: tuple[int, ...], *drawn: Any) -> dict[str, Any]:
+    coupling, size, seed = drawn[0], drawn[1], drawn[-1]
+    return block_spins.references(*data(*drawn), coupling, size, layers, seed)
 
 
 def _stack(config: Config) -> dict[str, Any]:
@@ -164,7 +138,7 @@ def _stack(config: Config) -> dict[str, Any]:
     )
 
     def hypers() -> dict[str, Any]:
-        samples, test, _ = stack_data(config)
+        samples, test, _ = data(*data_keys(config))
         batches = stack.num_samples // stack.batch_size
         switch = np.int32(config.momentum_epochs * batches)
         return {"samples": pack(samples), "test_samples": pack(test), "momentum_steps": switch, **_rates(config)}
@@ -174,7 +148,7 @@ def _stack(config: Config) -> dict[str, Any]:
         "static": static,
         "hypers": Late(hypers),
         "schedule": tuple(range(0, _steps(config) * len(layers) + 1, every)),
-        "dims": {**probe.DIMS, **reference.DIMS},
+        "dims": {**probe.DIMS, **block_spins.DIMS},
         "latest": probe.LATEST,
         "coords": {
             "layer": range(1, len(layers) + 1),
@@ -182,7 +156,7 @@ def _stack(config: Config) -> dict[str, Any]:
             "axis": ("row", "column"),
             "start": STARTS,
         },
-        "reference": functools.partial(_references, layers, *_data_keys(config)),
+        "reference": functools.partial(_known, layers, *data_keys(config)),
     }
 
 
@@ -195,8 +169,6 @@ def _small(config: Config) -> dict[str, Any]:
     most = LARGEST_NUM_UNITS_OF_A_TABLE - config.size**2
     if section.hidden > most:
         raise ValueError(f"small.hidden = {section.hidden}: must be at most {most} beside {config.size**2} sites")
-    if not 0 < section.learning_rate < np.inf:
-        raise ValueError(f"small.learning_rate = {section.learning_rate}: must be a finite positive number")
     rates = {**_rates(config), "learning_rate": np.float64(section.learning_rate), "final_momentum": np.float64(0.0)}
     static = small.Static(
         size=config.size,
@@ -255,7 +227,6 @@ def make(config: Config) -> Experiment:
         init=bind(moves.init, rest["static"]),
         step=bind(moves.step, rest["static"]),
         probe=bind(records.probe, rest["static"]),
-        verdict=verdict.verdict,
         reference=Late(lambda: {**known(), "steps": ends_at}),
         **rest,
     )

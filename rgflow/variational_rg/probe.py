@@ -47,11 +47,11 @@ from rgflow.probes.receptive_fields import compose, measure_fields, site_positio
 from rgflow.protocol import Stream
 from rgflow.types import Hypers, Key, Record
 from rgflow.variational_rg.annealing import base_bias, log_partition_estimate
-from rgflow.variational_rg.data import unpack
 from rgflow.variational_rg.dynamics import StackState, Static, in_step
 from rgflow.variational_rg.free_running import free_run
 from rgflow.variational_rg.gibbs import hidden_means, reconstruct, sample_units
 from rgflow.variational_rg.machine import Machine, free_energy, hidden_field, to_spins, to_units
+from rgflow.variational_rg.task import unpack
 
 BY_LAYER = (
     "dead_units",

@@ -17,6 +17,11 @@ def figure(panel, **options):
     return Figure("one", "A figure.", [panel], x="K", y="J", purpose="It is for a test.", **options)
 
 
+def places(axes):
+    """The x of all points."""
+    return [x for line in axes.lines if line.get_marker() not in ("", "None", None) for x in line.get_xdata()]
+
+
 def test_points_of_several_groups_stand_beside_each_other_and_those_of_one_group_together():
     values = np.ones((3, 2))
     series = [

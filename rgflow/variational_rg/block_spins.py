@@ -24,8 +24,8 @@ from rgflow.probes.couplings import (
 from rgflow.probes.receptive_fields import measure_fields, random_radius, site_positions
 from rgflow.samplers.blocks import block_decimate, block_majority
 from rgflow.samplers.ising import SquareReport
-from rgflow.variational_rg.data import Samples
 from rgflow.variational_rg.probe import EXAMPLES, distances
+from rgflow.variational_rg.task import Samples
 
 YARDSTICKS = ("majority", "decimation")
 MEASURES = ("coupling", "correlation_length")
@@ -39,9 +39,9 @@ DIMS = {
 
 
 def block_side(sites: int, units: int) -> int:
-    r"""Return the side b of the blocks of which ``units`` cover the lattice, $N = b^2 n$.
+    r"""Returns the side b of the blocks of which ``units`` cover the lattice, $N = b^2 n$.
 
-    Raises ValueError unless b is a whole number that divides the lattice's side. Ref: standard.
+    Raises ValueError unless b is a whole number that divides the lattice's side.
 
     >>> block_side(1600, 100)
     4
@@ -57,7 +57,7 @@ def block_side(sites: int, units: int) -> int:
 
 
 def majority(key: Any, spins: Array, block: int) -> Array:
-    """Return blocked spins: by the majority of 2 by 2 as often as that divides the block, then of what is left."""
+    """Returns blocked spins: by the majority of 2 by 2 as often as that divides the block, then of what is left."""
     number = 0
     while block > 1:
         factor = 2 if block % 2 == 0 else block
@@ -68,9 +68,9 @@ def majority(key: Any, spins: Array, block: int) -> Array:
 
 @functools.partial(jax.jit, static_argnames="size")
 def lattice_measures(spins: Int8[Array, "B side side"], size: int) -> dict[str, Float[Array, "..."]]:
-    """Return coupling, second-moment length and correlations of lattices by the hidden layers' own estimators.
+    """Returns coupling, second-moment length and correlations of lattices by the hidden layers' own estimators.
 
-    In sites of the original lattice of ``size`` sites a side. Raises nothing. Ref: standard.
+    In sites of the original lattice of ``size`` sites a side.
     """
     side = spins.shape[-1]
     flat = spins.reshape(len(spins), -1)
@@ -87,11 +87,10 @@ def lattice_measures(spins: Int8[Array, "B side side"], size: int) -> dict[str, 
 def component_measures(
     samples: Samples, test: Samples, layers: tuple[int, ...]
 ) -> dict[str, Float[np.ndarray, " layers"]]:
-    r"""Return what as many principal components as a layer has units do: field radius, participation, error.
+    r"""Returns what as many principal components as a layer has units do: field radius, participation, error.
 
     Of the covariance of the samples, float64; medians over components; the error is the share of test spins of the
-    wrong sign after projection on them. Translation-invariant data have plane waves for components. Raises nothing.
-    Ref: standard (principal component analysis).
+    wrong sign after projection on them. Translation-invariant data have plane waves for components.
     """
     size, mean = round(samples.shape[1] ** 0.5), samples.mean(axis=0)
     centred = samples.astype(np.float32) - mean.astype(np.float32)
@@ -111,7 +110,7 @@ def component_measures(
 
 
 def yardsticks(test: Samples, size: int, layers: tuple[int, ...], seed: int) -> dict[str, Float[np.ndarray, "..."]]:
-    """Return the measures of blocked and decimated data for every layer, and of the data themselves."""
+    """Returns the measures of blocked and decimated data for every layer, and of the data themselves."""
     spins, key = jnp.asarray(test).reshape(-1, size, size), jax.random.key(seed)
     found: dict[str, Any] = {f"data_{k}": v for k, v in lattice_measures(spins, size).items()}
     rows: dict[str, list[Any]] = {}
@@ -127,7 +126,7 @@ def yardsticks(test: Samples, size: int, layers: tuple[int, ...], seed: int) -> 
 
 
 def sampling(report: SquareReport) -> dict[str, float]:
-    """Return how the data came about: sweeps discarded, sweeps between samples, autocorrelation time, agreement."""
+    """Returns how the data came about: sweeps discarded, sweeps between samples, autocorrelation time, agreement."""
     watched = (report.energy, report.squared_magnetization)
     return {
         "data_discarded": float(report.discarded),
@@ -138,7 +137,7 @@ def sampling(report: SquareReport) -> dict[str, float]:
 
 
 def exact_values(coupling: float, size: int) -> Mapping[str, float]:
-    """Return Kaufman's energy and log partition function of the torus, and Onsager's magnetization."""
+    """Returns Kaufman's energy and log partition function of the torus, and Onsager's magnetization."""
     return {
         "kaufman_energy": kaufman_energy(coupling, size, size),
         "kaufman_log_partition": kaufman_log_partition(coupling, size, size),
@@ -156,7 +155,7 @@ def references(
     layers: tuple[int, ...],
     seed: int,
 ) -> dict[str, Any]:
-    """Return every number that stands beside a stack's records, by name; dims are in ``DIMS``."""
+    """Returns every number that stands beside a stack's records, by name; dims are in ``DIMS``."""
     lattices = test.reshape(-1, size, size)
     bonds = np.sum(
         [np.mean(lattices * np.roll(lattices, 1, axis), axis=(1, 2), dtype=float) for axis in (1, 2)], axis=0

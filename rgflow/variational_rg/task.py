@@ -8,12 +8,14 @@ symmetry, and no blocks of more than one row.
 
 import functools
 import zlib
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int8, UInt8
 
 from rgflow.samplers.ising import SquareReport, sample_square_with_report
+from rgflow.types import Config
 
 SHUFFLES = ("none", "sites", "bonds")
 
@@ -23,11 +25,11 @@ Samples = Int8[np.ndarray, "_ sites"]
 
 @functools.lru_cache(maxsize=32)
 def lattice_samples(coupling: float, size: int, number: int, seed: int) -> tuple[Samples, SquareReport]:
-    r"""Return independent-looking equilibrium samples of the periodic square lattice and how they came about.
+    r"""Returns independent-looking equilibrium samples of the periodic square lattice and how they came about.
 
     Swendsen-Wang walkers whose equilibration is decided by two starts, samples at least four autocorrelation times
-    apart; random numbers depend on (seed, coupling, size) alone. Raises what ``sample_square_with_report`` raises. Ref:
-    :mod:`rgflow.samplers.ising`.
+    apart (:mod:`rgflow.samplers.ising`); random numbers depend on (seed, coupling, size) alone. Raises what
+    ``sample_square_with_report`` raises.
     """
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(repr((float(coupling), size)).encode()))
     spins, report = sample_square_with_report(key, coupling, size, number)
@@ -35,22 +37,21 @@ def lattice_samples(coupling: float, size: int, number: int, seed: int) -> tuple
 
 
 def shuffle_sites(samples: Samples, seed: int) -> Samples:
-    r"""Return samples in which every site's values are permuted among the samples: independent sites, same means.
+    r"""Returns samples in which every site's values are permuted among the samples: independent sites, same means.
 
     >>> spins = np.array([[1, -1], [-1, 1], [1, -1]], np.int8)
     >>> shuffle_sites(spins, 0).sum(axis=0).tolist()
     [1, -1]
 
-    Raises nothing. Ref: standard (permutation control).
     """
     return np.random.default_rng(seed).permuted(samples, axis=0)
 
 
 def shuffle_bonds(samples: Samples, size: int, seed: int) -> Samples:
-    r"""Return samples whose bonds $s_c s_{c+1}$ are permuted within every periodic row, its first spin drawn anew.
+    r"""Returns samples whose bonds $s_c s_{c+1}$ are permuted within every periodic row, its first spin drawn anew.
 
     The product of a row's bonds stays 1, so that every row closes, and so does its energy; spins of different rows
-    become uncorrelated. Raises nothing. Ref: standard (permutation control).
+    become uncorrelated.
 
     >>> spins = np.array([[1, 1, -1, -1], [1, 1, 1, 1], [-1, 1, 1, 1], [1, -1, -1, 1]], np.int8).reshape(1, 16)
     >>> rows = shuffle_bonds(spins, 4, 0).reshape(4, 4)
@@ -66,7 +67,7 @@ def shuffle_bonds(samples: Samples, size: int, seed: int) -> Samples:
 
 
 def shuffled(samples: Samples, size: int, shuffle: str, seed: int) -> Samples:
-    """Return the samples, or a control made of them. Raises ValueError for an unknown ``shuffle``. Ref: standard."""
+    """Returns the samples, or a control made of them. Raises ValueError for an unknown ``shuffle``."""
     if shuffle not in SHUFFLES:
         raise ValueError(f"shuffle = {shuffle!r}: must be one of {', '.join(SHUFFLES)}")
     if shuffle == "sites":
@@ -74,8 +75,24 @@ def shuffled(samples: Samples, size: int, shuffle: str, seed: int) -> Samples:
     return shuffle_bonds(samples, size, seed) if shuffle == "bonds" else samples
 
 
+@functools.lru_cache(maxsize=32)
+def data(
+    coupling: float, size: int, shuffle: str, num_samples: int, num_test: int, seed: int
+) -> tuple[Samples, Samples, SquareReport]:
+    """Returns training samples, test samples and how both came about; controls are shuffled apart."""
+    drawn, report = lattice_samples(coupling, size, num_samples + num_test, seed)
+    samples, test = (shuffled(part, size, shuffle, seed + k) for k, part in enumerate(np.split(drawn, [num_samples])))
+    return samples, test, report
+
+
+def data_keys(config: Config) -> tuple[Any, ...]:
+    """Returns what the data of a stack depend on, the arguments of :func:`data`: all other points share them."""
+    stack = config.stack
+    return float(config.coupling), config.size, config.shuffle, stack.num_samples, stack.num_test, config.data_seed
+
+
 def pack(samples: Samples) -> UInt8[np.ndarray, "_ bytes"]:
-    r"""Return spins as bits, eight sites a byte, up = 1: many runs then hold their own data. Ref: standard.
+    r"""Returns spins as bits, eight sites a byte, up = 1: many runs then hold their own data.
 
     Raises ValueError for samples that are not spins.
 
@@ -88,7 +105,7 @@ def pack(samples: Samples) -> UInt8[np.ndarray, "_ bytes"]:
 
 
 def unpack(packed: UInt8[Array, "B bytes"], sites: int) -> Float[Array, "B sites"]:
-    r"""Return bits as spins $\pm1$ in float32, on the device; the inverse of :func:`pack`. Ref: standard.
+    r"""Returns bits as spins $\pm1$ in float32, on the device; the inverse of :func:`pack`.
 
     >>> unpack(jax.numpy.array([[129, 128]], "uint8"), 9).astype(int).tolist()
     [[1, -1, -1, -1, -1, -1, -1, 1, 1]]
