@@ -4,44 +4,37 @@ The order of kinds of data and of tasks, their names and colours are the same in
 data must be chosen it is the one at which most networks were trained.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from rgflow.exact.block_moments import SCHEMES
-from rgflow.fixed_points import figures_features
-from rgflow.fixed_points.claims import FLOW_SHARE, SAME_LOSS, flow_parts, orbits, place_of
+from rgflow.fixed_points import figures_features, figures_layers
+from rgflow.fixed_points.claims import SAME_LOSS, orbits, place_of
 from rgflow.fixed_points.controls import COUPLING_MARGIN, KURTOSIS_MARGIN
-from rgflow.fixed_points.figures_features import COLOURS, MARKERS, NAMES, SCHEME_NAMES, data_name, ordered
+from rgflow.fixed_points.figures_features import AT_ZERO, COLOURS, MARKERS, NAMES, SCHEME_NAMES, data_name, ordered
 from rgflow.fixed_points.probe import ESTIMATORS
 from rgflow.fixed_points.readings import JUDGED_GAUGES, readings
-from rgflow.fixed_points.select import Network, Overview, Points, coarse_data, of_features, overview
-from rgflow.judging.intervals import Interval
+from rgflow.fixed_points.select import Network, Overview, Setting, of_features, overview
 from rgflow.judging.points import Point
 from rgflow.judging.readings import ERROR_RATE
 from rgflow.judging.text import number_text
 from rgflow.plots import matrix, style
 from rgflow.plots.figure import Figure, about_runs
-from rgflow.plots.panel import Guide, Panel, Series, by_place
+from rgflow.plots.panel import Panel, Series, by_place
 from rgflow.probes.gauges import GAUGES
 from rgflow.protocol import Results, Verdict
 
-PREMISE = "A loss that still moves, or a network that learned nothing, decides nothing: the readings say which."
-SYMBOLS = {"coupling": "J", "kurtosis": "\u03ba"}
+SYMBOLS, DIFFERENCE = {"coupling": "J", "kurtosis": "\u03ba"}, "\u0394J"
 MOST_ROWS = 60
 """Networks on one page of readings; beyond it every kind of data has a page of its own."""
-
-AT_ZERO = Guide(f"fixed point \u00b1 {COUPLING_MARGIN:g}", y=0.0, within=COUPLING_MARGIN)
-SMALL = 1.9
-"""Height in inches of a panel that stands in a row of five."""
 
 
 def figures(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
     """Returns every figure that the studies of a sweep allow; none of an empty one."""
     if not results.dataset.sizes["run"]:
         return []
-    makers = (all_readings, flow, other_settings, figures_features.figures, gauges, gauge_orbits, training)
+    flows, compared = (figures_layers.flow, figures_layers.other_settings), figures_features.figures
+    makers = (all_readings, *flows, compared, gauges, gauge_orbits, figures_layers.training)
     return [figure for make in makers for figure in make(results, verdicts)]
 
 
@@ -84,7 +77,9 @@ def _squares(results: Results, verdicts: Sequence[Verdict], networks: Iterable[N
     for network in networks:
         names = {("S2-flow", SCHEME_NAMES[s]): f"S2-flow [{place_of(network, s)}]" for s in SCHEMES}
         names["S2-gauge", "orbit"] = f"S2-gauge [{place_of(network)}]"
-        found |= {(network, column): _square(judged[name]) for column, name in names.items() if name in judged}
+        found |= {
+            (network, column): _square(judged[name], DIFFERENCE) for column, name in names.items() if name in judged
+        }
     return found
 
 
@@ -103,7 +98,7 @@ def all_readings(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
 
 def _page(name: str, networks: Sequence[Network], squares: dict[Any, matrix.Square], seen: Overview) -> Figure:
     main = next(iter(seen.main)).setting
-    names = {network: _row_name(network, main) for network in networks}
+    names = {network: _row_name(network, seen.setting) for network in networks}
     mine = {(names[n], column): square for (n, column), square in squares.items() if n in names}
     columns = [(f"S2: fixed point of {SCHEME_NAMES[s]}", gauge) for s in SCHEMES for gauge in JUDGED_GAUGES]
     more = [*(("S2-flow", SCHEME_NAMES[s]) for s in SCHEMES), ("S2-gauge", "orbit")]
@@ -117,7 +112,8 @@ def _page(name: str, networks: Sequence[Network], squares: dict[Any, matrix.Squa
             "scheme, in a gauge of the features (S2); the data after as many exact steps as a layer's number "
             "(S2-flow); the other members of the gauge orbit (S2-gauge). The number is the verdict's effect, where it "
             f"is largest beside its margin. J: ring coupling, margin {COUPLING_MARGIN:g}; \u03ba: excess kurtosis less "
-            f"that of the fixed point, margin {KURTOSIS_MARGIN:g}. The readings of S2 share one error rate of "
+            f"that of the fixed point, margin {KURTOSIS_MARGIN:g}; \u0394J: ring coupling less that of the data, or "
+            "its spread along the orbit. The readings of S2 share one error rate of "
             f"{ERROR_RATE:.0%} (Holm). Which control failed stands in the table."
         ),
         falsified_by={
@@ -132,110 +128,13 @@ def _page(name: str, networks: Sequence[Network], squares: dict[Any, matrix.Squa
     )  # fmt: skip
 
 
-def _row_name(network: Network, main: str) -> tuple[str, str]:
-    """Returns the data and the rest of a row's name; the main setting is not repeated."""
-    more = [] if network.setting == main else [network.setting]
+def _row_name(network: Network, main: Setting) -> tuple[str, str]:
+    """Returns the data, and task and what of the setting differs from the main one."""
+    activation, halvings, decay = network[2:]
+    more = [activation] if activation != main[0] else []
+    more += [f"{halvings} halvings"] if halvings != main[1] else []
+    more += [f"decay {decay:g}"] if decay != main[2] else []
     return f"{network.data}:", ", ".join([NAMES[network.task], *more])
-
-
-def _layers(point: Point, network: Network, coupling: float, group: Any) -> list[Series]:
-    """Returns the ring coupling of every layer by its signs, trained and untrained, and of independent columns.
-
-    Layer 0 is the data. Of spins the coupling is that of their signs; of fields it is not known exactly.
-    """
-    layers = list(range(1, network.halvings + 1))
-    read = lambda name, layer, when: of_features(  # noqa: E731
-        point, name, network, when=when, estimator="pseudo_likelihood", layer=layer
-    )
-    start = np.full(point.runs - point.dead, coupling if network.data == "ising" else np.nan)
-    after = by_place([start, *(read("ring_coupling", layer, -1) for layer in layers)])
-    before = by_place([read("ring_coupling", layer, 0) for layer in layers])
-    floors = [np.abs(read("floor_ring_coupling", layer, -1)).max(initial=0.0) for layer in layers]
-    floor = [Interval(0.0, -size, size, point.runs - point.dead) for size in floors]
-    return [
-        Series(group, "noise floor", layers, intervals=floor),
-        Series(group, "trained", [0, *layers], after),
-        Series(group, "measured, untrained", layers, before),
-    ]
-
-
-def _exact_flow(results: Results, network: Network, points: Points, groups: Mapping[float, Any]) -> list[Series]:
-    """Returns the coupling of the data after as many exact steps as a layer's number, for every scheme."""
-    others, found = coarse_data(results.dataset, network), []
-    for scheme in SCHEMES:
-        parts = list(flow_parts(points, others, network, scheme))
-        for coupling, group in groups.items():
-            mine = [part for part in parts if part.coupling == coupling]
-            values = by_place([part.after_steps for part in mine])
-            found.append(Series(group, f"exact flow, {SCHEME_NAMES[scheme]}", [part.layer for part in mine], values))
-    return found
-
-
-FLOW_CAPTION = (
-    "Ring coupling after every layer, against that of the data after as many exact steps, both by the signs about the "
-    "median and on as many samples. Layer 0 is the data (spins only). Grey: what the estimator finds in independent "
-    f"columns. Linear scale within {COUPLING_MARGIN:g} of 0, logarithmic beyond."
-)
-FLOW_FALSIFIED = {
-    "S2-flow": f"a trained line that leaves the exact flow of its own colour by more than {FLOW_SHARE:.0%} (or "
-    f"{COUPLING_MARGIN:g}) at any layer, where the loss has settled"
-}
-
-
-FLOW_AXES: dict[str, Any] = {
-    "x": "layer", "y": "ring coupling", "scale": COUPLING_MARGIN, "x_scale": "whole", "falsified_by": FLOW_FALSIFIED,
-}  # fmt: skip
-
-
-def _in_a_row(panels: Sequence[Panel]) -> int:
-    """Returns how many panels of networks stand in a row: one for each task, at least three."""
-    return min(5, max(3, len(panels)))
-
-
-def flow(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
-    """Returns the flow in the networks of the main setting; none without any."""
-    seen, panels = results.once(overview), []
-    for network in ordered(seen.main):
-        points = seen.main[network]
-        series = [one for coupling, point in points.items() for one in _layers(point, network, coupling, coupling)]
-        series += _exact_flow(results, network, points, {coupling: coupling for coupling in points})
-        panels.append(Panel(f"{data_name(network.data)}\n{NAMES[network.task]}", series, height=SMALL))
-    if not panels:
-        return []
-    return [Figure(
-        name="fixed_points_flow", columns=_in_a_row(panels), group="$K$ = {:g}", panels=panels, **FLOW_AXES,
-        caption=(
-            f"{FLOW_CAPTION} Colours are couplings K of the data. Networks: {next(iter(seen.main)).setting}. "
-            f"{about_runs(results.dataset)}"
-        ),
-    )]  # fmt: skip
-
-
-def other_settings(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
-    """Returns the flow in networks of other depths, activations and penalties beside the main one."""
-    seen, panels = results.once(overview), []
-    shown: dict[tuple[str, str], list[Network]] = {}
-    for network in ordered(seen.trained):
-        shown.setdefault((network.data, network.task), []).append(network)
-    settings = [seen.setting, *sorted({network[2:] for network in seen.trained} - {seen.setting})]
-    for (data, task), networks in shown.items():
-        if {network[2:] for network in networks} <= {seen.setting}:
-            continue
-        coupling, series = seen.reference(data), []
-        for network in (n for n in networks if coupling in seen.trained[n]):
-            series += _layers(seen.trained[network][coupling], network, coupling, network.setting)
-        deepest = max(networks, key=lambda network: network.halvings)
-        series += _exact_flow(results, deepest, seen.trained[deepest], {coupling: ""})
-        panels.append(Panel(f"{data_name(data)}, $K$ = {coupling:g}\n{NAMES[task]}", series))
-    if not panels:
-        return []
-    names = [Network("", "", *setting).setting for setting in settings]
-    return [Figure(
-        name="fixed_points_flow_settings", group="{}", colours={**style.colours_of(names), "": style.INK}, **FLOW_AXES,
-        caption=f"{FLOW_CAPTION} Colours are settings of the network, at one coupling of the data each. "
-        f"{about_runs(results.dataset)}",
-        panels=panels,
-    )]  # fmt: skip
 
 
 def gauges(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
@@ -255,12 +154,12 @@ def gauges(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
                 for network, _, point in networks
             ]  # fmt: skip
             how = f"{estimator.replace('_', ' ')}{' (judged)' if estimator == judge else ''}"
-            panels.append(Panel(f"{data_name(data)}, $K$ = {coupling:g}: {how}", series, [AT_ZERO], height=SMALL))
+            panels.append(Panel(f"{data_name(data)}, $K$ = {coupling:g}: {how}", series, [AT_ZERO], height=1.9))
     if not panels:
         return []
     return [Figure(
         name="fixed_points_gauges", y="ring coupling", scale=COUPLING_MARGIN, columns=2, share_y="row", group=NAMES,
-        colours=COLOURS, markers=MARKERS, called={"measured": "mean over runs"}, panels=panels,
+        colours=COLOURS, markers=MARKERS, called={"measured": ""}, panels=panels,
         caption=(
             f"Ring coupling of the same trained features ({next(iter(seen.main)).setting}) in four gauges, by two "
             "estimators. Whitened and principal features have no linear correlation by construction: to be in the grey "
@@ -292,51 +191,12 @@ def gauge_orbits(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
     return [Figure(
         name="fixed_points_orbits", x="run", y="ring coupling", scale=COUPLING_MARGIN, x_scale="whole", panels=panels,
         group={"moved": "$f B$ of one run, random $B$", "trained": "as trained"},
-        colours={"moved": style.PURPLE, "trained": style.INK}, markers={"moved": "o", "trained": "_"},
+        colours={"moved": style.PURPLE, "trained": style.INK}, markers={"moved": "o", "trained": "D"},
+        called={"measured": ""},
         caption=(
             "Ring coupling of linear features f B, standardised, for random invertible B with the inverse of B in the "
             f"weights behind them: the network is the same function, and its loss the same to {SAME_LOSS:g}. Above: "
-            f"the spread along the orbit as the verdict has it, over all couplings of the data. "
-            f"{about_runs(results.dataset)}"
+            "the spread along the orbit as the verdict has it, over all couplings of the data. Dead runs are left out."
         ),
         falsified_by={"S2-gauge": f"dots of one run that spread by more than {COUPLING_MARGIN:g} at the same loss"},
     )]  # fmt: skip
-
-
-def training(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
-    """Returns the coupling of the features and the loss of the main networks over training."""
-    seen, couplings, losses = results.once(overview), [], []
-    for network in ordered(seen.main):
-        moved, lost = [], []
-        for coupling, point in seen.main[network].items():
-            steps = point.live["step"].values
-            read = lambda name: of_features(point, name, network, when=slice(None))  # noqa: B023, E731
-            optimum = read("relative_optimum")
-            moved.append(Series(coupling, "trained", steps, read("ring_coupling")))
-            lost.append(Series(coupling, "trained", steps, read("relative_loss")))
-            # A least loss of 0 has no place on a logarithmic axis.
-            lost.append(Series(coupling, "exact", steps, np.where(optimum > 0, optimum, np.nan)))
-        title = f"{data_name(network.data)}\n{NAMES[network.task]}"
-        couplings.append(Panel(title, moved, [AT_ZERO], height=SMALL))
-        losses.append(Panel(title, lost, height=SMALL))
-    if not any(series.found for panel in couplings for series in panel.series):
-        return []
-    setting, about = next(iter(seen.main)).setting, about_runs(results.dataset)
-    axes: dict[str, Any] = {"x": "training step", "x_scale": "step", "group": "$K$ = {:g}"}
-    axes["columns"] = _in_a_row(couplings)
-    return [
-        Figure(
-            name="fixed_points_training", y="ring coupling", scale=COUPLING_MARGIN, panels=couplings, **axes,
-            caption=f"Ring coupling of the features over training; step 0 is untrained. Networks: {setting}. {about}",
-            falsified_by={"S2": f"couplings that settle outside the grey band while the loss settles. {PREMISE}"},
-        ),
-        Figure(
-            name="fixed_points_loss", y="relative loss", scale="log", panels=losses, **axes,
-            called={"exact": "least possible loss"},
-            caption=(
-                "Loss on fresh samples over that of the best constant answer; dotted where the least possible loss is "
-                f"known and not 0. Networks: {setting}. {about}"
-            ),
-            purpose="It shows where the networks are at their optimum, the premise of S2 and S2-flow.",
-        ),
-    ]  # fmt: skip

@@ -37,13 +37,15 @@ LOOKS: Mapping[str, tuple[str, str, str]] = {
     "energy": ("energy", style.GREEN, "^"),
     "block_magnetizations": ("block magnetizations", style.ORANGE, "D"),
     "classification": ("classification", style.PURPLE, "v"),
-    "untrained": ("untrained", style.INK, "_"),
+    "untrained": ("untrained", style.INK, "p"),
     "projection": ("random projection", style.SKY, "P"),
     "principal_components": ("principal components", "#7a5230", "X"),
     "decimation": ("decimated", style.GREY, "<"),
     "block_sum": ("block sums", style.GREY, ">"),
 }
 """Name, colour and mark of every task, and of what needs no training."""
+
+AT_ZERO = Guide(f"fixed point \u00b1 {COUPLING_MARGIN:g}", y=0.0, within=COUPLING_MARGIN)
 
 NAMES = {key: name for key, (name, _, _) in LOOKS.items()}
 COLOURS = {key: colour for key, (_, colour, _) in LOOKS.items()} | {"": style.INK}
@@ -58,6 +60,7 @@ def data_name(data: str) -> str:
 
 def ordered(found: Iterable[Network]) -> list[Network]:
     """Returns networks by data, task and setting; unknown kinds of data behind the others by the alphabet."""
+    found = list(found)
     kinds = [*DATA, *sorted({network.data for network in found} - set(DATA))]
     return sorted(found, key=lambda n: (kinds.index(n.data), TASKS.index(n.task), n[2:]))
 
@@ -142,10 +145,9 @@ def _panel(seen: Overview, data: str, measure: Measure) -> Panel:
     for scheme in SCHEMES if measure.exact else ():
         intervals = [_exact(known[k], measure, _judge(seen, data), scheme) for k in couplings]
         series.append(Series("", f"exact, {SCHEME_NAMES[scheme]}", names, intervals=intervals))
-    guides = [Guide(f"fixed point \u00b1 {COUPLING_MARGIN:g}", y=0.0, within=COUPLING_MARGIN)]
     scale = measure.linear if np.isfinite(measure.linear) else "linear"
     title = f"{data_name(data)}: {measure.label}"
-    return Panel(title, series, guides if measure is RING else [], scale=scale, height=2.3)
+    return Panel(title, series, [AT_ZERO] if measure is RING else [], scale=scale, height=2.3)
 
 
 CONTROLS = (
@@ -202,6 +204,6 @@ def figures(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
                 name=f"fixed_points_{name}", caption=f"{caption.format(controls=CONTROLS)} {about}",
                 falsified_by={"S2": falsified}, panels=panels, x="coupling $K$ of the data", columns=2, group=NAMES,
                 colours=COLOURS, markers=MARKERS, share_x=False, share_y=False,
-                called={"measured": "mean over runs", "premise fails": "loss not settled, or little learned"},
+                called={"measured": "", "premise fails": "loss not settled, or little learned"},
             ))  # fmt: skip
     return found

@@ -36,7 +36,8 @@ class Figure:
     of x: linear, log, step (training steps), whole (whole numbers); of y: linear, log, or a number, as a panel says.
     ``markers`` gives groups marks of their own, where colours alone would not tell them apart. ``columns`` panels stand
     side by side, at most three by default. With ``each_run`` single runs are drawn, faintly, where groups are few.
-    ``called`` gives kinds other names. A lone column of panels fills the page only if ``wide``.
+    ``called`` gives kinds other names; '' leaves a kind out of the legend. A lone column of panels fills the page only
+    if ``wide``.
     """
 
     name: str
@@ -155,7 +156,8 @@ class Figure:
         for label, handle in other.items():
             handle.set_label(self.called.get(label, label))
         # One kind alone needs no name.
-        style.legend(canvas, [*handles, *(other.values() if len(other) > 1 or handles else ())])
+        more = [handle for handle in other.values() if handle.get_label()]
+        style.legend(canvas, [*handles, *(more if len(other) > 1 or handles else ())])
 
     def _handle(self, group: Any, colour: Any) -> Line2D:
         marker = self.markers.get(group, "")

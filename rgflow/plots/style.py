@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7"
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
@@ -54,6 +54,9 @@ SHADES = 40
 MOST_NAMES = 24
 LETTERS_PER_INCH = 11
 """Letters of tick labels that fit side by side; names that need more room are turned."""
+
+LETTERS_OF_A_MARK = 7
+"""Room that the mark of a legend entry takes, in letters."""
 
 WIDTH_INCHES = 9.0
 MOST_COLUMNS = 6
@@ -157,17 +160,17 @@ def name_ticks(axes: Axes, names: Sequence[str], columns: int) -> None:
 
 def signed_log_axis(axes: Axes, linear: float) -> None:
     """Makes y linear up to a size, on both sides of 0, and logarithmic beyond, with plain numbers that fit."""
-    largest = max(map(abs, axes.get_ylim()))
-    if largest < 2 * linear:
+    if max(map(abs, axes.get_ylim())) < 2 * linear:
         return
     axes.set_yscale("symlog", linthresh=linear, linscale=0.7)
+    axes.autoscale_view()
     largest = max(map(abs, axes.get_ylim()))
-    decades = np.log10(max(largest / linear, 1.0))
+    decades = np.log10(largest / linear)
     sizes = [a * 10.0**k for k in range(-8, 13) for a in ((1, 3) if decades < 3 else (1,))]
     sizes = [size for size in sizes if 2 * linear <= size <= largest][:: max(1, int(decades // 4))]
     # The number at the end of the linear part has no room beside one of twice its size.
     sizes = [linear, *sizes] if not sizes or sizes[0] > 2.5 * linear else sizes
-    axes.set_yticks([*(-size for size in reversed(sizes)), 0, *sizes])
+    axes.yaxis.set_major_locator(FixedLocator([*(-size for size in reversed(sizes)), 0, *sizes]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
@@ -176,9 +179,17 @@ def legend(figure: Figure, handles: Sequence[Any]) -> None:
     """Puts one legend above all panels, if it has an entry, in as many columns as fit."""
     if not handles:
         return
+<<<<<<< HEAD
     letters = [len(str(handle.get_label()).replace("$", "")) for handle in handles]
     fits = lambda n: sum(0.75 + 0.068 * max(part) for part in np.array_split(letters, n)) <= figure.get_figwidth()  # noqa: E731
     columns = next((n for n in range(min(len(handles), MOST_COLUMNS), 1, -1) if fits(n)), 1)
+=======
+    lengths = [len(str(handle.get_label())) + LETTERS_OF_A_MARK for handle in handles]
+    room, columns = figure.get_figwidth() * LETTERS_PER_INCH, min(len(handles), MOST_COLUMNS)
+    # matplotlib fills its columns one after the other, and each is as wide as its longest entry.
+    while columns > 1 and sum(max(column) for column in np.array_split(lengths, columns)) > room:
+        columns -= 1
+>>>>>>> room-fixed-points
     figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, columnspacing=1.5)
 
 
