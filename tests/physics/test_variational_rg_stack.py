@@ -13,9 +13,9 @@ import pytest
 from rgflow.exact.ising import kaufman_energy, torus_couplings
 from rgflow.probes.couplings import nearest_neighbours, pseudo_coupling
 from rgflow.probes.receptive_fields import random_radius, site_positions
-from rgflow.variational_rg import dynamics, probe, reference, small
+from rgflow.variational_rg import block_spins, dynamics, probe, small
 from rgflow.variational_rg.constructions import bond_machine
-from rgflow.variational_rg.data import lattice_samples, pack
+from rgflow.variational_rg.task import lattice_samples, pack
 from rgflow.variational_rg.free_running import axis_products, free_run
 from rgflow.variational_rg.gibbs import up
 from rgflow.variational_rg.learning import contrast, update
@@ -155,12 +155,12 @@ def test_products_along_the_axes_by_hand():
 
 @pytest.mark.parametrize(("sites", "units", "block"), [(1600, 400, 2), (1600, 100, 4), (1600, 25, 8), (81, 9, 3)])
 def test_blocks_of_a_layer(sites, units, block):
-    assert reference.block_side(sites, units) == block
+    assert block_spins.block_side(sites, units) == block
 
 
 def test_yardsticks_of_known_lattices():
     spins = lattice_samples(0.3, 12, 1500, 0)[0]
-    found = reference.yardsticks(spins, 12, (36, 9), 0)
+    found = block_spins.yardsticks(spins, 12, (36, 9), 0)
     # The error is that of 20 000 lattices of 16 x 16, 0.00032, for fewer sites.
     error = 0.00032 * (20_000 * 256 / spins.size) ** 0.5
     assert abs(found["data_coupling"] - 0.3) < 4 * error
@@ -172,7 +172,7 @@ def test_yardsticks_of_known_lattices():
 
 def test_components_of_translation_invariant_data_have_no_place():
     spins = lattice_samples(0.3, 12, 1500, 0)[0]
-    found = reference.component_measures(spins[:1200], spins[1200:], (36, 9))
+    found = block_spins.component_measures(spins[:1200], spins[1200:], (36, 9))
     assert (found["component_radius"] > 0.85 * random_radius(12, own_centre=True)).all()
     assert (found["component_participation"] > 0.3 * 144).all()
     assert found["component_error"][0] < found["component_error"][1] < 0.5

@@ -29,8 +29,8 @@ from rgflow.kernel_rg import verdict as kernel_verdict
 from rgflow.rank_flow import claims as rank_claims
 from rgflow.rank_flow import robustness
 from rgflow.rank_flow import verdict as rank_verdict
-from rgflow.variational_rg import lattice_verdict, mapping_verdict, stack_verdict
-from rgflow.variational_rg import verdict as machine_verdict
+from rgflow.variational_rg import claims as machine_claims
+from rgflow.variational_rg import claims_lattice, claims_mapping, claims_stack
 
 ROOMS = ("rank_flow", "fixed_points", "variational_rg", "kernel_rg")
 RUN = [page for page in PAGES if re.search(r"^```(python|sh)$", (DOCS / page).read_text(), re.M)]
@@ -149,7 +149,7 @@ def test_every_function_that_a_room_names_exists_and_is_linked(room):
 def claims_of_the_code():
     """The names of all claims that verdicts are given on."""
     fixed = re.findall(r'not_run\("(S2[\w-]*)"', pathlib.Path(fixed_verdict.__file__).read_text())
-    return {*rank_verdict.LACKING, *fixed, *machine_verdict.CLAIMS, *kernel_verdict.CLAIMS}
+    return {*rank_verdict.LACKING, *fixed, *(claim.name for claim in machine_claims.CLAIMS), *kernel_verdict.CLAIMS}
 
 
 def claims_in(page):
@@ -204,16 +204,16 @@ RULES = {
         f"the same to {fixed_verdict.SAME_LOSS:.0e}".replace("e-0", "e-"),
     ],
     "variational_rg": [
-        f"within {lattice_verdict.SIGMAS:g} standard errors and known to {100 * lattice_verdict.PRECISION} %",
-        f"below {lattice_verdict.YARDSTICK_BOUND}, from",
-        f"at least {lattice_verdict.LEAST_BLOCKS} records",
-        f"below {mapping_verdict.ROUNDING:.0e} |",
-        f"below {mapping_verdict.EXACT:.0e} nats".replace("e-0", "e-"),
-        f"more than {stack_verdict.LEAST_PARTICIPATION:g} sites",
-        f"(below {stack_verdict.MOST_SHUFFLED_PARTICIPATION})",
-        f"within {100 * stack_verdict.SAME_LATTICE:g} %",
-        f"within {100 * stack_verdict.SAME_ENERGY:g} %",
-        f"data within {stack_verdict.SAME_ORDER} |",
+        f"within {claims_lattice.SIGMAS:g} standard errors and known to {100 * claims_lattice.PRECISION} %",
+        f"below {claims_lattice.YARDSTICK_BOUND}, from",
+        f"at least {claims_lattice.LEAST_BLOCKS} records",
+        f"below {claims_mapping.ROUNDING:.0e} |",
+        f"below {claims_mapping.EXACT:.0e} nats".replace("e-0", "e-"),
+        f"more than {claims_stack.LEAST_PARTICIPATION:g} sites",
+        f"(below {claims_stack.MOST_SHUFFLED_PARTICIPATION})",
+        f"within {100 * claims_stack.SAME_LATTICE:g} %",
+        f"within {100 * claims_stack.SAME_ENERGY:g} %",
+        f"data within {claims_stack.SAME_ORDER} |",
     ],
     "kernel_rg": [
         f"R-hat at most {summary.WORST_R_HAT}, at least {summary.LEAST_ESS:g} effective",

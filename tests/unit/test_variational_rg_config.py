@@ -8,7 +8,7 @@ import pytest
 from configs import common
 from configs import variational_rg as configs
 from rgflow.engine import grid
-from rgflow.variational_rg import experiment
+from rgflow.variational_rg import experiment, task
 
 
 def sweep(*studies, preset="default"):
@@ -56,12 +56,13 @@ def test_paper_is_the_published_size():
     ("values", "message"),
     [
         ({"system": "brain"}, "system = 'brain': must be one of lattice, stack, small"),
-        ({"coupling": float("nan")}, "coupling = nan: must be a finite number within 5"),
-        ({"coupling": float("inf")}, "coupling = inf: must be a finite number within 5"),
+        ({"coupling": float("nan")}, "coupling = nan: must lie within [-5.0, 5.0]"),
+        ({"coupling": float("inf")}, "coupling = inf: must lie within [-5.0, 5.0]"),
         ({"sweeps": 0}, "sweeps = 0: must be at least 1"),
         ({"shuffle": "spins"}, "shuffle = 'spins': must be one of none, sites, bonds"),
-        ({"l1": -1.0}, "l1 = -1.0: must be a finite number of at least 0"),
-        ({"learning_rate": 0.0}, "learning_rate = 0.0: must be a finite positive number"),
+        ({"l1": -1.0}, "l1 = -1.0: must be at least 0"),
+        ({"l1": float("inf")}, "l1 = inf: must be a finite number"),
+        ({"learning_rate": 0.0}, "learning_rate = 0.0: must be positive"),
         ({"final_momentum": 1.0}, "final_momentum = 1.0: must lie within [0, 1)"),
         ({"units": "trits"}, "units = 'trits': must be one of spin, binary"),
         ({"l1_method": "l2"}, "l1_method = 'l2': must be one of sign, proximal"),
@@ -95,7 +96,7 @@ def test_making_an_experiment_draws_no_data(monkeypatch):
     def fail(*_):
         raise AssertionError("sampled")
 
-    monkeypatch.setattr(experiment, "lattice_samples", fail)
+    monkeypatch.setattr(task, "lattice_samples", fail)
     made = experiment.make(point_config())
     with pytest.raises(AssertionError, match="sampled"):
         dict(made.hypers)
@@ -118,7 +119,7 @@ def test_unknown_study_and_no_seeds_are_refused():
 
 def test_test_samples_are_others_than_training_samples():
     config = point_config()
-    samples, test, report = experiment.stack_data(config)
+    samples, test, report = task.data(*task.data_keys(config))
     assert samples.shape == (200, 64) and test.shape == (40, 64)
     assert report.spacing >= 1
     seen = {row.tobytes() for row in np.packbits(samples > 0, axis=1)}

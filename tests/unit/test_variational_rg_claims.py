@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 
 from rgflow.exact.ising import torus_couplings
+from rgflow.judging.claim import judge
 from rgflow.judging.decisions import equivalent
 from rgflow.judging.intervals import Interval
 from rgflow.protocol import Point
-from rgflow.variational_rg import mapping_verdict, stack_verdict, verdict
+from rgflow.judging.points import split_points
+from rgflow.protocol import Results
+from rgflow.variational_rg import claims_mapping, claims_stack
+from rgflow.variational_rg.claims import CLAIMS
+from rgflow.variational_rg.claims_stack import unit_medians
 from rgflow.variational_rg.constructions import bond_machine
 from rgflow.variational_rg.machine import convert
-from rgflow.variational_rg.stack_verdict import unit_medians
 
 CONFIG = ml_collections.ConfigDict({"units": "binary"})
 SEEDS, SITES = 5, 400
@@ -65,19 +69,23 @@ def stacks(l1=(2e-3,), shuffles=("none", "sites"), **changes):
     return datasets.results(MADE, wanted, measured, known, schedule=(0, 10))
 
 
+def verdicts(dataset):
+    return judge(CLAIMS, Results(dataset, CONFIG))
+
+
 def judged(dataset, claim):
-    found = [v for v in verdict.verdict(dataset, CONFIG) if v.claim.startswith(claim + " [")]
+    found = [v for v in verdicts(dataset) if v.claim.startswith(claim + " [")]
     assert len(found) == 1
     return found[0]
 
 
 def test_good_stacks_support_every_claim_and_absent_studies_are_not_run():
-    found = {v.claim.partition(" [")[0]: v.status for v in verdict.verdict(stacks(), CONFIG)}
+    found = {v.claim.partition(" [")[0]: v.status for v in verdicts(stacks())}
     assert found == {
         "S3-lattice": "not_run", "S3-yardstick": "not_run", "S3-a": "not_run", "S3-b": "not_run",
         "S3-c": "supported", "S3-d coupling": "supported", "S3-d length": "supported", "S3-model": "supported",
     }  # fmt: skip
-    assert list(found) == list(verdict.CLAIMS)
+    assert list(found) == [claim.name for claim in CLAIMS]
 
 
 def scaled(layer, factor):
@@ -151,11 +159,11 @@ def test_energy_without_the_order_of_the_data_supports_nothing():
 
 
 def test_relative_entropy_and_learned_share_by_hand():
-    cell = next(cells(stacks(), system="stack"))
+    point = next(split_points(stacks(), system="stack"))
     # ln P = 0.408 * 1.15 - 0.889 and ln p = 0.5 - 0.5 - 0.435 per site.
-    assert stack_verdict.relative_entropy_per_site(cell) == pytest.approx(0.408 * 1.15 - 0.889 + 0.435)
+    assert claims_stack.relative_entropy_per_site(point) == pytest.approx(0.408 * 1.15 - 0.889 + 0.435)
     share = 1 - (0.408 * 1.15 - 0.889 + 0.435) / (0.408 * 1.15 - 0.889 + np.log(2))
-    assert stack_verdict.learned_share(cell) == pytest.approx(share)
+    assert claims_stack.learned_share(point) == pytest.approx(share)
 
 
 def test_dead_runs_are_left_out_and_counted():
@@ -189,7 +197,7 @@ def random_machines(count, hidden=4):
 
 
 def test_identities_hold_for_any_machine_and_the_gap_selects_none():
-    found = {v.claim: v for v in verdict.verdict(small(random_machines(4)), CONFIG)}
+    found = {v.claim: v for v in verdicts(small(random_machines(4)))}
     assert found["S3-a"].status == "supported" and found["S3-a"].measured < -12
     assert found["S3-b"].status == "contradicted" and found["S3-b"].low > 0.1
     assert all(control["passed"] for control in found["S3-b"].controls.values())
@@ -199,9 +207,8 @@ def test_identities_hold_for_any_machine_and_the_gap_selects_none():
 def test_machines_that_are_exact_do_not_contradict_that_the_gap_means_exactness():
     # One hidden unit per bond is too many for the tables of the identities: the gap alone is judged here.
     exact = convert(bond_machine(torus_couplings(0.2, 3, 3)), "binary")
-    points = list(cells(small([exact] * 3), system="small"))
-    found = mapping_verdict.gap_means_exact(points, CONFIG)
-    assert found.status == "supported" and abs(found.measured) < 1e-12
+    (found,) = claims_mapping.gap_means_exact(Results(small([exact] * 3), CONFIG))
+    assert found.status == "supported" and abs(found.interval.mean) < 1e-12
 
 
 def test_equivalence_needs_the_whole_interval_on_one_side():

@@ -1,4 +1,4 @@
-"""Verdicts on the lattice chains from synthetic records: supported, contradicted and undecided ones.
+"""Claims on the lattice chains from synthetic records: supported, contradicted and undecided ones.
 
 Records are autoregressive around exact values, from fixed seeds; shifts that must be seen are 10 standard errors and
 more, agreements within 4 (false-alarm rate 6e-5).
@@ -9,7 +9,12 @@ import pytest
 import xarray as xr
 
 from rgflow.exact.ising import CRITICAL_COUPLING, kaufman_energy, kaufman_specific_heat
-from rgflow.variational_rg import lattice, lattice_series, lattice_verdict
+from rgflow.judging.claim import judge
+from rgflow.protocol import Results
+from rgflow.variational_rg import lattice
+from rgflow.variational_rg.claims import CLAIMS
+from rgflow.variational_rg.equilibrium import equilibrium
+from rgflow.variational_rg.select import chains as chains_of
 
 WALKERS, INTERVAL, RECORDS = 32, 100, 40
 
@@ -54,11 +59,18 @@ def chains(size=16, coupling=0.408, runs=3, shift=0.0, cold_shift=0.0, drift=0, 
     }
     coords = {"step": np.array((0, *range(INTERVAL, RECORDS * INTERVAL + 1, INTERVAL))), "start": ["hot", "cold"]}
     coords |= {"size": ("run", np.full(runs, size)), "coupling": ("run", np.full(runs, coupling))}
+    coords |= {"system": ("run", ["lattice"] * runs)}
     return xr.Dataset(variables, coords | {"seed": ("run", np.arange(runs))})
 
 
+def verdicts(dataset):
+    """What the claims on lattices say, but for one that lacks its runs."""
+    found = judge([claim for claim in CLAIMS if claim.name in ("S3-lattice", "S3-yardstick")], Results(dataset, {}))
+    return [verdict for verdict in found if " [" in verdict.claim]
+
+
 def only(dataset):
-    (verdict,) = lattice_verdict.verdicts(dataset)
+    (verdict,) = verdicts(dataset)
     return verdict
 
 
@@ -86,8 +98,8 @@ def test_starts_that_stay_apart_decide_nothing():
 
 
 def test_a_start_that_is_forgotten_is_discarded():
-    (point,) = lattice_series.points(chains(drift=7))
-    found = lattice_series.equilibrium(point)
+    (point,) = chains_of(Results(chains(drift=7), {}))
+    found = equilibrium(point)
     assert found.reached and 7 <= found.discarded <= 9
     assert only(chains(drift=7)).status == "supported"
     assert only(chains(drift=25)).status == "undecided"
@@ -95,8 +107,8 @@ def test_a_start_that_is_forgotten_is_discarded():
 
 @pytest.mark.parametrize("time", [20.0, 60.0])
 def test_the_autocorrelation_time_follows_from_records(time):
-    (point,) = lattice_series.points(chains(time=time, runs=6))
-    found = lattice_series.equilibrium(point)
+    (point,) = chains_of(Results(chains(time=time, runs=6), {}))
+    found = equilibrium(point)
     assert found.time == pytest.approx(time, rel=0.3)
     assert found.discarded * INTERVAL >= 20 * found.time
 
@@ -147,7 +159,7 @@ def with_blocks(dataset, thermal=1.0, noise=0.02, seed=1):
 )
 def test_yardstick(thermal, noise, status):
     dataset = with_blocks(chains(coupling=CRITICAL_COUPLING), thermal, noise)
-    found, verdict = lattice_verdict.verdicts(dataset)
+    found, verdict = verdicts(dataset)
     assert found.status == "supported" and verdict.claim == "S3-yardstick [L = 16]"
     assert verdict.status == status
     assert verdict.low <= verdict.measured <= verdict.high
@@ -159,16 +171,16 @@ def test_yardstick(thermal, noise, status):
 
 def test_yardstick_needs_equilibrium_and_critical_runs():
     apart = with_blocks(chains(coupling=CRITICAL_COUPLING, cold_shift=0.02))
-    assert lattice_verdict.verdicts(apart)[1].status == "undecided"
-    assert len(lattice_verdict.verdicts(with_blocks(chains(coupling=0.408)))) == 1
+    assert verdicts(apart)[1].status == "undecided"
+    assert len(verdicts(with_blocks(chains(coupling=0.408)))) == 1
     finest = with_blocks(chains(coupling=CRITICAL_COUPLING))
     for family in ("even", "odd"):
         for part in ("within", "between"):
             finest[f"chain_{family}_{part}"][:, :, 1] = np.nan
-    assert lattice_verdict.verdicts(finest)[1].status == "not_run"
+    assert verdicts(finest)[1].status == "not_run"
 
 
 def test_several_points_are_judged_each():
     parts = [chains(coupling=0.408), chains(size=8, coupling=0.5, shift=0.05)]
-    names = [v.claim + " " + v.status for v in lattice_verdict.verdicts(xr.concat(parts, "run"))]
+    names = [v.claim + " " + v.status for v in verdicts(xr.concat(parts, "run"))]
     assert names == ["S3-lattice [L = 8, K = 0.5] contradicted", "S3-lattice [L = 16, K = 0.408] supported"]

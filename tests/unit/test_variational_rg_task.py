@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from rgflow.exact.ising import kaufman_energy
-from rgflow.variational_rg import data
+from rgflow.variational_rg import task
 
 
 @pytest.fixture(scope="module")
 def samples():
-    return data.lattice_samples(0.408, 8, 2000, 0)[0]
+    return task.lattice_samples(0.408, 8, 2000, 0)[0]
 
 
 def correlations(samples, size, axis, distance=1):
@@ -24,14 +24,14 @@ def test_samples_are_those_of_the_lattice_and_repeat(samples):
     # Samples of one walker are 4 autocorrelation times apart; four sigma, false-alarm rate 6e-5.
     assert abs(energy.mean() - kaufman_energy(0.408, 8, 8)) < 4 * error
     assert abs(energy.mean() - kaufman_energy(0.38, 8, 8)) > 4 * error
-    data.lattice_samples.cache_clear()
-    assert (data.lattice_samples(0.408, 8, 2000, 0)[0] == samples).all()
-    assert (data.lattice_samples(0.408, 8, 2000, 1)[0] != samples).any()
-    assert (data.lattice_samples(0.41, 8, 2000, 0)[0] != samples).any()
+    task.lattice_samples.cache_clear()
+    assert (task.lattice_samples(0.408, 8, 2000, 0)[0] == samples).all()
+    assert (task.lattice_samples(0.408, 8, 2000, 1)[0] != samples).any()
+    assert (task.lattice_samples(0.41, 8, 2000, 0)[0] != samples).any()
 
 
 def test_shuffled_sites_keep_means_and_lose_correlations(samples):
-    shuffled = data.shuffled(samples, 8, "sites", 3)
+    shuffled = task.shuffled(samples, 8, "sites", 3)
     assert (shuffled.sum(axis=0) == samples.sum(axis=0)).all()
     # Rows of 64 independent products of spins: four sigma of their mean.
     bound = 4 / (samples.size) ** 0.5
@@ -40,7 +40,7 @@ def test_shuffled_sites_keep_means_and_lose_correlations(samples):
 
 
 def test_shuffled_bonds_keep_the_energy_of_rows_alone(samples):
-    shuffled = data.shuffled(samples, 8, "bonds", 3)
+    shuffled = task.shuffled(samples, 8, "bonds", 3)
     assert set(np.unique(shuffled)) == {-1, 1}
     rows = lambda x: (x.reshape(-1, 8).astype(int) * np.roll(x.reshape(-1, 8).astype(int), -1, axis=1)).sum(axis=1)  # noqa: E731
     assert (rows(shuffled) == rows(samples)).all()
@@ -53,19 +53,19 @@ def test_shuffled_bonds_keep_the_energy_of_rows_alone(samples):
 
 
 def test_no_shuffle_is_the_data_itself_and_others_are_refused(samples):
-    assert data.shuffled(samples, 8, "none", 0) is samples
+    assert task.shuffled(samples, 8, "none", 0) is samples
     with pytest.raises(ValueError, match=r"^shuffle = 'rows': must be one of none, sites, bonds$"):
-        data.shuffled(samples, 8, "rows", 0)
+        task.shuffled(samples, 8, "rows", 0)
 
 
 @pytest.mark.parametrize("sites", [1, 8, 9, 400])
 def test_bits_and_back(sites):
     spins = np.random.default_rng(sites).choice(np.array([-1, 1], np.int8), (5, sites))
-    packed = data.pack(spins)
+    packed = task.pack(spins)
     assert packed.dtype == np.uint8 and packed.shape == (5, -(-sites // 8))
-    assert (np.asarray(data.unpack(jnp.asarray(packed), sites)) == spins).all()
+    assert (np.asarray(task.unpack(jnp.asarray(packed), sites)) == spins).all()
 
 
 def test_what_is_no_spin_is_not_packed():
     with pytest.raises(ValueError, match=r"^samples = not spins: every entry must be -1 or 1$"):
-        data.pack(np.array([[0, 1]], np.int8))
+        task.pack(np.array([[0, 1]], np.int8))
