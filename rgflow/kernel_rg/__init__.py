@@ -31,10 +31,10 @@ sigma2) on every weight and label noise of variance T.
 | gradient descent with and without weight decay  | dynamics.descend                              |
 | minimum of the energy with weight decay         | map_limit.map_limit                           |
 | what is known before a point runs               | reference.references                          |
-| sampled numbers with standard errors            | summary.summaries                             |
-| chains = exact law = theory; the ReLU heuristic | agreement                                     |
-| sign rule for width, depth limit, peak at P=N0  | statements                                    |
-| equilibrium against trained networks            | trained_verdict                               |
+| sampled numbers with standard errors            | observables.pool                              |
+| chains = exact law = theory; the ReLU heuristic | claims                                        |
+| sign rule for width, depth limit, peak at P=N0  | claims_swept                                  |
+| equilibrium against trained networks            | claims_trained                                |
 
 Notation: N = width, L = depth, P = training points, N0 = input components, m = outputs; $\sigma^2$ = sigma2, T =
 temperature; $K_0 = (\sigma^2/N_0) X X^T$ = kernel (it contains sigma2), $k_0$ = cross, $k_{00}$ = diag, Y = targets;

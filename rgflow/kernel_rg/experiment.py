@@ -44,8 +44,8 @@ Known before the run, dims (run, ...):
 Coordinates of a run: ``seed`` (the chain) and every key that the sweep sets: ``study``, ``sampler``, ``activation``,
 ``data``, ``data_seed``, ``width`` N, ``depth`` L, ``num_train`` P, ``num_inputs`` N0, ``sigma2``, ``temperature`` T,
 ``label_noise``, ``label_scale``, ``steps``, ``burn_in``, ``records`` and ``padded.*`` (array sizes, no physics).
-:mod:`rgflow.kernel_rg.summary` turns it into one row per point, with standard errors, split R-hat and effective sample
-size.
+:mod:`rgflow.kernel_rg.observables` pools the runs of a point to numbers with standard errors, split R-hat and effective
+sample size.
 """
 
 import functools
@@ -54,7 +54,8 @@ from typing import Any
 
 import numpy as np
 
-from rgflow.kernel_rg import dynamics, probe, verdict
+from rgflow import checks
+from rgflow.kernel_rg import dynamics, probe
 from rgflow.kernel_rg.gibbs import LEAST_RATIO, LEAST_TEMPERATURE
 from rgflow.kernel_rg.network import ACTIVATIONS, SAMPLERS, Static
 from rgflow.kernel_rg.reference import DIMS, THEORIES, References, references
@@ -83,26 +84,18 @@ LEAST_RECORDS = 8
 PADDED = ("width", "depth", "num_train", "num_inputs")
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
-
-
 def validate(config: Config) -> None:
     """Raises ValueError, one line naming key, value and what is allowed, for a config that makes no sense."""
-    _one_of("sampler", config.sampler, SAMPLERS)
-    _one_of("activation", config.activation, tuple(ACTIVATIONS))
-    _one_of("data", config.data, DATA)
+    checks.one_of("sampler", config.sampler, SAMPLERS)
+    checks.one_of("activation", config.activation, ACTIVATIONS)
+    checks.one_of("data", config.data, DATA)
     for name, least in LEAST.items():
-        if config[name] < least:
-            raise ValueError(f"{name} = {config[name]}: must be at least {least}")
+        checks.at_least(name, config[name], least)
     for name in ("sigma2", "learning_rate", "label_scale"):
-        if not 0 < config[name] < np.inf:
-            raise ValueError(f"{name} = {config[name]}: must be a finite positive number")
+        checks.between(name, config[name], 0, np.inf, ends=False)
     if not 0 <= config.label_noise < np.inf:
         raise ValueError(f"label_noise = {config.label_noise}: must be a finite number of at least 0")
-    if not 0 <= config.template_noise <= 1:
-        raise ValueError(f"template_noise = {config.template_noise}: must lie within [0, 1]")
+    checks.between("template_noise", config.template_noise, 0, 1)
     if config.data == "digits":
         _check_digits(config)
     for name in PADDED:
@@ -205,7 +198,6 @@ def make(config: Config) -> Experiment:
         init=bind(dynamics.init, static),
         step=bind(dynamics.step, static),
         probe=bind(probe.probe, static),
-        verdict=verdict.verdict,
         schedule=schedule(config),
         dims={**probe.DIMS, **DIMS},
         coords={"theory": THEORIES, "layer": range(1, static.depth + 1), "test": range(static.num_test)},

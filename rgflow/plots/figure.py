@@ -34,6 +34,7 @@ class Figure:
     ``falsified_by`` maps a claim to what the figure would show if the claim were false; a figure that bears on no claim
     says in ``purpose`` what it is for. ``group`` names a group ("length {:g} tokens"), or maps groups to names. Scales
     of x: linear, log, step (training steps), whole (whole numbers); of y: linear, log, or a number, as a panel says.
+    ``x_ticks`` are the ticks of x in place of its own.
     ``markers`` gives groups marks of their own, where colours alone would not tell them apart. ``columns`` panels stand
     side by side, at most three by default. With ``each_run`` single runs are drawn, faintly, where groups are few.
     ``called`` gives kinds other names; '' leaves a kind out of the legend. A lone column of panels fills the page only
@@ -49,6 +50,7 @@ class Figure:
     y: str = ""
     scale: str | float = "linear"
     x_scale: str = "linear"
+    x_ticks: Sequence[float] = ()
     group: str | Mapping[Any, str] = "{}"
     colours: Mapping[Any, Any] | None = None
     markers: Mapping[Any, str] = dataclasses.field(default_factory=dict)
@@ -98,7 +100,8 @@ class Figure:
     @property
     def alt(self) -> str:
         """The ends of every series in words, for those who cannot see the figure."""
-        said = [": ".join(filter(None, [panel.title.replace("\n", ", "), panel.words(self)])) for panel in self.panels]
+        names = [getattr(panel, "name", "") or panel.title.replace("\n", ", ") for panel in self.panels]
+        said = [": ".join(filter(None, [n, p.words(self)])) for n, p in zip(names, self.panels, strict=True)]
         axes = f"{self.y} against {self.x}. " if self.x and self.y else ""
         return f"{axes}{'. '.join(said)}."
 

@@ -25,11 +25,14 @@ DASHED, DOTTED = (0, (4, 2)), ":"
 class Kind(NamedTuple):
     """The look of a kind of series: drawn as line, points, bars or levels, with these settings of matplotlib.
 
-    A level is a short line across one place, in a grey band from the lower to the upper end of its interval.
+    A level is a short line across one place, in a grey band from the lower to the upper end of its interval. A kind
+    with a ``colour`` has it in every figure, whatever its group. ``label`` is its name in words, if not its key.
     """
 
     drawn: str
     look: Mapping[str, Any]
+    colour: str = ""
+    label: str = ""
 
 
 KINDS: dict[str, Kind] = {
@@ -58,6 +61,28 @@ KINDS: dict[str, Kind] = {
     "exact, decimation": Kind("levels", {"linestyle": DASHED, "linewidth": 1.3}),
     "exact, block sums": Kind("levels", {"linestyle": DOTTED, "linewidth": 1.5}),
     "noise floor": Kind("levels", {"linestyle": "none"}),
+    "sampled (Gibbs)": Kind("points", {"marker": "o", "zorder": 3}, style.INK),
+    "sampled (Hamiltonian Monte Carlo)": Kind("points", {"marker": "D", "zorder": 3}, style.INK),
+    "gradient descent": Kind("points", {"marker": "s", "zorder": 3}, style.ORANGE),
+    # The exact law lies as a broad band under the saddle point, which is often the same by eye.
+    "exact at finite width": Kind("line", {"linewidth": 5.0, "alpha": 0.3, "solid_capstyle": "butt"}, style.BLUE),
+    "saddle point": Kind("line", {"linewidth": 1.4}, style.VERMILION),
+    "infinite width": Kind("line", {"linewidth": 1.4, "linestyle": "--"}, style.GREEN),
+    **{
+        f"{name}{what}": Kind("points", {"marker": marker, "markersize": 5, **look}, colour, f"{words}{name}")
+        for name, marker, colour in (
+            ("exact at finite width", "o", style.BLUE),
+            ("saddle point", "s", style.VERMILION),
+            ("infinite width", "^", style.GREEN),
+            ("minimum of the energy", "D", style.PURPLE),
+        )
+        for what, words, look in (
+            (" at a place", "", {"fillstyle": "none", "markeredgewidth": 1.3}),
+            (", distance", "distance from ", {}),
+        )
+    },
+    "heuristic": Kind("points", {"marker": "s"}, style.VERMILION, "heuristic (saddle point, ReLU kernel)"),
+    "infinite width, predicted": Kind("points", {"marker": "^"}, style.GREEN, "infinite width"),
 }
 """The look of what a series is; its group gives the colour. One place for all rooms: a new look is a row here."""
 
@@ -86,7 +111,9 @@ def draw_line(axes: Axes, x: np.ndarray, intervals: Sequence[Interval], colour: 
 def draw_points(axes: Axes, x: np.ndarray, intervals: Sequence[Interval], colour: Any, look: Mapping[str, Any]) -> None:
     """Draws means as points with error bars."""
     found = columns(intervals)
-    axes.errorbar(x, found[0], bar_lengths(found), fmt="none", ecolor=colour, elinewidth=1, capsize=2)
+    known = np.isfinite(found).all(axis=0)  # a bar of no length would be a dash through an open mark
+    bars = bar_lengths(found[:, known])
+    axes.errorbar(x[known], found[0, known], bars, fmt="none", ecolor=colour, elinewidth=1, capsize=2)
     axes.plot(x, found[0], color=colour, **{**look, "linestyle": "none"})
 
 
@@ -113,10 +140,23 @@ def draw_runs(axes: Axes, x: np.ndarray, values: Float[np.ndarray, "runs places"
         axes.plot(x, run, color=colour, linewidth=0.6, alpha=0.35)
 
 
+def draw_below(axes: Axes, x: np.ndarray, intervals: Sequence[Interval], colour: Any) -> None:
+    """Draws what lies below an axis, such as zero below a logarithmic one, as arrows at its edge."""
+    below = x[columns(intervals)[0] < axes.get_ylim()[0]]
+    if below.size:
+        look: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "linestyle": "none"}
+        axes.plot(below, np.full(below.shape, 0.04), marker="v", markersize=5, color=colour, **look)
+
+
+def name_of(kind: str) -> str:
+    """Returns a kind in words, as tables have it."""
+    return KINDS[kind].label or kind.removesuffix(" bars")
+
+
 def handle(kind: str, colour: Any = style.INK) -> Line2D | Patch:
     """Returns the legend entry of a kind."""
-    drawn, look = KINDS[kind]
-    label = kind.removeprefix("measured, ").removesuffix(" bars")
+    drawn, look, own = KINDS[kind][:3]
+    colour, label = own or colour, name_of(kind).removeprefix("measured, ")
     if look.get("linestyle") == "none":
         return Patch(facecolor=style.BAND, label=label)
     if drawn == "bars":

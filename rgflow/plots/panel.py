@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -61,7 +61,7 @@ def by_place(values: Sequence[np.ndarray]) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Guide:
-    """A straight line across a panel: a bound (at ``x`` or ``y``), or the diagonal, with its place in the legend.
+    """A straight line across a panel: a bound (at ``x`` or ``y``), or y = ``slope`` x, with its place in the legend.
 
     ``within`` is a margin on both sides of ``y``: a grey band in the place of a line.
     """
@@ -70,26 +70,60 @@ class Guide:
     y: float | None = None
     x: float | None = None
     within: float = 0.0
+    slope: float = 1.0
+
+    @property
+    def is_slanted(self) -> bool:
+        """Whether the line is y = slope x."""
+        return self.x is None and self.y is None
+
+    @property
+    def _look(self) -> dict[str, Any]:
+        solid = self.is_slanted and self.slope == 1
+        return {"color": style.GREY, "linewidth": 1.0, "linestyle": "-" if solid else (0, (1, 1.5))}
 
     def draw(self, axes: Axes) -> None:
         """Draws the line or the band."""
         if self.y is not None and self.within:
             axes.axhspan(self.y - self.within, self.y + self.within, color=style.BAND, linewidth=0, zorder=0)
             return
-        look: dict[str, Any] = {"color": style.GREY, "linewidth": 1.0, "zorder": 1, "linestyle": (0, (1, 1.5))}
+        look = {"zorder": 1, **self._look}
         if self.y is not None:
             axes.axhline(self.y, **look)
         elif self.x is not None:
             axes.axvline(self.x, **look)
         else:
-            axes.axline((0, 0), slope=1, **look)
+            axes.axline((0, 0), slope=self.slope, **look)
 
     @property
     def handle(self) -> Handle:
         """The legend entry."""
         if self.within:
             return Patch(facecolor=style.BAND, label=self.label)
-        return Line2D([], [], color=style.GREY, linewidth=1.0, linestyle=(0, (1, 1.5)), label=self.label)
+        return Line2D([], [], label=self.label, **self._look)
+
+
+FAR, ZERO = 8.0, 1e-3
+"""Ratio of the largest to the smallest number above which an axis is logarithmic; share of the largest that is zero."""
+
+
+def fitting(series: Iterable[Series]) -> dict[str, Any]:
+    """Returns scale and limits of a value axis for some series: from the numbers, not from bars that cross zero.
+
+    >>> fitting([Series("", "measured", [1, 2], [[1.0, 2.0]])])
+    {'scale': 'linear', 'limits': (0.0, 2.3)}
+    """
+    found = [interval for s in series for *_, interval in s.found]
+    values = [x for interval in found for x in (interval.mean, interval.high) if np.isfinite(x)]
+    positive = [x for x in values if x > ZERO * max(values)]
+    if not positive:
+        return {}
+    low, high = min(positive), max(positive)
+    if high > FAR * low:
+        return {"scale": "log", "limits": (low * (low / high) ** 0.12, high * (high / low) ** 0.1)}
+    # Marks at zero are drawn in full.
+    lowest = min(-0.05 * high, 1.15 * min(values)) if min(values) <= 0 else 0.0
+    return {"scale": "linear", "limits": (lowest, round(1.15 * high, 12))}
 
 
 @runtime_checkable
@@ -114,12 +148,14 @@ class Panel:
     """Series against x. What differs from the axes of the figure is said here; ``empty`` stands where no number is.
 
     Where x are names, points of several groups stand beside each other. A ``scale`` that is a number makes y linear up
-    to that size and logarithmic beyond, for numbers of both signs.
+    to that size and logarithmic beyond, for numbers of both signs. ``name`` is what table and words call the panel
+    where its title does not tell.
     """
 
     title: str
     series: Sequence[Series]
     guides: Sequence[Guide] = ()
+    name: str = ""
     x: str = ""
     y: str = ""
     scale: str | float = ""
@@ -141,15 +177,18 @@ class Panel:
     def rows(self, figure: Any) -> list[Row]:
         """Returns every drawn number with its interval."""
         found: list[Row] = []
+        panel = self.name or self.title
         for s in self.series:
             for place, x, interval in s.found:
-                kind = figure.called.get(s.kind.removesuffix(" bars"), s.kind)
-                row = {"panel": self.title, "group": figure.name_of(s.group), "kind": kind, "x": x}
+                name, x = marks.name_of(s.kind), x.replace("\n", " ") if isinstance(x, str) else x
+                kind = figure.called.get(name, marks.KINDS[s.kind].label or s.kind)
+                row = {"panel": panel, "group": figure.name_of(s.group), "kind": kind, "x": x}
                 row |= dict(zip(("mean", "low", "high", "runs"), interval, strict=True))
                 each = " ".join(f"{value:.9g}" for value in s.runs[:, place]) if figure.faint(s) else ""
                 found.append(row | {"each run": each})
         for guide in self.guides:
-            row = {"panel": self.title, "group": guide.label, "kind": "guide", "x": guide.x, "mean": guide.y}
+            row = {"panel": panel, "group": guide.label, "kind": "guide", "x": guide.x, "mean": guide.y}
+            row |= {"slope": guide.slope} if guide.is_slanted else {}
             if guide.y is not None and guide.within:
                 row |= {"low": guide.y - guide.within, "high": guide.y + guide.within}
             found.append(row)
@@ -160,7 +199,7 @@ class Panel:
         said = []
         for s in (s for s in self.series if s.found and not s.silent):
             ends = dict.fromkeys(number_text(*interval[:3]) for _, _, interval in (s.found[0], s.found[-1]))
-            kind = s.kind.removesuffix(" bars")
+            kind = marks.name_of(s.kind)
             name = ", ".join(part for part in (figure.name_of(s.group), figure.called.get(kind, kind)) if part)
             said.append(f"{name}: {' to '.join(ends)}")
         return "; ".join(said) or self.empty
@@ -181,9 +220,12 @@ class Panel:
 
     def draw(self, axes: Axes, figure: Any, colours: Mapping[Any, Any]) -> None:
         """Draws the series, the guides and the axes."""
-        names = self._names
+        names, below = self._names, []
         for s in (s for s in self.series if s.found):
-            self._draw_series(axes, s, names, figure, colours[s.group])
+            colour = marks.KINDS[s.kind].colour or colours[s.group]
+            x, intervals = self._places(s, names), [interval for *_, interval in s.found]
+            self._draw_series(axes, s, x, intervals, figure, colour)
+            below.append((x, intervals, colour))
         for guide in self.guides:
             guide.draw(axes)
         if names:
@@ -192,13 +234,22 @@ class Panel:
         if not any(s.found for s in self.series):
             style.say_empty(axes, self.empty)
         self._set_axes(axes, figure, bool(names))
+        if axes.get_yscale() == "log":
+            for one in below:
+                marks.draw_below(axes, *one)
 
-    def _draw_series(self, axes: Axes, s: Series, names: Sequence[str], figure: Any, colour: Any) -> None:
+    def _places(self, s: Series, names: Sequence[str]) -> np.ndarray:
+        """Returns where the numbers of a series stand."""
+        drawn = marks.KINDS[s.kind].drawn
         x = np.array([names.index(x) if isinstance(x, str) else x for _, x, _ in s.found], np.float64)
-        intervals, (drawn, look) = [found[2] for found in s.found], marks.KINDS[s.kind]
+        return x + self._beside(s, drawn)[0] if drawn == "bars" or (names and drawn == "points") else x
+
+    def _draw_series(
+        self, axes: Axes, s: Series, x: np.ndarray, intervals: Sequence[Interval], figure: Any, colour: Any
+    ) -> None:
+        drawn, look = marks.KINDS[s.kind][:2]
         if drawn == "bars":
-            shift, width = self._beside(s, drawn)
-            marks.draw_bars(axes, x + shift, intervals, colour, look, width)
+            marks.draw_bars(axes, x, intervals, colour, look, self._beside(s, drawn)[1])
             return
         if drawn == "levels":
             marks.draw_levels(axes, x, intervals, colour, look)
@@ -206,15 +257,14 @@ class Panel:
         if figure.faint(s):
             marks.draw_runs(axes, x, s.runs[:, [place for place, _, _ in s.found]], colour)
         look = {**look, **({"marker": figure.markers[s.group]} if s.group in figure.markers else {})}
-        if drawn == "points":
-            marks.draw_points(axes, x + (self._beside(s, drawn)[0] if names else 0.0), intervals, colour, look)
-        else:
-            marks.draw_line(axes, x, intervals, colour, look)
+        (marks.draw_points if drawn == "points" else marks.draw_line)(axes, x, intervals, colour, look)
 
     def _set_axes(self, axes: Axes, figure: Any, named: bool) -> None:
         axes.set(title=self.title, xlabel=self.x or figure.x)
         if self.y:
             axes.set_ylabel(self.y)
+        if self.limits:
+            axes.set_ylim(self.limits)
         scale = self.scale or figure.scale
         if scale == "log":
             style.log_axis(axes, "y")
@@ -226,5 +276,6 @@ class Panel:
             style.step_axis(axes, max((x for s in self.series for _, x, _ in s.found), default=1))
         if figure.x_scale == "whole" and not named:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if self.limits:
-            axes.set_ylim(self.limits)
+        if figure.x_ticks:
+            axes.set_xticks(figure.x_ticks, [f"{x:g}" for x in figure.x_ticks])
+            axes.set_xticks([], minor=True)

@@ -179,17 +179,11 @@ def legend(figure: Figure, handles: Sequence[Any]) -> None:
     """Puts one legend above all panels, if it has an entry, in as many columns as fit."""
     if not handles:
         return
-<<<<<<< HEAD
-    letters = [len(str(handle.get_label()).replace("$", "")) for handle in handles]
-    fits = lambda n: sum(0.75 + 0.068 * max(part) for part in np.array_split(letters, n)) <= figure.get_figwidth()  # noqa: E731
-    columns = next((n for n in range(min(len(handles), MOST_COLUMNS), 1, -1) if fits(n)), 1)
-=======
     lengths = [len(str(handle.get_label())) + LETTERS_OF_A_MARK for handle in handles]
     room, columns = figure.get_figwidth() * LETTERS_PER_INCH, min(len(handles), MOST_COLUMNS)
     # matplotlib fills its columns one after the other, and each is as wide as its longest entry.
     while columns > 1 and sum(max(column) for column in np.array_split(lengths, columns)) > room:
         columns -= 1
->>>>>>> room-fixed-points
     figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, columnspacing=1.5)
 
 

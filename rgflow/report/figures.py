@@ -118,10 +118,9 @@ def draw(experiment_name: str, dataset: xr.Dataset, outside: Figures | None = No
     Those of an experiment that is no room are what ``outside`` returns, none without it.
     """
     # Imported here because the rooms' figures are made of this module's parts.
-    from rgflow.report import kernel_rg_figures, rank_flow_figures
+    from rgflow.report import rank_flow_figures
 
     rooms: dict[str, Figures] = {
-        "kernel_rg": kernel_rg_figures.figures,
         "rank_flow": rank_flow_figures.figures,
     }
     if experiment_name not in rooms:

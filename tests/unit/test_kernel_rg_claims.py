@@ -1,15 +1,15 @@
-"""The decision rules on datasets made by hand, where the right answer is known; and the summaries they rest on."""
+"""The judges of claims on datasets made by hand, where the right answer is known; and the numbers they rest on."""
 
 import datasets
 import numpy as np
 import pytest
 import xarray as xr
 
+from rgflow.judging.claim import judge
 from rgflow.judging.convergence import Estimate
-from rgflow.kernel_rg import agreement, statements, trained_verdict, verdict
+from rgflow.kernel_rg import claims, claims_swept, claims_trained, select
 from rgflow.kernel_rg.reference import THEORIES
-from rgflow.kernel_rg.summary import summaries, summarise
-from rgflow.protocol import Point
+from rgflow.protocol import Point, Results
 
 TESTS, RECORDS, CHAINS = 6, 200, 4
 BASE = {
@@ -76,30 +76,35 @@ def theory(wide=0.5, **factors):
     return {"exact": TRUTH, "saddle": off, "wide": {name: wide * x for name, x in TRUTH.items()}}
 
 
+def together(*data):
+    """The results of some points."""
+    return Results(xr.concat(data, "run", join="outer"), None)
+
+
 def rows(*data):
-    return summaries(xr.concat(data, "run", join="outer"))
+    return select.points(together(*data))
 
 
 @pytest.mark.parametrize(
     ("truth", "status"), [({}, "supported"), ({"scale": 2.2}, "contradicted"), ({"energy": 0.33}, "contradicted")]
 )
 def test_sampler_is_exact(truth, status):
-    judged = agreement.sampler_is_exact("here", rows(point(theory(), truth)))
+    judged = claims.sampler_is_exact("here", rows(point(theory(), truth)))
     assert judged.status == status
-    assert (judged.n_runs, judged.n_dead) == (CHAINS, 0)
-    assert judged.low <= judged.measured <= judged.high
+    assert judged.counts == (CHAINS, 0)
+    assert judged.interval.low <= judged.interval.mean <= judged.interval.high
     assert judged.controls["r_hat"]["value"] < 1.05
 
 
 def test_chains_that_disagree_decide_nothing():
     for truth in ({}, {"scale": 3.0}):
-        judged = agreement.sampler_is_exact("here", rows(point(theory(), truth, drifts=(0.1, -0.1))))
+        judged = claims.sampler_is_exact("here", rows(point(theory(), truth, drifts=(0.1, -0.1))))
         assert judged.status == "undecided"
         assert not judged.controls["r_hat"]["passed"]
 
 
 def test_agreement_of_blunt_chains_means_nothing():
-    judged = agreement.sampler_is_exact("here", rows(point(theory(), noise=0.8)))
+    judged = claims.sampler_is_exact("here", rows(point(theory(), noise=0.8)))
     assert judged.status == "undecided"
     assert not judged.controls["sharpness"]["passed"]
 
@@ -110,13 +115,14 @@ def test_agreement_of_blunt_chains_means_nothing():
 )
 def test_saddle_describes(factors, status):
     """2 L/N is 10 %: 3 % is inside, 50 % outside, 10 % on the bound."""
-    judged = agreement.saddle_describes("here", rows(point(theory(**factors))))
+    judged = claims.saddle_describes("here", rows(point(theory(**factors))))
     assert judged.status == status
-    assert judged.measured == pytest.approx(20 * abs(1 / max(factors.values()) - 1), abs=0.2) or status == "supported"
+    expected = 20 * abs(1 / max(factors.values()) - 1)
+    assert judged.interval.mean == pytest.approx(expected, abs=0.2) or status == "supported"
 
 
 def test_saddle_no_better_than_infinite_width_is_not_supported():
-    judged = agreement.saddle_describes("here", rows(point(theory(wide=1.01))))
+    judged = claims.saddle_describes("here", rows(point(theory(wide=1.01))))
     assert judged.status == "undecided"
     assert not judged.controls["infinite_width"]["passed"]
 
@@ -129,18 +135,18 @@ def test_saddle_no_better_than_infinite_width_is_not_supported():
 def test_heuristic_variance(factor, wide, status):
     found = {k: v for k, v in theory(wide=wide, variance=factor).items() if k != "exact"}
     data = point(found, study="relu", sampler="hmc", activation="relu", noise=0.01)
-    judged = agreement.heuristic_variance("here", rows(data)[0])
+    judged = claims.heuristic_variance("here", rows(data)[0])
     assert judged.status == status
-    assert judged.measured == pytest.approx(factor - 1, abs=0.05)
+    assert judged.interval.mean == pytest.approx(factor - 1, abs=0.05)
 
 
 @pytest.mark.parametrize(("factor", "status"), [(1.02, "supported"), (2.0, "contradicted")])
 def test_heuristic_mean(factor, status):
     found = {k: v for k, v in theory(mean=factor).items() if k != "exact"}
     data = point(found, study="relu", sampler="hmc", activation="relu")
-    judged = agreement.heuristic_mean("here", rows(data)[0], data)
+    judged = claims.heuristic_mean("here", rows(data)[0])
     assert judged.status == status
-    assert judged.measured == pytest.approx(1 - 1 / factor, abs=0.03)
+    assert judged.interval.mean == pytest.approx(1 - 1 / factor, abs=0.03)
 
 
 @pytest.mark.parametrize(("norm", "status"), [(2.0, "supported"), (0.5, "contradicted")])
@@ -150,14 +156,14 @@ def test_sign_rule(norm, status):
         point(theory(), {"variance": v}, width=n, study="width", known={"label_norm": norm})
         for n, v in ((10, 0.9), (20, 0.7), (40, 0.5))
     ]
-    judged = statements.sign_rule("here", rows(*points))
+    judged = claims_swept.sign_rule("here", rows(*points))
     assert judged.status == status
-    assert abs(judged.measured) == pytest.approx(np.log(0.9 / 0.5), abs=0.05)
+    assert abs(judged.interval.mean) == pytest.approx(np.log(0.9 / 0.5), abs=0.05)
 
 
 def test_sign_rule_needs_a_monotone_variance():
     points = [point(theory(), {"variance": v}, width=n) for n, v in ((10, 0.7), (20, 0.9), (40, 0.5))]
-    judged = statements.sign_rule("here", rows(*points))
+    judged = claims_swept.sign_rule("here", rows(*points))
     assert judged.status == "undecided"
     assert not judged.controls["monotone"]["passed"]
 
@@ -175,7 +181,7 @@ def test_sign_rule_needs_a_monotone_variance():
 def test_depth_limit(sigma2, scales, status):
     points = [point(theory(), {"scale": q}, depth=n, sigma2=sigma2) for n, q in zip((1, 2, 2), scales, strict=True)]
     found = [p._replace(values={**p.values, "depth": n}) for p, n in zip(rows_of(points), (1, 2, 4), strict=True)]
-    assert statements.depth_limit("here", found).status == status
+    assert claims_swept.depth_limit("here", found).status == status
 
 
 def rows_of(points):
@@ -189,47 +195,53 @@ def test_bias_peaks(peak, status):
         for s in range(3)
         for p, m in ((20, 1.0), (40, peak), (64, 0.8))
     ]
-    judged = statements.bias_peaks("size", rows(*points))
+    judged = claims_swept.bias_peaks("size", rows(*points))
     assert judged.status == status
-    alone = statements.bias_peaks("size", rows(*points[:3]))
+    alone = claims_swept.bias_peaks("size", rows(*points[:3]))
     assert alone.status == "undecided"
     assert not alone.controls["data_sets"]["passed"]
 
 
 def trained_point(truth, temperature=0.0, found=None):
     truth = {"energy": 1e-6, "projection": 0.1, **truth}
-    data = point(found or theory(), truth, runs=64, temperature=temperature, **TRAINED)
-    return summarise({**BASE, **TRAINED, "temperature": temperature}, data), data
+    return rows(point(found or theory(), truth, runs=64, temperature=temperature, **TRAINED))[0]
+
+
+def judged_training(row):
+    """The findings on mean and variance, and with weight decay on the minimum."""
+    judges = [claims_trained.mean_is_equilibrium, claims_trained.variance_is_equilibrium]
+    judges += [claims_trained.ends_in_the_minimum] if row.values["temperature"] > 0 else []
+    return [judge("here", row) for judge in judges]
 
 
 @pytest.mark.parametrize(("scale", "status"), [(2.0, "supported"), (3.0, "contradicted")])
 def test_trained_variance_without_decay_is_read_from_the_scale(scale, status):
-    row, data = trained_point({"scale": scale, "variance": 0.5 * scale / 2})
-    mean, variance = trained_verdict.judge("here", row, data)
-    assert (variance.status, variance.n_runs) == (status, 64)
-    assert variance.measured == pytest.approx(scale / 2 - 1, abs=0.02)
+    row = trained_point({"scale": scale, "variance": 0.5 * scale / 2})
+    mean, variance = judged_training(row)
+    assert (variance.status, variance.counts) == (status, (64, 0))
+    assert variance.interval.mean == pytest.approx(scale / 2 - 1, abs=0.02)
     assert mean.status == "supported"
 
 
 def test_scale_and_variance_that_disagree_decide_nothing():
-    row, data = trained_point({"scale": 2.0, "variance": 3.0})
-    variance = trained_verdict.judge("here", row, data)[1]
+    row = trained_point({"scale": 2.0, "variance": 3.0})
+    variance = judged_training(row)[1]
     assert variance.status == "undecided"
     assert not variance.controls["direct"]["passed"]
 
 
 def test_network_that_fitted_nothing_decides_nothing():
-    row, data = trained_point({"energy": 5.0, "scale": 3.0})
-    assert {v.status for v in trained_verdict.judge("here", row, data)} == {"undecided"}
+    row = trained_point({"energy": 5.0, "scale": 3.0})
+    assert {v.status for v in judged_training(row)} == {"undecided"}
 
 
 def test_minimum_of_the_energy():
     found = {**theory(), "map": {"mean": 0.7, "variance": 0.0, "scale": 1.0, "energy": 0.3}}
-    row, data = trained_point({"mean": 0.7, "variance": 1e-8, "energy": 0.3}, 0.05, found)
-    mean, variance, minimum = trained_verdict.judge("here", row, data)
+    row = trained_point({"mean": 0.7, "variance": 1e-8, "energy": 0.3}, 0.05, found)
+    mean, variance, minimum = judged_training(row)
     assert (mean.status, variance.status, minimum.status) == ("contradicted", "contradicted", "supported")
-    row, data = trained_point({"mean": 1.0, "variance": 1e-8, "energy": 0.3}, 0.05, found)
-    assert [v.status for v in trained_verdict.judge("here", row, data)] == ["supported", "contradicted", "contradicted"]
+    row = trained_point({"mean": 1.0, "variance": 1e-8, "energy": 0.3}, 0.05, found)
+    assert [v.status for v in judged_training(row)] == ["supported", "contradicted", "contradicted"]
 
 
 def test_dead_chains_are_counted_and_left_out():
@@ -237,11 +249,11 @@ def test_dead_chains_are_counted_and_left_out():
     for name in ("scale", "energy", "prediction", "prediction_square", "kernel_projection", "kernel_trace"):
         data[name][1, 76:] = np.nan
     data["died_at"][1] = 250
-    judged = agreement.sampler_is_exact("here", rows(data))
-    assert (judged.status, judged.n_runs, judged.n_dead) == ("supported", 5, 1)
+    judged = claims.sampler_is_exact("here", rows(data))
+    assert (judged.status, judged.counts) == ("supported", (5, 1))
     everyone = data.copy(deep=True)
     everyone["scale"][:] = np.nan
-    assert agreement.sampler_is_exact("here", rows(everyone)).status == "undecided"
+    assert claims.sampler_is_exact("here", rows(everyone)).status == "undecided"
 
 
 def test_summary_of_variance_and_bias():
@@ -252,16 +264,19 @@ def test_summary_of_variance_and_bias():
     assert row.measured["error"].mean == pytest.approx(total, abs=1e-9)
     assert row.theory["exact"]["bias"] == pytest.approx(1.0)
     assert np.isnan(row.theory["map"]["variance"])
-    assert row.converged
+    assert row.worst[0] <= 1.05 and row.worst[1] >= 100
     assert isinstance(row.measured["scale"], Estimate)
 
 
 def test_sweep_of_one_study_says_what_is_missing():
-    judged = {v.claim.partition(" [")[0]: v.status for v in verdict.verdict(point(theory()), None)}
-    assert judged.pop("S4-sampler") == "supported"
-    assert judged.pop("S4-linear") == "supported"
-    assert set(judged.values()) == {"not_run"}
-    assert set(judged) == set(verdict.CLAIMS) - {"S4-sampler", "S4-linear"}
+    found = judge(claims.CLAIMS, together(point(theory())))
+    judged = {v.claim.partition(" [")[0]: v for v in found}
+    assert [judged.pop(name).status for name in ("S4-sampler", "S4-linear")] == ["supported", "supported"]
+    assert {v.status for v in judged.values()} == {"not_run"}
+    assert {v.expected.partition("study ")[2] for v in judged.values()} == {
+        "'width'", "'depth'", "'size'", "'relu'", "'trained'",
+    }  # fmt: skip
+    assert [claim.name for claim in claims.CLAIMS] == ["S4-sampler", "S4-linear", *judged]
 
 
 def test_every_study_reaches_its_claims():
@@ -273,7 +288,15 @@ def test_every_study_reaches_its_claims():
         point(theory(), temperature=0.05, runs=8, **TRAINED),
         point(theory(), study="cases"),
     ]
-    found = verdict.verdict(xr.concat(data, "run", join="outer"), None)
-    assert {v.claim.partition(" [")[0] for v in found} == set(verdict.CLAIMS)
+    found = judge(claims.CLAIMS, together(*data))
+    assert {v.claim.partition(" [")[0] for v in found} == {claim.name for claim in claims.CLAIMS}
     assert len({v.claim for v in found}) == len(found)
     assert all(v.status != "not_run" for v in found)
+
+
+def test_zero_output_is_no_unit_of_a_distance():
+    found = {**theory(), "map": {"mean": 0.0, "variance": 0.0, "scale": 0.0, "energy": 0.3}}
+    minimum = judged_training(trained_point({"mean": 0.7, "variance": 1e-8, "energy": 0.3}, 0.05, found))[2]
+    assert minimum.status == "undecided"
+    assert np.isnan(minimum.interval.mean)
+    assert not minimum.controls["collapsed"]["passed"]

@@ -14,15 +14,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rgflow.judging.claim import make_verdict
+from rgflow.judging.claim import Finding
 from rgflow.judging.convergence import Estimate
 from rgflow.judging.decisions import INTERVAL_SIGMA, control, information, one_sided
 from rgflow.judging.intervals import Interval, bootstrap_interval, kendall_tau
 from rgflow.judging.points import counts
-from rgflow.kernel_rg.judge import convergence
-from rgflow.kernel_rg.summary import Summary
+from rgflow.kernel_rg.observables import Pooled, convergence
 from rgflow.kernel_rg.theory import infinite_depth_scale
-from rgflow.protocol import Verdict
 
 
 def _log(found: Estimate) -> tuple[float, float]:
@@ -37,20 +35,15 @@ def _difference(first: tuple[float, float], second: tuple[float, float], runs: i
     return Interval(mean, mean - INTERVAL_SIGMA * error, mean + INTERVAL_SIGMA * error, runs)
 
 
-def _sorted(points: Sequence[Summary], name: str) -> list[Summary]:
-    return sorted(points, key=lambda p: p.values[name])
-
-
-def sign_rule(place: str, points: Sequence[Summary]) -> Verdict:
-    """Judges S4-width on points that differ in width alone."""
-    ordered = _sorted(points, "width")
-    first, last = ordered[0], ordered[-1]
+def sign_rule(place: str, points: Sequence[Pooled]) -> Finding:
+    """Returns how the variance of networks that differ in width alone, in increasing order, moves with it."""
+    first, last = points[0], points[-1]
     prior = first.values["sigma2"] ** first.values["depth"]
     side = float(np.sign(first.label_norm - prior))
-    logs = [_log(p.measured["variance"]) for p in ordered]
+    logs = [_log(p.measured["variance"]) for p in points]
     interval = _difference((side * logs[0][0], logs[0][1]), (side * logs[-1][0], logs[-1][1]), 0)
     tau = -side * kendall_tau([x for x, _ in logs])
-    biases = [p.measured["bias"].mean for p in ordered]
+    biases = [p.measured["bias"].mean for p in points]
     controls = {
         **convergence(points),
         "monotone": control(tau, "Kendall tau of the variance with N is 1 in the predicted sense", tau == 1.0),
@@ -61,23 +54,18 @@ def sign_rule(place: str, points: Sequence[Summary]) -> Verdict:
         ),
         "bias": information(float(np.ptp(biases) / np.mean(biases)), "spread of the bias over widths, relative"),
     }
-    texts = (
-        "Fewer units lower the predictive variance if and only if r_0 is below sigma^(2L).",
-        "ln V(smallest N)/V(largest N), times the sign of r_0 - sigma^(2L), above 0 and monotone in N",
-    )
     # A variance that moves the wrong way contradicts, monotone or not.
     needed = {name: c for name, c in controls.items() if name != "monotone" or interval.high > 0}
     status = one_sided(interval, 0.0, "above", needed)
-    return make_verdict(f"S4-width [{place}]", texts, interval, status, counts(points), controls)
+    return Finding(place, interval, status, counts(points), controls)
 
 
-def depth_limit(place: str, points: Sequence[Summary]) -> Verdict:
-    """Judges S4-depth on points that differ in depth alone."""
-    ordered = _sorted(points, "depth")
-    first, last = ordered[0], ordered[-1]
+def depth_limit(place: str, points: Sequence[Pooled]) -> Finding:
+    """Returns how Q of networks that differ in depth alone, in increasing order, moves with it."""
+    first, last = points[0], points[-1]
     sigma2, load, norm = first.values["sigma2"], first.load, first.label_norm
     limit = infinite_depth_scale(load, norm, sigma2)
-    logs = [_log(p.measured["scale"]) for p in ordered]
+    logs = [_log(p.measured["scale"]) for p in points]
     size = last.values["depth"] / last.values["width"]
     controls = {
         **convergence(points),
@@ -92,7 +80,7 @@ def depth_limit(place: str, points: Sequence[Summary]) -> Verdict:
         expected = "|ln Q - ln of the limit| at the greatest depth below that at the smallest"
         status = one_sided(interval, 0.0, "below", controls)
     else:
-        steps = last.values["depth"] - ordered[-2].values["depth"]
+        steps = last.values["depth"] - points[-2].values["depth"]
         whole = _difference(logs[-1], logs[-2], 0)
         interval = Interval(whole.mean / steps, whole.low / steps, whole.high / steps, 0)
         rate = float(np.log(sigma2 * (1 - load))) if load < 1 else np.nan
@@ -100,11 +88,11 @@ def depth_limit(place: str, points: Sequence[Summary]) -> Verdict:
         expected = "d ln Q/dL between the two greatest depths above 0"
         status = one_sided(interval, 0.0, "above", controls)
     kind = "approaches a limit with depth" if np.isfinite(limit) else "grows without bound with depth"
-    texts = (f"Where sigma2 (1 - alpha) is {'below' if np.isfinite(limit) else 'above'} 1, Q {kind}.", expected)
-    return make_verdict(f"S4-depth [{place}]", texts, interval, status, counts(points), controls)
+    statement = f"Where sigma2 (1 - alpha) is {'below' if np.isfinite(limit) else 'above'} 1, Q {kind}."
+    return Finding(place, interval, status, counts(points), controls, statement, expected)
 
 
-def _peak(points: Sequence[Summary]) -> float:
+def _peak(points: Sequence[Pooled]) -> float:
     """Returns ln bias at P = N0 less the larger of those on its two sides, for one data set."""
     inputs = float(points[0].values["num_inputs"])
     bias = {float(p.values["num_train"]): _log(p.measured["bias"])[0] for p in points}
@@ -114,12 +102,12 @@ def _peak(points: Sequence[Summary]) -> float:
     return bias[inputs] - max(bias.get(below, np.nan), bias[max(bias)])
 
 
-def bias_peaks(place: str, points: Sequence[Summary]) -> Verdict:
-    """Judges S4-size on points that differ in the number of training points and the data set."""
-    sets: dict[int, list[Summary]] = {}
+def bias_peaks(place: str, points: Sequence[Pooled]) -> Finding:
+    """Returns how far the bias peaks over networks that differ in number of training points and data set."""
+    sets: dict[int, list[Pooled]] = {}
     for point in points:
         sets.setdefault(int(point.values["data_seed"]), []).append(point)
-    peaks = np.array([_peak(_sorted(members, "num_train")) for members in sets.values()])
+    peaks = np.array([_peak(members) for members in sets.values()])
     interval = bootstrap_interval(peaks)
     controls = {
         **convergence(points),
@@ -128,9 +116,5 @@ def bias_peaks(place: str, points: Sequence[Summary]) -> Verdict:
             max(p.label_norm for p in points) / min(p.label_norm for p in points), "largest over smallest r_0"
         ),
     }
-    texts = (
-        "The bias peaks where there are as many training points as inputs.",
-        "ln bias at P = N0 less the larger of those at N0/2 and at the largest P above 0, over data sets",
-    )
     status = one_sided(interval, 0.0, "above", controls)
-    return make_verdict(f"S4-size [{place}]", texts, interval, status, counts(points), controls)
+    return Finding(place, interval, status, counts(points), controls)

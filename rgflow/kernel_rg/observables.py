@@ -1,8 +1,7 @@
-r"""From records to numbers with error bars: one row per point, its runs pooled, beside what every theory says.
+r"""The observables of a point: its chains (or trainings) pooled to numbers with error bars, beside what theories say.
 
-A point is what all its runs share: every coordinate of a run but its seed. Observables of a point:
-
-* ``scale``, ``energy``, ``kernel_projection_l`` and ``kernel_trace_l`` of every layer l;
+* ``scale`` Q, ``order_parameter`` $u_0 = Q^{1/L}$, ``energy``, ``kernel_projection_l`` and ``kernel_trace_l`` of every
+  layer l;
 * ``variance`` $\overline{\langle f^2 \rangle - \langle f \rangle^2}$, ``bias`` $\overline{(\langle f \rangle - y)^2}$
   and ``error``, their sum; bars are means over test points.
 
@@ -12,7 +11,7 @@ noise of m, known from the spread between chains, is added to the first and subt
 neither biased.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,14 +19,25 @@ import xarray as xr
 from jaxtyping import Float
 
 from rgflow.judging.convergence import LEAST_DRAWS, Estimate, estimate
+from rgflow.judging.decisions import Control, control, interval_of
+from rgflow.judging.intervals import Interval
 
 WORST_R_HAT = 1.05
 LEAST_ESS = 100.0
 """Worst split R-hat and least effective sample size, in batches of sweeps, of a point that is judged."""
 
+FALSE_ALARM_SIGMA = 4.0
+"""Standard errors between a sampled mean and an exact value that count as a contradiction."""
 
-class Summary(NamedTuple):
-    """One point: its coordinates, live and dead runs, estimates by observable, and theory by name and observable."""
+CLOSE = 0.15
+"""Largest relative difference of networks that are described by a heuristic, or by the equilibrium."""
+
+
+class Pooled(NamedTuple):
+    """One point: its coordinates, live and dead runs, estimates by observable, and theory by name and observable.
+
+    ``records`` are those of all its runs, dead ones too.
+    """
 
     values: Mapping[str, Any]
     runs: int
@@ -37,34 +47,13 @@ class Summary(NamedTuple):
     label_norm: float
     load: float
     coexistence: bool
-
-    @property
-    def converged(self) -> bool:
-        """Whether every observable of the chains has a small R-hat and enough effective draws."""
-        judged = [e for name, e in self.measured.items() if not name.startswith("kernel_trace")]
-        return all(e.r_hat <= WORST_R_HAT and e.ess >= LEAST_ESS for e in judged)
+    records: xr.Dataset
 
     @property
     def worst(self) -> tuple[float, float]:
         """The largest R-hat and the smallest effective sample size over observables (NaN where there is none)."""
         found = list(self.measured.values())
         return float(np.max([e.r_hat for e in found])), float(np.min([e.ess for e in found]))
-
-
-def point_names(dataset: xr.Dataset) -> list[str]:
-    """Returns the coordinates that make a point: those along ``run`` but the seed."""
-    return sorted(str(n) for n, c in dataset.coords.items() if c.dims == ("run",) and n not in ("seed", "run"))
-
-
-def split_points(dataset: xr.Dataset) -> Iterator[tuple[dict[str, Any], xr.Dataset]]:
-    """Yields (values, runs) of every point, in the order in which they first appear."""
-    names = point_names(dataset)
-    columns = [dataset[name].values.tolist() for name in names]
-    members: dict[tuple, list[int]] = {}
-    for place, row in enumerate(zip(*columns, strict=True)):
-        members.setdefault(row, []).append(place)
-    for row, places in members.items():
-        yield dict(zip(names, row, strict=True)), dataset.isel(run=places)
 
 
 def kept_steps(values: Mapping[str, Any]) -> list[int]:
@@ -95,6 +84,21 @@ def linearised(
     }
 
 
+def root(value: float, degree: float) -> float:
+    """Returns a root; NaN of what has none.
+
+    >>> root(9.0, 2.0), root(-1.0, 2.0)
+    (3.0, nan)
+    """
+    return float(value ** (1 / degree)) if value >= 0 else float("nan")
+
+
+def order_parameter(scale: Estimate, depth: float) -> Estimate:
+    r"""Returns the estimate of $u_0 = Q^{1/L}$ from that of Q, its error to first order."""
+    mean = root(scale.mean, depth)
+    return scale._replace(mean=mean, error=mean * scale.error / (depth * scale.mean) if scale.mean else np.nan)
+
+
 def series(values: Mapping[str, Any], runs: xr.Dataset) -> dict[str, Float[np.ndarray, "chains draws"]]:
     """Returns every observable of a point as [chains, draws]; of trainings, draws are the runs and there is one row."""
     kept = runs.sel(step=kept_steps(values))
@@ -121,27 +125,30 @@ def mean_and_error(draws: Float[np.ndarray, "chains draws"], independent: bool) 
 
 def theory_values(values: Mapping[str, Any], run: xr.Dataset) -> dict[str, dict[str, float]]:
     """Returns what each theory says of each observable, from one run of a point; NaN where it says nothing."""
-    found = {}
+    found, depth = {}, int(values["depth"])
     truth = run["test_targets"].values
     for name in run["theory"].values.tolist():
         one = run.sel(theory=name)
-        variance = float(one["theory_variance"].mean(skipna=False))
+        scale, variance = float(one["theory_scale"]), float(one["theory_variance"].mean(skipna=False))
         bias = float(np.mean((one["theory_mean"].values - truth) ** 2))
-        found[name] = {"scale": float(one["theory_scale"]), "energy": float(one["theory_energy"])}
+        found[name] = {"scale": scale, "energy": float(one["theory_energy"])}
+        found[name]["order_parameter"] = root(scale, float(depth))
         found[name] |= {"variance": variance, "bias": bias, "error": bias + variance}
-        for layer in range(int(values["depth"])):
+        for layer in range(depth):
             for kind in ("kernel_projection", "kernel_trace"):
                 found[name][f"{kind}_{layer + 1}"] = float(one[f"theory_{kind}"][layer])
     return found
 
 
-def summarise(values: Mapping[str, Any], runs: xr.Dataset) -> Summary:
-    """Returns the row of one point."""
+def pool(values: Mapping[str, Any], runs: xr.Dataset) -> Pooled:
+    """Returns a point with its runs pooled."""
     dead = int((runs["died_at"] >= 0).sum())
     independent = values["sampler"] == "trained"
     measured = {name: mean_and_error(x, independent) for name, x in series(values, runs).items()}
+    if "scale" in measured:
+        measured["order_parameter"] = order_parameter(measured["scale"], float(values["depth"]))
     first = runs.isel(run=0)
-    return Summary(
+    return Pooled(
         values=values,
         runs=runs.sizes["run"] - dead,
         dead=dead,
@@ -150,20 +157,40 @@ def summarise(values: Mapping[str, Any], runs: xr.Dataset) -> Summary:
         label_norm=float(first["label_norm"]),
         load=float(first["load"]),
         coexistence=bool(first["coexistence"] > 0),
+        records=runs,
     )
 
 
-def summaries(dataset: xr.Dataset) -> list[Summary]:
-    """Returns the row of every point, in the order of the dataset."""
-    return [summarise(values, runs) for values, runs in split_points(dataset)]
+def relative_error(expected: float, measured: Estimate) -> Estimate:
+    """Returns the relative error of a theory, its value over the measured one less 1."""
+    return Estimate(expected / measured.mean - 1, expected * measured.error / measured.mean**2, np.nan, np.nan)
 
 
-def mean_distance(values: Mapping[str, Any], runs: xr.Dataset, theory: str) -> Estimate:
-    r"""Returns $\overline{(\langle f \rangle - \mu)^2} / \overline{\mu^2}$ at the tests, $\mu$ a theory's mean."""
-    expected = runs["theory_mean"].sel(theory=theory).values[0]
-    kept = runs.sel(step=kept_steps(values))["prediction"].values.astype(np.float64)
-    independent = values["sampler"] == "trained"
+def mean_distance(point: Pooled, theory: str) -> Interval:
+    r"""Returns how far the mean output is from a theory's, $\overline{(\langle f \rangle - \mu)^2}^{1/2}$ at the tests.
+
+    It is in units of the theory's own size $\overline{\mu^2}^{1/2}$; NaN where that is zero, which is no unit. Noise
+    can make the estimate of the square negative: that counts as zero.
+    """
+    values, independent = point.values, point.values["sampler"] == "trained"
+    expected = point.records["theory_mean"].sel(theory=theory).values[0]
+    kept = point.records.sel(step=kept_steps(values))["prediction"].values.astype(np.float64)
     bias = linearised(kept, kept**2, expected)["bias"]
-    found = mean_and_error(bias.T if independent else bias, independent)
-    unit = float(np.mean(expected**2))
-    return Estimate(found.mean / unit, found.error / unit, found.r_hat, found.ess)
+    found, unit = mean_and_error(bias.T if independent else bias, independent), float(np.mean(expected**2)) or np.nan
+    square = interval_of(Estimate(found.mean / unit, found.error / unit, found.r_hat, found.ess), point.runs)
+    mean, low, high = (float(np.sqrt(max(x, 0.0))) if np.isfinite(x) else np.nan for x in square[:3])
+    return Interval(mean, low, high, point.runs)
+
+
+def convergence(points: Sequence[Pooled]) -> dict[str, Control]:
+    """Returns the controls that every claim on chains shares: the worst split R-hat and effective sample size."""
+    chains = [p for p in points if p.values["sampler"] != "trained"]
+    if not chains:
+        return {}
+    # A NaN (no live chain) must fail, so it may not be passed over.
+    r_hat = float(np.max([p.worst[0] for p in chains]))
+    size = float(np.min([p.worst[1] for p in chains]))
+    return {
+        "r_hat": control(r_hat, f"split R-hat of every observable at most {WORST_R_HAT}", r_hat <= WORST_R_HAT),
+        "ess": control(size, f"effective batches of every observable at least {LEAST_ESS:g}", size >= LEAST_ESS),
+    }
