@@ -77,8 +77,8 @@ def _shown(value: Any) -> str:
     return f"`{text}`".replace("|", "\\|")
 
 
-def _cell(text: str) -> str:
-    r"""Returns a comment as a cell: its pipes stay letters, and so do its dollars and powers."""
+def cell(text: str) -> str:
+    r"""Returns plain text as a cell of a table: Markdown leaves its pipes, dollars, powers and indices as they are."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("$", "\\$").replace("_", "\\_")
 
 
@@ -98,7 +98,7 @@ def table(room: str) -> str:
         values = {name: _shown(v[key]) if key in v else "" for name, v in presets.items()}
         same = {name: "" if values[name] == values["default"] else values[name] for name in ("smoke", "paper")}
         mark = " (set per point)" if per_point else ""
-        meaning = _cell(re.sub(rf"{re.escape(ANNOUNCED)}[^:]*:?", "", text).removeprefix(SWEPT).strip(" ;")) + mark
+        meaning = cell(re.sub(rf"{re.escape(ANNOUNCED)}[^:]*:?", "", text).removeprefix(SWEPT).strip(" ;")) + mark
         rows.append(f"| `{key}` | {values['default']} | {same['smoke']} | {same['paper']} | {meaning} |")
     return "\n".join(rows)
 
@@ -109,5 +109,5 @@ def shared_table() -> str:
     rows = ["| key | default | meaning |", "|---|---|---|"]
     for key, value in leaves(common.get_config("rank_flow")):
         if key != "experiment":
-            rows.append(f"| `{key}` | {_shown(value)} | {_cell(said.get(key, ''))} |")
+            rows.append(f"| `{key}` | {_shown(value)} | {cell(said.get(key, ''))} |")
     return "\n".join(rows)

@@ -9,6 +9,7 @@ import re
 import types
 from collections.abc import Callable, Mapping
 
+import page_claims
 import page_configs
 import page_rooms
 import yaml
@@ -139,9 +140,16 @@ def citation(_: str, __: pathlib.PurePosixPath) -> str:
 
 
 def included(path: str, page: pathlib.PurePosixPath) -> str:
-    """Returns a Markdown file beside the page without its title, or nothing while there is none."""
+    """Returns a Markdown file beside the page as a part of one of its sections: headings are one level deeper."""
     source = ROOT / "docs" / page.parent / path
-    return re.sub(r"\A# .*\n", "", source.read_text()).strip() if source.is_file() else ""
+    if not source.is_file():
+        raise ValueError(f"there is no file {path}")
+    return re.sub(r"^#", "##", source.read_text(), flags=re.M).strip()
+
+
+def claims(room: str, _: pathlib.PurePosixPath) -> str:
+    """Returns the table of the claims of a room."""
+    return page_claims.table(room)
 
 
 def equations(room: str, _: pathlib.PurePosixPath) -> str:
@@ -175,7 +183,7 @@ GENERATORS: Mapping[str, Callable[[str, pathlib.PurePosixPath], str]] = {
     for made in (
         *(opening, section, file, included, citation),
         *(keys, shared_keys, command, records),
-        *(equations, notation, papers, omitted),
+        *(claims, equations, notation, papers, omitted),
     )
 }
 

@@ -16,8 +16,10 @@ import page_values
 
 from launch import bench, command_line, doctor, report, sweep
 
-PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md") if path.name != "claims_table.md")
-"""All pages; that one is part of another, and made by ``launch.report --all``."""
+PARTS = ("claims_table.md", "benchmarks_table.md")
+"""Files that are parts of pages: ``launch.report --all`` makes the first, ``launch.bench`` the second."""
+
+PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md") if path.name not in PARTS)
 
 BLOCK = re.compile(r"^(```+)[ \t]*(.*?)\n(.*?)^\1[ \t]*$", re.M | re.S)
 COMMANDS = {"sweep": sweep, "report": report, "doctor": doctor, "bench": bench}
