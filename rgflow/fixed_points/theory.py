@@ -87,11 +87,12 @@ def independent_parameters(block: Block, num_blocks: int) -> Float[np.ndarray, "
 
 def field_log_partition(coupling: float, potential: Potential, num_sites: int, width: float) -> float:
     r"""Returns $\ln Z = \ln \mathrm{Tr}\,(A\,dx)^N$ of a ring of fields, on a grid within ± ``width``."""
-    grid = np.linspace(-width, width, FIELD_POINTS)
+    # The difference of two neighbours would have lost the digits of ``width``.
+    grid, spacing = np.linspace(-width, width, FIELD_POINTS, retstep=True)
     energy = potential_energy(potential, grid) / 2
     exponent = coupling * grid[:, None] * grid[None, :] - energy[:, None] - energy[None, :]
     highest = exponent.max()
-    values = np.linalg.eigvalsh(np.exp(exponent - highest)) * (grid[1] - grid[0])
+    values = np.linalg.eigvalsh(np.exp(exponent - highest)) * spacing
     total = logsumexp(num_sites * np.log(np.abs(values)), b=np.sign(values) ** num_sites)
     return float(num_sites * highest + total)
 

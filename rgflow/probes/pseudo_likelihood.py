@@ -20,6 +20,13 @@ from jaxtyping import Array, Bool, Float, Num
 BLOCK = 1024
 """Samples in memory at once where there are terms of all pairs for each."""
 
+SUM_NOISE = 16.0
+r"""Error of a mean of squares from :func:`sum_over_blocks`, at the most, in units of machine epsilon.
+
+A sum of B terms of one sign is off by about $\frac12\epsilon\sqrt{B/3}$ where they are added one by one, which is 9
+epsilon for a block, and by less where a processor adds them in groups. Sums of some hundred blocks add a few. A matrix
+of F such means of unit size then has eigenvalues that are off by $16 F\epsilon$ at the most."""
+
 STEPS = 40
 """Newton steps at the most; about eight suffice."""
 
@@ -50,8 +57,8 @@ def pseudo_likelihood(spins: Num[Array, "n M"], ridge: float | int = 1e-4) -> Co
     independent. A unit with other values than $\pm1$, such as the zeros of :func:`rgflow.probes.gauges.binarise`, is
     left out. NaN where there is no finite solution or the ridge decides: pairs with a constant unit, a copy of another
     one, or a unit that the others predict without fail; the remaining pairs are as if fitted with these units, where
-    copies share what they explain (without any ridge a copy or a constant makes all NaN). Shapes: [n, M] -> [M, M]
-    each. Raises nothing.
+    copies share what they explain. Rounding counts as a ridge: an information below $16 (M + 1)\epsilon$ is none, also
+    with a smaller $\rho$. Shapes: [n, M] -> [M, M] each.
 
     >>> spins = jnp.array([[1, 1]] * 3 + [[1, -1]] + [[-1, 1]] + [[-1, -1]] * 3)
     >>> round(float(pseudo_likelihood(spins, ridge=0).values[0, 1]), 4)  # atanh of the correlation 1/2
@@ -65,6 +72,9 @@ def pseudo_likelihood(spins: Num[Array, "n M"], ridge: float | int = 1e-4) -> Co
     # The last column is the field; no unit is an input of its own.
     free = jnp.concatenate([used[None, :] & ~jnp.eye(width, dtype=bool), jnp.ones((width, 1), bool)], axis=1)
     free = free.astype(spins.dtype)
+    # Damping changes the way to the solution and not the solution; without it rounding would decide what is singular.
+    least = jnp.maximum(ridge, SUM_NOISE * (width + 1) * jnp.finfo(spins.dtype).eps)
+    damping = _diagonal((least - ridge) * jnp.ones_like(free))
 
     def proceed(state: tuple[Array, Array, Array]) -> Bool[Array, ""]:
         return (state[1] < STEPS) & jnp.any(state[2] > SETTLED / 10)
@@ -72,18 +82,18 @@ def pseudo_likelihood(spins: Num[Array, "n M"], ridge: float | int = 1e-4) -> Co
     def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         weights, number, _ = state
         slope, information = _derivatives(spins, weights, free, ridge)
-        move = _solve(information, slope[:, :, None])[:, :, 0]
+        move = _solve(information + damping, slope[:, :, None])[:, :, 0]
         change = jnp.max(jnp.abs(_fields(spins, move)), axis=0)
         move = move * jnp.minimum(1.0, LARGEST_MOVE / jnp.maximum(change, 1e-30))[:, None]
         return weights + move, number + 1, change
 
     start = jnp.zeros_like(free), jnp.array(0), jnp.full(width, jnp.inf, spins.dtype)
     weights, _, change = jax.lax.while_loop(proceed, step, start)
-    information = _derivatives(spins, weights, free, ridge)[1]
+    information = _derivatives(spins, weights, free, ridge)[1] + damping
     inverse = _solve(information, jnp.broadcast_to(jnp.eye(width + 1, dtype=spins.dtype), information.shape))
     # All of a unit predicted is the sign of a solution at infinity that only the ridge keeps finite.
     predicted = jnp.all(spins * _fields(spins, weights) > 0, axis=0)
-    share = ridge * jnp.diagonal(inverse, axis1=1, axis2=2)[:, :width]
+    share = least * jnp.diagonal(inverse, axis1=1, axis2=2)[:, :width]
     known = used & ~predicted & (change < SETTLED)
     known = known[:, None] & used[None, :] & (share < LARGEST_SHARE)
     known = (known & known.T) | jnp.eye(width, dtype=bool)

@@ -10,9 +10,11 @@ features with a hard bound, are outside. Errors are from the scatter over indepe
 and vmap; :func:`fit_moments` also in float64 on the host.
 
 Keys: hyvarinen2005 = Hyvarinen, J. Mach. Learn. Res. 6 (2005) 695 (score matching), 8 (2007) 2499 for this family;
-godambe1960 = Godambe, Ann. Math. Stat. 31 (1960) 1208 (variance of an estimating equation).
+godambe1960 = Godambe, Ann. Math. Stat. 31 (1960) 1208 (variance of an estimating equation); fukaya2020 = Fukaya et al.,
+SIAM J. Sci. Comput. 42 (2020) A477 (shifted Cholesky QR).
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from rgflow.probes.pseudo_likelihood import sum_over_blocks
+from rgflow.probes.pseudo_likelihood import SUM_NOISE, sum_over_blocks
 
 POWERS = (2, 4, 6)
 """Powers of a feature that an on-site potential may have."""
@@ -28,11 +30,20 @@ POWERS = (2, 4, 6)
 SAMPLES_PER_PARAMETER = 50
 """Samples needed for each parameter of the score of one feature, see :func:`require_samples`."""
 
-RIDGE = 8.0
-"""Added to a unit diagonal before a look at its inverse, in units of machine epsilon."""
-
 INFLATION = 1e-3
-"""Largest inflation of a variance by other parameters, times machine epsilon: 8000 in float32."""
+r"""Largest inflation of a variance by other parameters, times machine epsilon: 8000 in float32.
+
+Rounding of the moments, some 10 epsilon, moves a parameter by about $10\epsilon$ times its inflation, in units of the
+feature: 1 % at this limit. Chance moves it by the root of inflation / n, 30 % for $10^5$ samples."""
+
+MOMENT_NOISE = 48.0
+"""Error of a matrix of given moments, at the most, in units of machine epsilon: 20 for 1e5 samples, see
+:func:`pair_moments`."""
+
+CLEARANCE = 48.0
+"""Least mean square of a combination of given moments that counts as positive, in units of their error.
+
+Where it vanishes, it is found between 1/2 and 3/2: the threshold is at a factor 30 from what rounding makes of zero."""
 
 Moments = Float[Array | np.ndarray, "..."]
 
@@ -104,8 +115,11 @@ def fit_moments(moments: PairMoments, powers: tuple[int, ...] = POWERS) -> Fit:
 
     In the precision of the moments, in NumPy for NumPy arrays. NaN for a unit that does not vary, that others determine
     linearly (a copy, for one), whose powers are linearly dependent (a feature with two values, when there is more than
-    one power), or whose moments are not finite; the others are fitted without it. Shapes: [3, M, M], [5, M] ->
-    [powers, M], [M, M]. Raises ValueError for powers other than some of 2, 4, 6 in this order.
+    one power), or whose moments are not finite; the others are fitted without it. A unit counts as determined where
+    a combination $w \cdot x$ of terms of unit size has $\langle (w \cdot x)^2\rangle < 2300\,\epsilon\,|w|^2$: moments
+    that are off by some ten epsilon tell no less from zero. In float32 that is 3e-4; :func:`score_matching`, which has
+    the samples, sees less. Shapes: [3, M, M], [5, M] -> [powers, M], [M, M]. Raises ValueError for powers other than
+    some of 2, 4, 6 in this order.
 
     >>> gaussian = PairMoments(np.array([[[1.0]], [[3]], [[15]]]), np.array([[1.0], [3], [15], [105], [945]]))
     >>> abs(fit_moments(gaussian, (2, 4)).onsite).round(9).tolist()
@@ -113,18 +127,20 @@ def fit_moments(moments: PairMoments, powers: tuple[int, ...] = POWERS) -> Fit:
 
     Ref: hyvarinen2005.
     """
+    _check_powers(powers)
     xp = _namespace(moments)
-    solution, _, live = _solved(xp, moments, powers)
-    onsite, couplings = _split(xp, solution, live, powers)
+    live = _identified(xp, moments, powers)
+    onsite, couplings = _split(xp, _solved(xp, moments, powers, live)[0], live, powers)
     return Fit(-onsite, couplings)
 
 
 def score_matching(samples: Float[Array, "n M"], powers: tuple[int, ...] = POWERS) -> ScoreMatch:
     r"""Return the fit to samples and its errors, $\sqrt{\mathrm{diag}(A^{-1}\Sigma A^{-1})/n}$.
 
-    $\Sigma$ is the second moment of the estimating function $g_b = A_b\eta + b_b$ of a sample. Which units are NaN is
-    said in :func:`fit_moments`. Sizes of features do not matter. Shapes: [n, M] -> [powers, M], [M, M] each. Raises
-    ValueError for powers other than some of 2, 4, 6 in this order.
+    $\Sigma$ is the second moment of the estimating function $g_b = A_b\eta + b_b$ of a sample. Units are NaN for the
+    reasons of :func:`fit_moments`; dependences are found in the samples, see :func:`inflations`, as those that inflate
+    the variance of a parameter by more than $10^{-3}/\epsilon$. Sizes of features do not matter. Shapes: [n, M] ->
+    [powers, M], [M, M] each. Raises ValueError for powers other than some of 2, 4, 6 in this order.
 
     >>> fit = score_matching(jax.random.normal(jax.random.key(0), (2000, 2)), (2,))
     >>> bool(jnp.all(abs(fit.values.onsite - 0.5) < 4 * fit.errors.onsite))
@@ -132,12 +148,19 @@ def score_matching(samples: Float[Array, "n M"], powers: tuple[int, ...] = POWER
 
     Ref: hyvarinen2005; godambe1960.
     """
+    _check_powers(powers)
     # Otherwise tenth powers leave the range of float32.
     size = jnp.sqrt(jnp.mean(samples**2, axis=0))
-    varies = jnp.isfinite(size) & (jnp.std(samples, axis=0) > 64 * jnp.finfo(samples.dtype).eps * size)
+    # The mean of equal numbers is off by rounding: what that leaves of them is taken off with the mean of the rest.
+    deviation = jnp.std(samples - jnp.mean(samples, axis=0, keepdims=True), axis=0)
+    varies = jnp.isfinite(size) & (deviation > 64 * jnp.finfo(samples.dtype).eps * size)
     size = jnp.where(varies, size, 1.0)
     scaled = jnp.where(varies[None, :], samples / size[None, :], 0.0)
-    solution, inverse, live = _solved(jnp, pair_moments(scaled), powers)
+    moments = pair_moments(scaled)
+    live = _finite(jnp, moments)
+    limit = INFLATION / float(jnp.finfo(samples.dtype).eps)
+    live = live & (_largest_inflations(jnp.where(live[None, :], scaled, 0.0), powers) < limit)
+    solution, inverse = _solved(jnp, moments, powers, live)
 
     def outer(block: Float[Array, "block M"], weight: Float[Array, " block"]) -> Float[Array, "K K"]:
         terms = _estimating_function(block, solution, powers) * weight[:, None]
@@ -155,10 +178,34 @@ def score_matching(samples: Float[Array, "n M"], powers: tuple[int, ...] = POWER
     return ScoreMatch(fit(solution, -1), fit(errors, 1))
 
 
-def _solved(xp: Any, moments: PairMoments, powers: tuple[int, ...]) -> tuple[Any, Any, Any]:
-    """Return eta (on-site by power, then pairs in order), the inverse of A, and which units have a fit."""
-    _check_powers(powers)
-    live = _identified(xp, moments, powers)
+def inflations(
+    matrix: Float[Array, "*batch F F"], turned: Callable[[Float[Array, "*batch F F"]], Float[Array, "*batch F F"]]
+) -> Float[Array, "*batch F"]:
+    r"""Return $1/(1 - R^2)$ of every column of D, of n rows, with the R of its best fit by the other columns.
+
+    ``matrix`` is $D^T D/n$, and ``turned`` maps T to the same of the columns $D T^T$, made row by row; both are sums
+    over blocks (:func:`sum_over_blocks`). With unit columns the matrix is off by up to $\rho = 16 F \epsilon$ and
+    cannot tell a smaller $1 - R^2$ from zero. So it only serves to make the columns nearly orthogonal, with T from the
+    Cholesky factor of the matrix and $\rho$; the products of the new columns hold the rest. Where $D v = 0$, |v| = 1,
+    for unit columns, the result is near $v_k^2/\rho^2$ in place of infinity, in whatever order a processor sums: in
+    float32 $10^9 v_k^2$ for 15 columns. Columns of zeros count as orthogonal to all. NaN where a column is not finite.
+    Shapes: [*batch, F, F] -> [*batch, F].
+
+    >>> rows = jnp.array([[1.0, 0.0], [1.0, 1.0]])
+    >>> inflations(rows.T @ rows / 2, lambda turn: turn @ (rows.T @ rows / 2) @ turn.T).round(2).tolist()
+    [2.0, 2.0]
+
+    Ref: fukaya2020.
+    """
+    square = jnp.diagonal(matrix, axis1=-2, axis2=-1)
+    root = jnp.sqrt(jnp.where(square > 0, square, 1.0))
+    turn = _whitener(matrix / (root[..., :, None] * root[..., None, :])) / root[..., None, :]
+    again = jnp.matmul(_whitener(turned(turn)), turn, precision=jax.lax.Precision.HIGHEST)
+    return square * jnp.sum(again**2, axis=-2)
+
+
+def _solved(xp: Any, moments: PairMoments, powers: tuple[int, ...], live: Live) -> tuple[Any, Any]:
+    """Return eta (on-site by power, then pairs in order) and the inverse of A, for the units that are live."""
     even = xp.where(live[None, :], moments.even, 0.0)
     cross = xp.where((live[:, None] & live[None, :])[None], moments.cross, 0.0)
     levels = xp.concatenate([live[None, :].astype(even.dtype), even])
@@ -166,31 +213,70 @@ def _solved(xp: Any, moments: PairMoments, powers: tuple[int, ...]) -> tuple[Any
     first = np.triu_indices(len(live), 1)[0]
     vector = xp.concatenate([*laplacian, xp.zeros(len(first), even.dtype)])
     inverse = _inverse(xp, _matrix(xp, cross, even, powers))
-    return -xp.sum(inverse * vector[None, :], axis=1), inverse, live
+    return -xp.sum(inverse * vector[None, :], axis=1), inverse
+
+
+def _finite(xp: Any, moments: PairMoments) -> Live:
+    return xp.all(xp.isfinite(moments.even), axis=0) & (moments.even[0] > 0)
+
+
+def _largest_inflations(samples: Float[Array, "n M"], powers: tuple[int, ...]) -> Float[Array, " M"]:
+    """Return the largest inflation among the own terms of each unit, by its other terms, see :func:`_design`."""
+    width = samples.shape[1]
+    others = jnp.asarray(~np.eye(width, dtype=bool), samples.dtype)
+
+    def moments(block: Float[Array, "block M"], weight: Float[Array, " block"]) -> Float[Array, " terms"]:
+        # Rows of zeros that fill up a block count nowhere but in its own mean.
+        return jnp.concatenate([part.ravel() for part in pair_moments(block)]) * (len(weight) / len(samples))
+
+    def turned(turns: Float[Array, "M F F"]) -> Float[Array, "M F F"]:
+        def products(block: Float[Array, "block M"], _: Float[Array, " block"]) -> Float[Array, "M F F"]:
+            rows = block.T
+
+            def of_unit(unit: tuple[Array, Array, Array]) -> Float[Array, "F F"]:
+                turn, own, kept = unit
+                columns = jnp.concatenate([*(own[None, :] ** (power - 1) for power in powers), rows * kept[:, None]])
+                columns = jnp.matmul(turn, columns, precision=jax.lax.Precision.HIGHEST)
+                return jnp.matmul(columns, columns.T, precision=jax.lax.Precision.HIGHEST)
+
+            return jax.lax.map(of_unit, (turns, rows, others))
+
+        return sum_over_blocks(products, samples) / len(samples)
+
+    cross, even = jnp.split(sum_over_blocks(moments, samples), [3 * width**2])
+    design = jnp.asarray(_design(jnp, cross.reshape(3, width, width), even.reshape(5, width), powers))
+    return jnp.max(inflations(design, turned)[:, : len(powers)], axis=1)
 
 
 def _identified(xp: Any, moments: PairMoments, powers: tuple[int, ...]) -> Live:
-    """Return which units vary by themselves and in more ways than there are powers.
+    """Return which units neither others determine nor powers of their own, as far as moments say."""
+    live = _finite(xp, moments)
+    even = xp.where(live[None, :], moments.even, 0.0)
+    cross = xp.where((live[:, None] & live[None, :])[None], moments.cross, 0.0)
+    design = _design(xp, cross, even, powers)
+    noise = MOMENT_NOISE * float(np.finfo(moments.even.dtype).eps)
+    diagonal = xp.diagonal(design, axis1=1, axis2=2)
+    root = xp.sqrt(xp.where(diagonal > 0, diagonal, 1.0))
+    inverse = _inverse(xp, design, noise) * (root[:, :, None] * root[:, None, :])
+    # What others leave of term k is along column k of the inverse K; its mean square, for unit w, is K_kk / |K_k|^2.
+    square = xp.diagonal(inverse, axis1=1, axis2=2) / xp.sum(inverse**2, axis=1)
+    return live & xp.all(square[:, : len(powers)] > CLEARANCE * noise, axis=1)
 
-    The score of unit i is linear in its own powers less one, and in the other units. Where one of its own terms is a
-    combination of the others of this regression, A is singular along it too.
+
+def _design(xp: Any, cross: Moments, even: Moments, powers: tuple[int, ...]) -> Moments:
+    """Return the moments of the terms in the score of each unit: its own powers less one, then the other units.
+
+    Shape [M, powers + M, powers + M], with zeros for the unit itself among the others. The score is linear in these
+    terms. Where one of its own terms is a combination of the others of this regression, A is singular along it too.
     """
-    width, count = moments.even.shape[1], len(powers)
-    finite = xp.all(xp.isfinite(moments.even), axis=0) & (moments.even[0] > 0)
-    even = xp.where(finite[None, :], moments.even, 0.0)
-    cross = xp.where((finite[:, None] & finite[None, :])[None], moments.cross, 0.0)
-    other = ~np.eye(width, dtype=bool)
+    other = ~np.eye(even.shape[1], dtype=bool)
     half = np.array(powers) // 2
     own = xp.transpose(even[half[:, None] + half[None, :] - 2], (2, 0, 1))
     mixed = xp.transpose(cross[half - 1], (1, 0, 2)) * other[:, None, :]
     rest = cross[0][None] * (other[:, :, None] & other[:, None, :])
     upper = xp.concatenate([own, mixed], axis=2)
     lower = xp.concatenate([xp.swapaxes(mixed, 1, 2), rest], axis=2)
-    design = xp.concatenate([upper, lower], axis=1)
-    epsilon = float(np.finfo(moments.even.dtype).eps)
-    diagonal = xp.diagonal(design, axis1=1, axis2=2)[:, :count]
-    inflation = diagonal * xp.diagonal(_inverse(xp, design, RIDGE * epsilon), axis1=1, axis2=2)[:, :count]
-    return finite & xp.all(inflation < INFLATION / epsilon, axis=1)
+    return xp.concatenate([upper, lower], axis=1)
 
 
 def _matrix(xp: Any, cross: Moments, even: Moments, powers: tuple[int, ...]) -> Moments:
@@ -227,6 +313,14 @@ def _inverse(xp: Any, matrix: Moments, ridge: float = 0.0) -> Moments:
         return np.linalg.inv(unit) / outer
     factor = jnp.linalg.cholesky(unit)
     return jax.scipy.linalg.cho_solve((factor, True), jnp.broadcast_to(eye, unit.shape)) / outer
+
+
+def _whitener(matrix: Float[Array, "*batch F F"]) -> Float[Array, "*batch F F"]:
+    """Return $L^{-1}$ of the Cholesky factor L of a matrix and $\\rho$, see :func:`inflations`."""
+    eye = jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
+    ridge = SUM_NOISE * len(eye) * jnp.finfo(matrix.dtype).eps
+    eye = jnp.broadcast_to(eye, matrix.shape)
+    return jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(matrix + ridge * eye), eye, lower=True)
 
 
 def _split(xp: Any, vector: Moments, live: Live, powers: tuple[int, ...]) -> tuple[Moments, Moments]:

@@ -149,6 +149,38 @@ def test_degenerate_units_are_nan_and_the_others_unharmed():
         np.testing.assert_allclose(fit.errors[kept][:, kept], alone.errors[kept][:, kept], atol=2e-3, err_msg=name)
 
 
+@pytest.mark.parametrize("ridge", [0.0, 1e-7, 1e-4])
+@pytest.mark.parametrize("kind", ["copy", "constant", "one of four", "one of sixteen"])
+def test_dependence_is_found_in_whatever_order_is_summed(kind, ridge):
+    """Samples and units in other orders are rounded as by other processors: the answer is the same every time.
+
+    Of exclusive units one is +1 in every sample, so that their sum is constant.
+    """
+    n = 3000
+    random = np.random.default_rng(1)
+    spins = np.array(sample_ring(jax.random.key(5), 0.6, 12, n)[:, :5])
+    exclusive = {"one of four": 4, "one of sixteen": 16}.get(kind, 0)
+    if exclusive:
+        added = np.where(np.arange(exclusive) == random.integers(0, exclusive, n)[:, None], 1, -1)
+    else:
+        added = -spins[:, 1:2] if kind == "copy" else np.ones((n, 1))
+    together = np.concatenate([spins, added], axis=1).astype(np.int8)
+    width = together.shape[1]
+    lost = np.isin(np.arange(width), [*([1] if kind == "copy" else []), *range(5, width)])
+    fitted = jax.jit(lambda rows: probes.pseudo_likelihood(rows, ridge))
+    kept = np.flatnonzero(~lost)
+    alone = np.asarray(fitted(jnp.asarray(spins)).values)
+    for _ in range(6):
+        rows, units = random.permutation(n), random.permutation(width)
+        back = np.argsort(units)
+        found, errors = (np.asarray(part)[back][:, back] for part in fitted(jnp.asarray(together[rows][:, units])))
+        expected = (lost[:, None] | lost[None, :]) & ~np.eye(width, dtype=bool)
+        np.testing.assert_array_equal(np.isnan(found), expected)
+        np.testing.assert_array_equal(np.isnan(errors), expected)
+        if not exclusive:
+            np.testing.assert_allclose(found[kept][:, kept], alone[kept][:, kept], atol=2e-3)
+
+
 def test_coupling_beyond_what_the_samples_say_is_nan():
     spins = sample_ring(jax.random.key(6), 4.0, 24, 2000)[:, :4]
     assert np.isnan(pairs(pseudo_likelihood(spins).values)).all()

@@ -230,6 +230,94 @@ def test_degenerate_units_are_nan_and_the_others_unharmed(key):
     assert np.isnan(chain_fit(jnp.ones((300, 4)), ("square", "quartic", "neighbour")).values).all()
 
 
+def dependent_column(kind, x):
+    """A column that makes some units dependent, and which."""
+    return {
+        "copy": (-x[:, 1], [1]),
+        "sum of two": (x[:, 0] - 3 * x[:, 1], [0, 1]),
+        "small part of one": (x[:, 0] - 0.03 * x[:, 1], [0, 1]),
+        "sum of all but one": (x[:, :3] @ np.array([1.0, -2.0, 0.5], np.float32), [0, 1, 2]),
+        "two values": (np.where(x[:, 2] + x[:, 3] > 0.3, 1, -1).astype(np.float32), []),
+    }[kind]
+
+
+DEPENDENT = ["copy", "sum of two", "small part of one", "sum of all but one", "two values"]
+
+
+@pytest.mark.parametrize("kind", DEPENDENT)
+@pytest.mark.parametrize("n", [500, 4000, 30000])
+def test_dependence_is_found_in_whatever_order_is_summed(kind, n):
+    """Samples and units in other orders are rounded as by other processors: the answer is the same every time."""
+    samples = np.asarray(fields(jax.random.key(7), *PHI4, 4.0, 4, n))
+    column, gone = dependent_column(kind, samples)
+    together = np.concatenate([samples, column[:, None]], axis=1)
+    lost = np.isin(np.arange(5), [*gone, 4])
+    random = np.random.default_rng(1)
+    for _ in range(12):
+        rows, units = random.permutation(n), random.permutation(5)
+        fit = score_matching(jnp.asarray(together[rows][:, units]), (2, 4))
+        np.testing.assert_array_equal(np.isnan(fit.values.onsite), np.stack([lost[units]] * 2))
+        between = lost[units][:, None] | lost[units][None, :]
+        np.testing.assert_array_equal(np.isnan(fit.values.couplings), between)
+        np.testing.assert_array_equal(np.isnan(fit.errors.couplings), between)
+
+
+@pytest.mark.parametrize("powers", [(2, 4), (2, 4, 6)])
+@pytest.mark.parametrize("kind", DEPENDENT)
+@pytest.mark.parametrize("n", [500, 4000, 100000])
+def test_the_threshold_of_dependence_is_far_from_both_sides(powers, kind, n):
+    """By a factor 30 from dependent units, which are at infinity but for rounding, and from those of a chain."""
+    samples = np.asarray(fields(jax.random.key(7), *PHI4, 4.0, 4, n))
+    column, gone = dependent_column(kind, samples)
+    together = np.concatenate([samples, column[:, None]], axis=1)
+    together /= np.sqrt(np.mean(together**2, axis=0))
+    lost = np.isin(np.arange(5), [*gone, 4])
+    largest = jax.jit(lambda rows: probes._largest_inflations(rows, powers))
+    random = np.random.default_rng(1)
+    for _ in range(4):
+        rows, units = random.permutation(n), random.permutation(5)
+        found = np.asarray(largest(jnp.asarray(together[rows][:, units]))) * np.finfo(np.float32).eps / probes.INFLATION
+        assert found[lost[units]].min() > 30
+        assert found[~lost[units]].max() < 1 / 30
+
+
+@pytest.mark.parametrize("kind", DEPENDENT)
+def test_moments_of_samples_show_dependence_in_any_order(kind):
+    samples = np.asarray(fields(jax.random.key(7), *PHI4, 4.0, 4, 4000))
+    column, gone = dependent_column(kind, samples)
+    together = np.concatenate([samples, column[:, None]], axis=1)
+    together /= np.sqrt(np.mean(together**2, axis=0))
+    lost = np.isin(np.arange(5), [*gone, 4])
+    random = np.random.default_rng(2)
+    fit = jax.jit(lambda rows: fit_moments(pair_moments(rows), (2, 4)))
+    for _ in range(12):
+        rows, units = random.permutation(4000), random.permutation(5)
+        found = np.isnan(fit(jnp.asarray(together[rows][:, units])).onsite)
+        np.testing.assert_array_equal(found, np.stack([lost[units]] * 2))
+
+
+def test_inflation_is_that_of_a_regression():
+    random = np.random.default_rng(3)
+    columns = random.normal(size=(3000, 4)) @ random.normal(size=(4, 4)) + 0.01 * random.normal(size=(3000, 4))
+    exact = np.diagonal(columns.T @ columns) * np.diagonal(np.linalg.inv(columns.T @ columns))
+    single = jnp.asarray(columns, jnp.float32)
+
+    def turned(turn):
+        return (single @ turn.T).T @ (single @ turn.T) / len(single)
+
+    np.testing.assert_allclose(probes.inflations(turned(jnp.eye(4)), turned), exact, rtol=1e-3)
+
+
+def test_chain_of_two_values_has_no_fit_in_any_order():
+    """Then the gradients of the square and of the quartic are the same, but for rounding."""
+    spins = np.where(np.random.default_rng(4).normal(size=(5000, 6)) > 0, 0.7, -0.7).astype(np.float32)
+    for seed in range(4):
+        rows = jnp.asarray(np.random.default_rng(seed).permutation(spins))
+        for statistics in (("square", "quartic"), ("square", "neighbour_squares"), tuple(chain.STATISTICS)):
+            assert np.isnan(chain_fit(rows, statistics).values).all()
+        assert np.isfinite(chain_fit(rows, ("square", "neighbour")).values).all()
+
+
 def test_sizes_of_features_do_not_matter():
     samples = fields(jax.random.key(8), *PHI4, 4.0, 3, 2000)
     size = jnp.array([1e-4, 1.0, 1e4])

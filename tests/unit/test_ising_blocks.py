@@ -96,6 +96,17 @@ def test_flow_of_the_decimated_ring_is_the_derivative_of_its_recursion():
     assert abs(exponents[0] - expected) < 4 * errors[0] < 0.1
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_dependent_operators_have_no_exponent(seed):
+    random = np.random.default_rng(seed)
+    first, second, other = random.normal(size=(3, 400)).round(2)
+    fine = np.stack([first, second, other], axis=1)
+    assert np.isfinite(exponents_of_step(fine, fine + random.normal(size=fine.shape), resamples=5)[0]).all()
+    for third in (first, 0.3 * first - 0.7 * second, np.full(400, 0.1)):
+        with pytest.raises(np.linalg.LinAlgError, match="3 coarse operators: must vary independently"):
+            exponents_of_step(fine, np.stack([first, second, third], axis=1), resamples=5)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
