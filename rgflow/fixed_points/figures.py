@@ -25,6 +25,7 @@ from rgflow.probes.gauges import GAUGES
 from rgflow.protocol import Results, Verdict
 
 SYMBOLS, DIFFERENCE = {"coupling": "J", "kurtosis": "\u03ba"}, "\u0394J"
+ESTIMATOR_NAMES = {"score_matching": "score matching", "pseudo_likelihood": "pseudo-likelihood of signs"}
 MOST_ROWS = 60
 """Networks on one page of readings; beyond it every kind of data has a page of its own."""
 
@@ -153,7 +154,7 @@ def gauges(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
                 ]))
                 for network, _, point in networks
             ]  # fmt: skip
-            how = f"{estimator.replace('_', ' ')}{' (judged)' if estimator == judge else ''}"
+            how = f"{ESTIMATOR_NAMES[estimator]}{' (judged)' if estimator == judge else ''}"
             panels.append(Panel(f"{data_name(data)}, $K$ = {coupling:g}: {how}", series, [AT_ZERO], height=1.9))
     if not panels:
         return []

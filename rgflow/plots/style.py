@@ -55,8 +55,8 @@ MOST_NAMES = 24
 LETTERS_PER_INCH = 11
 """Letters of tick labels that fit side by side; names that need more room are turned."""
 
-LETTERS_OF_A_MARK = 7
-"""Room that the mark of a legend entry takes, in letters."""
+LEGEND_LETTERS_PER_INCH, LETTERS_OF_A_MARK = 12, 7
+"""Letters of a legend that fit side by side, and the room that the mark of an entry takes, in letters."""
 
 WIDTH_INCHES = 9.0
 MOST_COLUMNS = 6
@@ -79,7 +79,8 @@ def panels(
 ) -> tuple[Figure, np.ndarray]:
     """Returns a figure of one page's width and its axes [rows, columns]; a lone panel only fills it if ``wide``."""
     width = WIDTH_INCHES if columns > 1 or wide else 0.62 * WIDTH_INCHES
-    figure = Figure(figsize=(width, rows * panel_height + 0.6), layout="constrained")
+    # Text is as wide as its hinted glyphs, so places are worked out at the size at which they are written.
+    figure = Figure(figsize=(width, rows * panel_height + 0.6), layout="constrained", dpi=PNG_DPI)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
@@ -180,7 +181,7 @@ def legend(figure: Figure, handles: Sequence[Any]) -> None:
     if not handles:
         return
     lengths = [len(str(handle.get_label())) + LETTERS_OF_A_MARK for handle in handles]
-    room, columns = figure.get_figwidth() * LETTERS_PER_INCH, min(len(handles), MOST_COLUMNS)
+    room, columns = figure.get_figwidth() * LEGEND_LETTERS_PER_INCH, min(len(handles), MOST_COLUMNS)
     # matplotlib fills its columns one after the other, and each is as wide as its longest entry.
     while columns > 1 and sum(max(column) for column in np.array_split(lengths, columns)) > room:
         columns -= 1

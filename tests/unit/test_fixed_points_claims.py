@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from rgflow.exact.block_moments import SCHEMES
-from rgflow.fixed_points import readings, select, verdict
+from rgflow.fixed_points import readings, select
+from rgflow.fixed_points.claims import CLAIMS
 from rgflow.fixed_points.controls import COUPLING_MARGIN, KURTOSIS_MARGIN
-from rgflow.fixed_points.readings import JUDGED_GAUGES, overall, within
+from rgflow.fixed_points.readings import JUDGED_GAUGES, within
+from rgflow.fixed_points.task import COMPRESSIONS
+from rgflow.judging.claim import judge
 from rgflow.judging.readings import holm
 from rgflow.probes.gauges import GAUGES
-from rgflow.protocol import Point
+from rgflow.protocol import Point, Results
 
 CONFIG = ml_collections.ConfigDict({})
 SEEDS, STEPS, HALVINGS, ORBIT = 5, 4, 2, 6
@@ -89,17 +92,20 @@ def default(networks=(AUTOENCODER,), couplings=COUPLINGS, compressed=True, **cha
     return dataset(points(networks, couplings, compressed), **changes)
 
 
+def judged_all(found):
+    """Every verdict of the room."""
+    return judge(CLAIMS, Results(found, CONFIG))
+
+
 def judged(found, gauge="standardised", scheme="decimation", claim="S2 [gaussian"):
     """The verdict on one reading."""
-    mine = [
-        v for v in verdict.verdict(found, CONFIG) if v.claim.startswith(claim) and f"; {gauge}, {scheme}]" in v.claim
-    ]
+    mine = [v for v in judged_all(found) if v.claim.startswith(claim) and f"; {gauge}, {scheme}]" in v.claim]
     assert len(mine) == 1
     return mine[0]
 
 
 def at(found, start):
-    mine = [v for v in verdict.verdict(found, CONFIG) if v.claim.startswith(start)]
+    mine = [v for v in judged_all(found) if v.claim.startswith(start)]
     assert len(mine) == 1, [v.claim for v in mine]
     return mine[0]
 
@@ -115,7 +121,7 @@ def features(values, shift, when=slice(2, None), which=slice(None), couplings=sl
 
 
 def test_networks_at_the_fixed_point_support_every_reading():
-    found = verdict.verdict(default(), CONFIG)
+    found = judged_all(default())
     single = [v for v in found if v.claim.startswith("S2 [gaussian")]
     assert len(single) == len(JUDGED_GAUGES) * len(SCHEMES) and {v.status for v in single} == {"supported"}
     assert {v.claim: v.status for v in found if "all readings" in v.claim} == {
@@ -131,7 +137,7 @@ def test_features_with_a_coupling_contradict():
         found = judged(moved, scheme=scheme)
         assert found.status == "contradicted" and found.low > COUPLING_MARGIN
         assert "ring coupling" in found.statement
-    assert verdict.verdict(moved, CONFIG)[0].status == "contradicted"
+    assert judged_all(moved)[0].status == "contradicted"
 
 
 def test_one_coupling_of_the_data_alone_contradicts():
@@ -157,7 +163,7 @@ def test_only_the_gauge_that_is_coupled_is_contradicted():
     moved = default(ring_coupling=lambda x, run: features(x, 0.1, which=GAUGES.index("standardised")))
     assert [judged(moved, gauge=gauge).status for gauge in JUDGED_GAUGES] == ["contradicted"] + ["supported"] * 2
     # A table with both answers has none.
-    assert {v.status for v in verdict.verdict(moved, CONFIG)[:2]} == {"undecided"}
+    assert {v.status for v in judged_all(moved)[:2]} == {"undecided"}
 
 
 def without(values, compression):
@@ -273,7 +279,7 @@ def test_dead_runs_are_left_out_and_counted():
     )
     found = judged(moved)
     assert (found.status, found.n_runs, found.n_dead) == ("supported", 20, 8)
-    totals = verdict.verdict(moved, CONFIG)[0]
+    totals = judged_all(moved)[0]
     assert (totals.n_runs, totals.n_dead) == (20, 8)
 
 
@@ -289,7 +295,7 @@ def test_a_coupling_without_live_runs_supports_nothing(shift, status):
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
 def test_no_live_run_at_all_decides_nothing():
-    found = verdict.verdict(default(died_at=lambda x, run: np.zeros_like(x)), CONFIG)
+    found = judged_all(default(died_at=lambda x, run: np.zeros_like(x)))
     assert {v.status for v in found} <= {"undecided", "not_run"}
     assert at(default(died_at=lambda x, run: np.zeros_like(x)), "S2 [all readings, block_sum").n_dead == 20
 
@@ -316,7 +322,7 @@ def test_readings_share_one_error_rate():
         )
 
     alone = default(couplings=(0.3, 0.4), ring_coupling=change)
-    tested = [reading for reading in readings.readings(alone) if reading.gauge == "standardised"]
+    tested = [reading for reading in readings.readings(Results(alone, CONFIG)) if reading.gauge == "standardised"]
     assert all(reading.p_value == pytest.approx(2 * 0.0050, rel=0.05) for reading in tested)
     # Six readings of one network: 6 x 0.0100 > 0.05.
     assert {reading.status for reading in tested} == {"undecided"}
@@ -324,7 +330,7 @@ def test_readings_share_one_error_rate():
         couplings=(0.3, 0.4),
         ring_coupling=lambda x, run: np.where((np.arange(4) == 1)[None, None, None, :, None], change(x.copy(), run), x),
     )
-    found = readings.readings(clear)
+    found = readings.readings(Results(clear, CONFIG))
     # Only two of the eight are as weak now: 2 x 0.0075 < 0.05.
     assert {reading.status for reading in found} == {"supported"}
     np.testing.assert_allclose([r.adjusted for r in found], holm([r.p_value for r in found]))
@@ -351,14 +357,6 @@ def test_rates_of_wrong_decisions_of_one_number():
         assert rates[1] > 0.02
 
 
-def test_verdict_of_a_table():
-    assert overall([]) == "undecided"
-    assert overall(["supported", "undecided"]) == "undecided"
-    assert overall(["contradicted", "undecided"]) == "contradicted"
-    assert overall(["contradicted", "supported"]) == "undecided"
-    assert overall(["supported", "supported"]) == "supported"
-
-
 def test_only_the_estimator_that_fits_decides_and_the_other_is_told():
     network = select.Network("phi4", "autoencoder", "identity", 2, 0.0)
     assert network.estimator == "score_matching"
@@ -374,7 +372,7 @@ def test_only_the_estimator_that_fits_decides_and_the_other_is_told():
 def test_the_shuffled_control_is_no_reading_of_the_claim():
     shuffled = {**AUTOENCODER, "shuffle": "sites"}
     moved = lambda x, run: features(x, 0.2, couplings=run["shuffle"] == "sites")  # noqa: E731
-    found = verdict.verdict(default((AUTOENCODER, shuffled), ring_coupling=moved), CONFIG)
+    found = judged_all(default((AUTOENCODER, shuffled), ring_coupling=moved))
     single = [v for v in found if v.claim.startswith("S2 [gaussian")]
     assert len(single) == 6 and {v.status for v in single} == {"supported"} and {v.n_runs for v in single} == {20}
 
@@ -385,7 +383,7 @@ def test_networks_of_other_settings_are_readings_of_their_own():
         {**AUTOENCODER, "weight_decay": 1e-4},
         {**AUTOENCODER, "halvings": 1},
     )
-    found = verdict.verdict(default((AUTOENCODER, *others)), CONFIG)
+    found = judged_all(default((AUTOENCODER, *others)))
     names = {v.claim.partition(";")[0] for v in found if v.claim.startswith("S2 [gaussian")}
     texts = ("tanh, 2 halvings", "identity, 2 halvings", "tanh, 2 halvings, weight decay 0.0001", "tanh, 1 halvings")
     assert names == {f"S2 [gaussian, autoencoder, {text}" for text in texts}
@@ -427,7 +425,7 @@ def test_flows_need_the_premises_too():
 
 
 def test_a_flow_needs_the_compressions_at_the_same_coupling():
-    found = [v for v in verdict.verdict(default(compressed=False), CONFIG) if v.claim.startswith("S2-flow")]
+    found = [v for v in judged_all(default(compressed=False)) if v.claim.startswith("S2-flow")]
     assert {v.status for v in found} == {"not_run"} and "compressions" in found[0].expected
 
 
@@ -458,10 +456,8 @@ def test_gauge_orbits():
 
 def test_studies_that_are_missing_are_not_run():
     nothing = dataset(points((), COUPLINGS))
-    assert {v.claim: v.status for v in verdict.verdict(nothing, CONFIG)} == dict.fromkeys(
-        ["S2", "S2-flow", "S2-gauge"], "not_run"
-    )
-    found = {v.claim: v for v in verdict.verdict(default(), CONFIG)}
+    assert {v.claim: v.status for v in judged_all(nothing)} == dict.fromkeys(["S2", "S2-flow", "S2-gauge"], "not_run")
+    found = {v.claim: v for v in judged_all(default())}
     assert found["S2-gauge"].status == "not_run" and "activations" in found["S2-gauge"].expected
 
 
