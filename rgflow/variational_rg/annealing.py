@@ -30,7 +30,7 @@ class LogPartition(NamedTuple):
 
 
 def base_bias(means: Float[Array, " V"], units: str, least: float = 0.01) -> Float[Array, " V"]:
-    r"""Return the visible bias of independent units with the given means, $\mathrm{artanh}\, m$ or $\ln(m/(1-m))$.
+    r"""Returns the visible bias of independent units with the given means, $\mathrm{artanh}\, m$ or $\ln(m/(1-m))$.
 
     Probabilities are kept ``least`` away from 0 and 1, since a base that excludes states cannot be annealed. Raises
     nothing.
@@ -49,7 +49,7 @@ def base_bias(means: Float[Array, " V"], units: str, least: float = 0.01) -> Flo
 def log_partition_estimate(
     key: Key, machine: Machine, chains: int, temperatures: int, bias: Float[Array, " V"]
 ) -> LogPartition:
-    r"""Estimate $\ln Z = \ln Z_0 + \ln\langle w\rangle$ with chains that climb evenly spaced temperatures.
+    r"""Estimates $\ln Z = \ln Z_0 + \ln\langle w\rangle$ with chains that climb evenly spaced temperatures.
 
     ``bias`` is the base's $c_0$, best :func:`base_bias` of the data. The error is that of the mean weight carried over
     to its logarithm, $s_w/(\langle w\rangle\sqrt{C})$; the logarithm of a mean lies below $\ln Z$ by half its square on

@@ -21,7 +21,7 @@ LARGEST_RING = 14
 
 
 def decimation_kernel(num_sites: int, strength: Scalar) -> Float[np.ndarray, "visible_states hidden_states"]:
-    r"""Return $T(v, h) = \sum_j (B h_j v_{2j} - \ln 2\cosh B)$, [2^n, 2^{n/2}], B being the ``strength``.
+    r"""Returns $T(v, h) = \sum_j (B h_j v_{2j} - \ln 2\cosh B)$, [2^n, 2^{n/2}], B being the ``strength``.
 
     Each hidden spin is a noisy copy of every second visible one, and $\mathrm{Tr}_h e^T = 1$ for every v and B. Raises
     ValueError for an odd number of sites, below 2 or above 14, and for a strength that is not finite.
@@ -40,7 +40,7 @@ def decimation_kernel(num_sites: int, strength: Scalar) -> Float[np.ndarray, "vi
 
 
 def decimated_coupling(K: Scalar, strength: Scalar, num_sites: int = 8) -> float:
-    r"""Return the nearest-neighbour coupling of $H^{RG}(h)$ of a ring under the kernel of a ``strength`` B.
+    r"""Returns the nearest-neighbour coupling of $H^{RG}(h)$ of a ring under the kernel of a ``strength`` B.
 
     As $B \to \infty$ it is $K' = \frac12\ln\cosh 2K$ on a ring of any size, since decimation of a ring is a ring. At
     finite B the hidden spins have couplings of every range and number, which wind around a small ring: the value then
@@ -61,14 +61,12 @@ def decimated_coupling(K: Scalar, strength: Scalar, num_sites: int = 8) -> float
 
 
 def bonds(couplings: Real[np.ndarray, "n n"]) -> tuple[Int[np.ndarray, "bonds 2"], Float[np.ndarray, " bonds"]]:
-    r"""Return both ends of every bond, i < j with $J_{ij} \ne 0$, and their couplings $K = J_{ij}$.
+    r"""Returns both ends of every bond, i < j with $J_{ij} \ne 0$, and their couplings $K = J_{ij}$.
 
     Raises ValueError for couplings that are not symmetric, not finite, not 0 on the diagonal, or all 0.
 
     >>> [part.tolist() for part in bonds(ring_couplings(0.5, 3))]
     [[[0, 1], [0, 2], [1, 2]], [0.5, 0.5, 0.5]]
-
-    Ref: standard.
     """
     matrix = np.asarray(couplings, np.float64)
     if not np.isfinite(matrix).all():
@@ -82,7 +80,7 @@ def bonds(couplings: Real[np.ndarray, "n n"]) -> tuple[Int[np.ndarray, "bonds 2"
 
 
 def bond_machine(couplings: Real[np.ndarray, "n n"]) -> Machine:
-    r"""Return the spin machine with $p(v) \propto e^{\frac12 v^T J v}$ exactly: one hidden spin per bond.
+    r"""Returns the spin machine with $p(v) \propto e^{\frac12 v^T J v}$ exactly: one hidden spin per bond.
 
     Weights w with $\cosh 2w = e^{2|K|}$ tie it to both ends, with a minus on the second of an antiferromagnetic bond:
     $\sum_h e^{w h (v \pm v')} = 2 e^{|K|} e^{K v v'}$ for either sign. Hence $\ln Z_\lambda = \ln Z + \sum\ln 2e^{|K|}$
@@ -92,7 +90,7 @@ def bond_machine(couplings: Real[np.ndarray, "n n"]) -> Machine:
     >>> bond_machine(np.array([[0.0, -0.3], [-0.3, 0.0]])).weights.round(6).tolist()
     [[0.60378], [-0.60378]]
 
-    Ref: standard (Hubbard-Stratonovich for Ising bonds); enumeration.
+    Ref: Hubbard-Stratonovich for Ising bonds.
     """
     ends, strengths = bonds(couplings)
     size = abs(strengths)
@@ -106,9 +104,9 @@ def bond_machine(couplings: Real[np.ndarray, "n n"]) -> Machine:
 
 
 def bond_constant(couplings: Real[np.ndarray, "n n"]) -> float:
-    r"""Return $\ln Z_\lambda - \ln Z = \sum_{\mathrm{bonds}} (\ln 2 + |K|)$ of the bond machine, in nats.
+    r"""Returns $\ln Z_\lambda - \ln Z = \sum_{\mathrm{bonds}} (\ln 2 + |K|)$ of the bond machine, in nats.
 
     With an exact ln Z of the graph it gives that of a machine too large to enumerate. Raises ValueError as
-    :func:`bonds`. Ref: standard.
+    :func:`bonds`.
     """
     return float((np.log(2) + abs(bonds(couplings)[1])).sum())

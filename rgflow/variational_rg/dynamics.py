@@ -66,7 +66,7 @@ class StackState:
 
 @jax.custom_batching.custom_vmap
 def in_step(number: Int[Array, ""]) -> Int[Array, ""]:
-    """Return a number that is the same in all live runs of a batch, as one number even under vmap.
+    """Returns a number that is the same in all live runs of a batch, as one number even under vmap.
 
     Runs of one program take their steps together, and only those that died fall behind: the largest number is that of
     the live ones. A branch on it stays a branch, where one on a batched number would compute every side for every run.
@@ -81,7 +81,7 @@ def _(axis_size: int, in_batched: list[bool], number: Int[Array, "..."]) -> tupl
 
 
 def init(static: Static, key: Key, hypers: Hypers) -> StackState:
-    """Draw small weights, zero biases and, where chains persist, random starts of them."""
+    """Draws small weights, zero biases and, where chains persist, random starts of them."""
     keys = jax.random.split(jax.random.fold_in(key, Stream.INIT), 2 * len(static.layers))
     pairs = zip(static.widths[:-1], static.layers, strict=True)
     machines = tuple(
@@ -103,7 +103,7 @@ def init(static: Static, key: Key, hypers: Hypers) -> StackState:
 def pass_up(
     static: Static, key: Key, machines: tuple[Machine, ...], visible: Float[Array, "B sites"]
 ) -> Float[Array, "B units"]:
-    """Return what trained machines hand to the next one for visible states: means of means, or draws of draws."""
+    """Returns what trained machines hand to the next one for visible states: means of means, or draws of draws."""
     for number, machine in enumerate(machines):
         if static.pass_up == "draws":
             visible = sample_hidden(jax.random.fold_in(key, number), machine, visible)
@@ -113,7 +113,7 @@ def pass_up(
 
 
 def batch_of(static: Static, steps: Int[Array, ""], hypers: Hypers) -> Float[Array, "B sites"]:
-    """Return the training samples of a step as values of units: consecutive rows, over and over."""
+    """Returns the training samples of a step as values of units: consecutive rows, over and over."""
     batches = hypers["samples"].shape[0] // static.batch_size
     start = (steps % static.steps_per_machine % batches) * static.batch_size
     packed = jax.lax.dynamic_slice_in_dim(hypers["samples"], start, static.batch_size)
@@ -121,7 +121,7 @@ def batch_of(static: Static, steps: Int[Array, ""], hypers: Hypers) -> Float[Arr
 
 
 def _train(static: Static, layer: int) -> Callable[..., tuple[StackState, Info]]:
-    """Return the step that trains one machine."""
+    """Returns the step that trains one machine."""
 
     def train(key: Key, state: StackState, hypers: Hypers) -> tuple[StackState, Info]:
         up_key, sample_key = jax.random.split(jax.random.fold_in(key, Stream.NOISE))
@@ -143,6 +143,6 @@ def _train(static: Static, layer: int) -> Callable[..., tuple[StackState, Info]]
 
 
 def step(static: Static, key: Key, state: StackState, hypers: Hypers) -> tuple[StackState, Info]:
-    """Take one step of the machine whose turn it is; reports the squared error of its one-sweep reconstructions."""
+    """Takes one step of the machine whose turn it is; reports the squared error of its one-sweep reconstructions."""
     layer = in_step(state.steps) // static.steps_per_machine
     return jax.lax.switch(layer, [_train(static, number) for number in range(len(static.layers))], key, state, hypers)

@@ -31,22 +31,19 @@ class Moments(NamedTuple):
 
 
 def log_sum(log_weights: Float[np.ndarray, "rows ..."]) -> Float[np.ndarray, "..."]:
-    r"""Return $\ln\sum_i e^{x_i}$ over the first axis, without overflow, in nats. Raises nothing.
+    r"""Returns $\ln\sum_i e^{x_i}$ over the first axis, without overflow, in nats.
 
     >>> round(float(log_sum(np.array([1000.0, 1000.0]))) - 1000, 9)
     0.693147181
-
-    Ref: standard.
     """
     largest = log_weights.max(axis=0)
     return np.asarray(largest + np.log(np.exp(log_weights - largest[None]).sum(axis=0)))
 
 
 def on_host(machine: Machine) -> Machine:
-    r"""Return the machine with float64 numpy leaves, $W_{ij}, c_i, b_j$.
+    r"""Returns the machine with float64 numpy leaves, $W_{ij}, c_i, b_j$.
 
     Raises ValueError for leaves that are not finite and for biases that do not fit the weights [visible, hidden].
-    Ref: standard.
     """
     leaves = machine.weights, machine.visible_bias, machine.hidden_bias
     weights, visible, hidden = (np.asarray(leaf, np.float64) for leaf in leaves)
@@ -59,20 +56,18 @@ def on_host(machine: Machine) -> Machine:
 
 
 def unit_states(num_units: int, units: str, start: int = 0, stop: int | None = None) -> Float[np.ndarray, "states n"]:
-    r"""Return states start..stop-1 (all $2^n$ by default) of spins or of binary units, $(s + 1)/2$.
+    r"""Returns states start..stop-1 (all $2^n$ by default) of spins or of binary units, $(s + 1)/2$.
 
     Raises ValueError for fewer than 1 or more than 20 units.
 
     >>> unit_states(2, "binary").tolist()
     [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
-
-    Ref: standard.
     """
     return np.asarray(to_units(spin_states(num_units, start, stop).astype(np.float64), units))
 
 
 def visible_hamiltonian(machine: Machine) -> Float[np.ndarray, " states"]:
-    r"""Return $H^{RBM}(v) = -\ln\sum_h e^{-E(v, h)}$ of all $2^V$ visible states, in nats.
+    r"""Returns $H^{RBM}(v) = -\ln\sum_h e^{-E(v, h)}$ of all $2^V$ visible states, in nats.
 
     Raises ValueError for more than 20 visible units and as :func:`on_host`. Ref: mehta2014 eq. (13).
     """
@@ -81,7 +76,7 @@ def visible_hamiltonian(machine: Machine) -> Float[np.ndarray, " states"]:
 
 
 def hidden_hamiltonian(machine: Machine) -> Float[np.ndarray, " states"]:
-    r"""Return $H^{RBM}(h) = -\ln\sum_v e^{-E(v, h)}$ of all $2^H$ hidden states, in nats.
+    r"""Returns $H^{RBM}(h) = -\ln\sum_v e^{-E(v, h)}$ of all $2^H$ hidden states, in nats.
 
     Raises ValueError for more than 20 hidden units and as :func:`on_host`. Ref: mehta2014 eq. (13).
     """
@@ -89,7 +84,7 @@ def hidden_hamiltonian(machine: Machine) -> Float[np.ndarray, " states"]:
 
 
 def joint_log_weights(machine: Machine) -> Float[np.ndarray, "visible_states hidden_states"]:
-    r"""Return $-E(v, h)$ of all pairs of states, $v^T W h + b \cdot h + c \cdot v$, in nats.
+    r"""Returns $-E(v, h)$ of all pairs of states, $v^T W h + b \cdot h + c \cdot v$, in nats.
 
     Raises ValueError for more than 20 units in a layer or 22 in all, and as :func:`on_host`. Ref: mehta2014 eq. (11).
     """
@@ -104,7 +99,7 @@ def joint_log_weights(machine: Machine) -> Float[np.ndarray, "visible_states hid
 
 
 def log_partition(machine: Machine) -> float:
-    r"""Return $\ln Z_\lambda = \ln\sum_{v, h} e^{-E(v, h)}$ in nats.
+    r"""Returns $\ln Z_\lambda = \ln\sum_{v, h} e^{-E(v, h)}$ in nats.
 
     Raises ValueError where both layers have more than 20 units and as :func:`on_host`.
 
@@ -118,7 +113,7 @@ def log_partition(machine: Machine) -> float:
 
 
 def visible_log_probabilities(machine: Machine) -> Float[np.ndarray, " states"]:
-    r"""Return $\ln p(v) = -H^{RBM}(v) - \ln Z_\lambda$ of all $2^V$ visible states.
+    r"""Returns $\ln p(v) = -H^{RBM}(v) - \ln Z_\lambda$ of all $2^V$ visible states.
 
     Raises ValueError for more than 20 visible units and as :func:`on_host`. Ref: mehta2014 eq. (14).
     """
@@ -127,7 +122,7 @@ def visible_log_probabilities(machine: Machine) -> Float[np.ndarray, " states"]:
 
 
 def visible_probabilities(machine: Machine) -> Float[np.ndarray, " states"]:
-    r"""Return $p(v) = \sum_h e^{-E(v, h)} / Z_\lambda$ of all $2^V$ visible states.
+    r"""Returns $p(v) = \sum_h e^{-E(v, h)} / Z_\lambda$ of all $2^V$ visible states.
 
     Raises ValueError for more than 20 visible units and as :func:`on_host`.
 
@@ -140,7 +135,7 @@ def visible_probabilities(machine: Machine) -> Float[np.ndarray, " states"]:
 
 
 def moments(machine: Machine) -> Moments:
-    r"""Return the exact $\langle v\rangle$, $\langle h\rangle$, $\langle v h^T\rangle$ under $p_\lambda(v, h)$.
+    r"""Returns the exact $\langle v\rangle$, $\langle h\rangle$, $\langle v h^T\rangle$ under $p_\lambda(v, h)$.
 
     Raises ValueError where both layers have more than 20 units and as :func:`on_host`.
 
@@ -157,25 +152,25 @@ def moments(machine: Machine) -> Moments:
 
 
 def data_moments(machine: Machine, probabilities: Real[np.ndarray, " states"]) -> Moments:
-    r"""Return the moments under $P(v)\,p_\lambda(h|v)$, ``probabilities`` being P of all $2^V$ visible states.
+    r"""Returns the moments under $P(v)\,p_\lambda(h|v)$, ``probabilities`` being P of all $2^V$ visible states.
 
     Raises ValueError for probabilities of another length, negative or not of sum 1, for more than 20 visible units,
-    and as :func:`on_host`. Ref: standard (the clamped phase).
+    and as :func:`on_host`.
     """
     machine = on_host(machine)
     return _moments_under(machine, _checked_probabilities(machine, probabilities))
 
 
 def log_likelihood(machine: Machine, probabilities: Real[np.ndarray, " states"]) -> float:
-    r"""Return $\sum_v P(v) \ln p_\lambda(v)$ in nats, ``probabilities`` being P of all $2^V$ visible states.
+    r"""Returns $\sum_v P(v) \ln p_\lambda(v)$ in nats, ``probabilities`` being P of all $2^V$ visible states.
 
-    Raises ValueError as :func:`data_moments`. Ref: standard.
+    Raises ValueError as :func:`data_moments`.
     """
     return float(_checked_probabilities(machine, probabilities) @ visible_log_probabilities(machine))
 
 
 def log_likelihood_gradient(machine: Machine, probabilities: Real[np.ndarray, " states"]) -> Machine:
-    r"""Return $\partial/\partial\lambda \sum_v P(v) \ln p_\lambda(v)$, in the shape of the machine.
+    r"""Returns $\partial/\partial\lambda \sum_v P(v) \ln p_\lambda(v)$, in the shape of the machine.
 
     It is the difference of the moments, $\langle v h^T\rangle_{P(v) p(h|v)} - \langle v h^T\rangle_{p(v, h)}$ for W and
     likewise for the biases. Raises ValueError as :func:`data_moments`.
@@ -184,8 +179,6 @@ def log_likelihood_gradient(machine: Machine, probabilities: Real[np.ndarray, " 
     >>> gradient = log_likelihood_gradient(machine, visible_probabilities(machine))
     >>> bool(abs(gradient.weights).max() < 1e-15)
     True
-
-    Ref: standard (the two phases of learning).
     """
     clamped, free = data_moments(machine, probabilities), moments(machine)
     visible, hidden, products = (a - b for a, b in zip(clamped, free, strict=True))
@@ -198,7 +191,7 @@ def _smaller_first(machine: Machine) -> Machine:
 
 
 def _chunks(machine: Machine) -> Iterator[tuple[int, Float[np.ndarray, "states n"]]]:
-    """Yield the first number and the states of each chunk of the visible states."""
+    """Yields the first number and the states of each chunk of the visible states."""
     num_units = machine.weights.shape[0]
     if not 1 <= num_units <= LARGEST_NUM_SPINS:
         raise ValueError(f"machine = {num_units} units to enumerate: must be 1 to {LARGEST_NUM_SPINS}")

@@ -29,9 +29,9 @@ class FreeRun(NamedTuple):
 
 
 def axis_products(spins: Float[Array, "C side side"], distances: int) -> Float[Array, "C distances"]:
-    r"""Return $\frac12 [\overline{s_{x,y} s_{x+r,y}} + \overline{s_{x,y} s_{x,y+r}}]$ of every lattice, r = 1, 2, ...
+    r"""Returns $\frac12 [\overline{s_{x,y} s_{x+r,y}} + \overline{s_{x,y} s_{x,y+r}}]$ of every lattice, r = 1, 2, ...
 
-    Periodic; the energy per site in units of J is minus twice the first of them. Raises nothing. Ref: standard.
+    Periodic; the energy per site in units of J is minus twice the first of them.
 
     >>> axis_products(jnp.array([[[1.0, -1.0], [1.0, -1.0]]]), 1).tolist()
     [[0.0]]
@@ -41,10 +41,10 @@ def axis_products(spins: Float[Array, "C side side"], distances: int) -> Float[A
 
 
 def free_run(key: Key, machine: Machine, samples: Float[Array, "C sites"], size: int, sweeps: int) -> FreeRun:
-    r"""Run 2 C chains of block Gibbs sweeps and average the second half of them.
+    r"""Runs 2 C chains of block Gibbs sweeps and averages the second half of them.
 
     C chains start hot and C at ``samples`` (values of the machine's units). Visible states are read as spins. Errors
-    are those of the mean over chains, which are independent. Raises nothing. Ref: standard.
+    are those of the mean over chains, which are independent.
     """
     start_key, sweep_key = jax.random.split(key)
     hot = to_units(jax.random.rademacher(start_key, samples.shape, jnp.float32), machine.units)

@@ -23,16 +23,12 @@ _visible_fields: Callable[..., Any] = jax.vmap(visible_field, in_axes=(None, 0))
 
 
 def sample_units(key: Key, field: Float[Array, "*units"], units: str) -> Float[Array, "*units"]:
-    r"""Draw independent units in their fields, $p(s) \propto e^{xs}$ with s in $\{-1, 1\}$ or $\{0, 1\}$.
-
-    Raises nothing.
+    r"""Draws independent units in their fields, $p(s) \propto e^{xs}$ with s in $\{-1, 1\}$ or $\{0, 1\}$.
 
     >>> sample_units(jax.random.key(0), jnp.array([-50.0, 50.0]), "spin").tolist()
     [-1.0, 1.0]
     >>> sample_units(jax.random.key(0), jnp.array([-50.0, 50.0]), "binary").tolist()
     [0.0, 1.0]
-
-    Ref: standard.
     """
     spin = units == "spin"
     probability = jax.nn.sigmoid(2 * field if spin else field)
@@ -43,38 +39,29 @@ def sample_units(key: Key, field: Float[Array, "*units"], units: str) -> Float[A
 
 
 def hidden_means(machine: Machine, visible: Float[Array, "B V"]) -> Float[Array, "B H"]:
-    r"""Return $\langle h_j\rangle$ given visible states or means: $\tanh x_j$ or $\sigma(x_j)$, $x = b + W^T v$.
-
-    Raises nothing. Ref: standard.
-    """
+    r"""Returns $\langle h_j\rangle$ given visible states or means: $\tanh x_j$ or $\sigma(x_j)$, $x = b + W^T v$."""
     return jnp.asarray(mean_unit(_hidden_fields(machine, visible), machine.units))
 
 
 def visible_means(machine: Machine, hidden: Float[Array, "B H"]) -> Float[Array, "B V"]:
-    r"""Return $\langle v_i\rangle$ given hidden states or means: $\tanh y_i$ or $\sigma(y_i)$, $y = c + W h$.
-
-    Raises nothing. Ref: standard.
-    """
+    r"""Returns $\langle v_i\rangle$ given hidden states or means: $\tanh y_i$ or $\sigma(y_i)$, $y = c + W h$."""
     return jnp.asarray(mean_unit(_visible_fields(machine, hidden), machine.units))
 
 
 def sample_hidden(key: Key, machine: Machine, visible: Float[Array, "B V"]) -> Float[Array, "B H"]:
-    r"""Draw hidden states from $p(h|v) \propto \prod_j e^{x_j h_j}$, $x = b + W^T v$. Raises nothing. Ref: standard."""
+    r"""Draws hidden states from $p(h|v) \propto \prod_j e^{x_j h_j}$, $x = b + W^T v$."""
     return sample_units(key, _hidden_fields(machine, visible), machine.units)
 
 
 def sample_visible(key: Key, machine: Machine, hidden: Float[Array, "B H"]) -> Float[Array, "B V"]:
-    r"""Draw visible states from $p(v|h) \propto \prod_i e^{y_i v_i}$, $y = c + W h$. Raises nothing. Ref: standard."""
+    r"""Draws visible states from $p(v|h) \propto \prod_i e^{y_i v_i}$, $y = c + W h$."""
     return sample_units(key, _visible_fields(machine, hidden), machine.units)
 
 
 def gibbs_sweep(
     key: Key, machine: Machine, visible: Float[Array, "B V"]
 ) -> tuple[Float[Array, "B V"], Float[Array, "B H"]]:
-    r"""Draw $h \sim p(h|v)$, then $v' \sim p(v'|h)$, and return (v', h), which leaves $p(v, h)$ as it is.
-
-    Raises nothing. Ref: standard.
-    """
+    r"""Draws $h \sim p(h|v)$, then $v' \sim p(v'|h)$, and returns (v', h), which leaves $p(v, h)$ as it is."""
     up_key, down_key = jax.random.split(key)
     hidden = sample_hidden(up_key, machine, visible)
     return sample_visible(down_key, machine, hidden), hidden
@@ -83,10 +70,10 @@ def gibbs_sweep(
 def gibbs_chain(
     key: Key, machine: Machine, visible: Float[Array, "B V"], sweeps: int | Int[Array, ""]
 ) -> Float[Array, "B V"]:
-    r"""Return the visible states after $k$ sweeps, $v_{t+1} \sim p(v|h_t)$ with $h_t \sim p(h|v_t)$.
+    r"""Returns the visible states after $k$ sweeps, $v_{t+1} \sim p(v|h_t)$ with $h_t \sim p(h|v_t)$.
 
     The number of sweeps may be traced; with 0 the states come back unchanged. Every row is a chain of its own. Hidden
-    states that go with the result are drawn by :func:`sample_hidden`. Raises nothing. Ref: standard.
+    states that go with the result are drawn by :func:`sample_hidden`.
     """
 
     def sweep(index: Array, states: Array) -> Array:
@@ -96,7 +83,7 @@ def gibbs_chain(
 
 
 def up(machines: Sequence[Machine], visible: Float[Array, "B V"]) -> list[Float[Array, "B _"]]:
-    r"""Return the means of every hidden layer, the lowest first, $m^{l} = \langle h\rangle_{v = m^{l-1}}$, $m^0 = v$.
+    r"""Returns the means of every hidden layer, the lowest first, $m^{l} = \langle h\rangle_{v = m^{l-1}}$, $m^0 = v$.
 
     Raises TypeError for machines whose layers do not fit together. Ref: HS2006.
     """
@@ -108,7 +95,7 @@ def up(machines: Sequence[Machine], visible: Float[Array, "B V"]) -> list[Float[
 
 
 def down(machines: Sequence[Machine], hidden: Float[Array, "B H"]) -> list[Float[Array, "B _"]]:
-    r"""Return the means of every layer below the top one, the visible layer last, $m^{l-1} = \langle v\rangle_{h=m^l}$.
+    r"""Returns the means of every layer below the top one, the visible layer last, $m^{l-1} = \langle v\rangle_{h=m^l}$.
 
     Raises TypeError for machines whose layers do not fit together. Ref: HS2006.
     """
@@ -120,7 +107,7 @@ def down(machines: Sequence[Machine], hidden: Float[Array, "B H"]) -> list[Float
 
 
 def reconstruct(machines: Sequence[Machine], visible: Float[Array, "B V"], layer: int) -> Float[Array, "B V"]:
-    r"""Return the visible means seen by hidden layer $l$: up to the means of layer $l = 1, 2, \ldots$ and back down.
+    r"""Returns the visible means seen by hidden layer $l$: up to the means of layer $l = 1, 2, \ldots$ and back down.
 
     Raises ValueError for a layer that does not exist. Ref: HS2006.
     """

@@ -107,12 +107,12 @@ class ChainState:
 
 
 def static_of(config: Config) -> Static:
-    """Return the static part of ``config`` (size, walkers, method, levels). Raises ValueError as :class:`Static`."""
+    """Returns the static part of ``config`` (size, walkers, method, levels). Raises ValueError as :class:`Static`."""
     return Static(int(config.size), int(config.walkers), str(config.method), int(config.levels))
 
 
 def hypers_of(config: Config) -> dict[str, Any]:
-    """Return coupling, sweeps between records and the energy around which squares are taken (``coupling``, ``size``).
+    """Returns coupling, sweeps between records and the energy around which squares are taken (``coupling``, ``size``).
 
     Raises ValueError as :func:`schedule`.
     """
@@ -121,7 +121,7 @@ def hypers_of(config: Config) -> dict[str, Any]:
 
 
 def schedule(config: Config) -> tuple[int, ...]:
-    """Return steps 0, e, 2e, ... of ``config.records`` records after the start, the last one ``config.steps``.
+    """Returns steps 0, e, 2e, ... of ``config.records`` records after the start, the last one ``config.steps``.
 
     Raises ValueError unless the records divide the steps.
     """
@@ -132,7 +132,7 @@ def schedule(config: Config) -> tuple[int, ...]:
 
 
 def reference(config: Config) -> dict[str, float]:
-    """Return exact values at ``config.coupling``: of the torus (Kaufman) and the infinite lattice; walkers per start.
+    """Returns exact values at ``config.coupling``: of the torus (Kaufman) and the infinite lattice; walkers per start.
 
     Raises ValueError for a coupling that is not finite.
     """
@@ -148,7 +148,7 @@ def reference(config: Config) -> dict[str, float]:
 
 
 def init(static: Static, key: Key, hypers: Hypers) -> ChainState:
-    """Draw the starts: the first half of the walkers random, the second half aligned. Raises nothing."""
+    """Draws the starts: the first half of the walkers random, the second half aligned."""
     key = jax.random.fold_in(key, Stream.INIT)
     starts = [start_spins(key, static.size, static.walkers // 2, start) for start in STARTS]
     spins = jnp.concatenate(starts)
@@ -160,7 +160,7 @@ def init(static: Static, key: Key, hypers: Hypers) -> ChainState:
 def step(static: Static, key: Key, state: ChainState, hypers: Hypers) -> tuple[ChainState, Info]:
     """Sweep every walker once and add what it then shows to the sums; nothing is reported but the records.
 
-    Raises nothing. Ref: SW1987.
+    Ref: SW1987.
     """
     sweep_key, tie_key = jax.random.split(jax.random.fold_in(key, Stream.NOISE))
     spins = SWEEPS[static.method](sweep_key, state.spins, hypers["coupling"])
@@ -173,14 +173,14 @@ def step(static: Static, key: Key, state: ChainState, hypers: Hypers) -> tuple[C
 
 
 def probe(static: Static, key: Key, state: ChainState, hypers: Hypers) -> Record:
-    """Return the means since the last record, by the names of the module's table; NaN before the first sweep."""
+    """Returns the means since the last record, by the names of the module's table; NaN before the first sweep."""
     del static, key
     means = {f"chain_{name}": total / state.count for name, total in state.sums.items()}
     return means | {"chain_energy": means["chain_energy"] + hypers["energy_centre"]}
 
 
 def block_lattices(key: Key, spins: Int8[Array, "walkers side side"], levels: int) -> list[Int8[Array, "walkers _ _"]]:
-    r"""Return the lattices, then after 1 ... ``levels`` steps of the majority rule $s'_I = \mathrm{sign} \sum s_i$.
+    r"""Returns the lattices, then after 1 ... ``levels`` steps of the majority rule $s'_I = \mathrm{sign} \sum s_i$.
 
     Blocks are 2 by 2, with ties drawn from ``key``. Raises ValueError for a side that 2 does not divide. Ref:
     Swendsen1979.
@@ -192,7 +192,7 @@ def block_lattices(key: Key, spins: Int8[Array, "walkers side side"], levels: in
 
 
 def block_moments(lattices: list[Int8[Array, "walkers _ _"]], family: str) -> dict[str, Float[Array, "..."]]:
-    r"""Return means over walkers of $x_k$ [levels + 1, n], $x_{k+1}x_{k+1}^T$ and $x_{k+1}x_k^T$ [levels, n, n].
+    r"""Returns means over walkers of $x_k$ [levels + 1, n], $x_{k+1}x_{k+1}^T$ and $x_{k+1}x_k^T$ [levels, n, n].
 
     ``family`` is ``even`` or ``odd``; names are the family's own, and that with ``_within`` and ``_between``. Raises
     KeyError for another family. Ref: Swendsen1979.

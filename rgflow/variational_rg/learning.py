@@ -38,7 +38,7 @@ class Contrast(NamedTuple):
 
 
 def init_machine(key: Key, visible: int, hidden: int, units: str, deviation: Rate = 0.01) -> Machine:
-    r"""Draw a machine with weights $W_{ij} \sim N(0, \sigma^2)$ and biases 0, float32.
+    r"""Draws a machine with weights $W_{ij} \sim N(0, \sigma^2)$ and biases 0, float32.
 
     The deviation may be traced. Raises ValueError for unknown units or a layer without units.
 
@@ -63,7 +63,7 @@ def contrast(
     chain: Float[Array, "C V"] | None = None,
     mean_field: bool = True,
 ) -> Contrast:
-    r"""Estimate the gradient by k sweeps: $\langle v h\rangle_{data} - \langle v_k\langle h\rangle_{v_k}\rangle$.
+    r"""Estimates the gradient by k sweeps: $\langle v h\rangle_{data} - \langle v_k\langle h\rangle_{v_k}\rangle$.
 
     The chains start at the batch (CD-k) or go on from ``chain`` (PCD). As in the published code of HS2006 both averages
     use the means of the hidden units, and hidden states that were drawn drive the chains; with ``mean_field`` the last
@@ -89,17 +89,14 @@ def contrast(
 def exact_contrast(
     machine: Machine, probabilities: Float[Array, " states"], states: Float[Array, "states V"]
 ) -> Machine:
-    r"""Return the exact gradient $\partial_\lambda\sum_v P(v)\ln p_\lambda(v)$ by enumeration of the visible states.
+    r"""Returns the exact gradient $\partial_\lambda\sum_v P(v)\ln p_\lambda(v)$ by enumeration of the visible states.
 
     ``states`` must be all $2^V$ states in the machine's units and ``probabilities`` their probabilities in the data.
-    Raises nothing.
 
     >>> states = jnp.array([[-1.0], [1.0]])
     >>> gradient = exact_contrast(init_machine(jax.random.key(0), 1, 1, "spin", 0.0), jnp.array([0.25, 0.75]), states)
     >>> gradient.visible_bias.tolist()
     [0.5]
-
-    Ref: standard.
     """
     # The gradient is a small difference: the reduced precision that accelerators multiply in by default would show.
     with jax.default_matmul_precision("highest"):
@@ -116,7 +113,7 @@ def update(
     l1: Rate,
     method: str = "sign",
 ) -> tuple[Machine, Machine]:
-    r"""Return the machine and its velocity after one step up, $u' = m u + \epsilon(g - \lambda\,\mathrm{sign} W)$.
+    r"""Returns the machine and its velocity after one step up, $u' = m u + \epsilon(g - \lambda\,\mathrm{sign} W)$.
 
     The published rule is "sign" (with sign 0 = 0): weights jitter about 0. With "proximal" the L1 term leaves the
     velocity, and after the step weights shrink towards 0 by $\epsilon\lambda/(1 - m)$, what the velocity would bring in

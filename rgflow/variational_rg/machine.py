@@ -40,57 +40,57 @@ class Machine:
 
 
 def negative_energy(machine: Machine, visible: Values, hidden: Values) -> Values:
-    r"""Return $-E = v^T W h + b \cdot h + c \cdot v$ of pairs of states [..., visible], [..., hidden], in nats.
+    r"""Returns $-E = v^T W h + b \cdot h + c \cdot v$ of pairs of states [..., visible], [..., hidden], in nats.
 
-    Raises nothing. Ref: mehta2014 eq. (11), E with our sign.
+    Ref: mehta2014 eq. (11), E with our sign.
     """
     field = hidden_field(machine, visible)
     return (field * hidden).sum(-1) + visible @ machine.visible_bias
 
 
 def hidden_field(machine: Machine, visible: Values) -> Values:
-    r"""Return $b + W^T v$, [..., hidden], of states or means [..., visible]. Raises nothing. Ref: mehta2014."""
+    r"""Returns $b + W^T v$, [..., hidden], of states or means [..., visible]. Ref: mehta2014."""
     return _with_bias(visible @ machine.weights, machine.hidden_bias)
 
 
 def visible_field(machine: Machine, hidden: Values) -> Values:
-    r"""Return $c + W h$, [..., visible], of states or means [..., hidden]. Raises nothing. Ref: mehta2014."""
+    r"""Returns $c + W h$, [..., visible], of states or means [..., hidden]. Ref: mehta2014."""
     return _with_bias(hidden @ machine.weights.T, machine.visible_bias)
 
 
 def mean_unit(field: Values, units: str) -> Values:
-    r"""Return the mean of units in a field: $\tanh x$ for spins, $1/(1 + e^{-x})$ for binary ones. Ref: standard."""
+    r"""Returns the mean of units in a field: $\tanh x$ for spins, $1/(1 + e^{-x})$ for binary ones."""
     xp: Any = field.__array_namespace__()
     return xp.tanh(field) if units == "spin" else (1 + xp.tanh(field / 2)) / 2
 
 
 def log_unit_sum(field: Values, units: str) -> Values:
-    r"""Return $\ln\sum_s e^{xs}$ over the two values of a unit: $\ln 2\cosh x$ or $\ln(1 + e^x)$. Ref: standard."""
+    r"""Returns $\ln\sum_s e^{xs}$ over the two values of a unit: $\ln 2\cosh x$ or $\ln(1 + e^x)$."""
     xp: Any = field.__array_namespace__()
     return xp.logaddexp(field, -field if units == "spin" else 0 * field)
 
 
 def free_energy(machine: Machine, visible: Values) -> Values:
-    r"""Return $F(v) = -c \cdot v - \sum_j \ln\sum_{h_j} e^{(b + W^T v)_j h_j}$ of states [..., visible], in nats.
+    r"""Returns $F(v) = -c \cdot v - \sum_j \ln\sum_{h_j} e^{(b + W^T v)_j h_j}$ of states [..., visible], in nats.
 
     $p(v) = e^{-F(v)}/Z$: this is the Hamiltonian $H^{RBM}(v)$ of mehta2014 eq. (13). That of the hidden units is
-    ``free_energy(machine.transposed, hidden)``. Raises nothing. Ref: mehta2014.
+    ``free_energy(machine.transposed, hidden)``. Ref: mehta2014.
     """
     return -(visible @ machine.visible_bias) - log_unit_sum(hidden_field(machine, visible), machine.units).sum(-1)
 
 
 def to_units(values: Values, units: str) -> Values:
-    r"""Return spins ($\pm1$) as values of the given units: themselves, or $(s + 1)/2$. Ref: standard."""
+    r"""Returns spins ($\pm1$) as values of the given units: themselves, or $(s + 1)/2$."""
     return values if units == "spin" else (values + 1) / 2
 
 
 def to_spins(values: Values, units: str) -> Values:
-    r"""Return values of units (states or means) as spins: themselves, or $2x - 1$. Ref: standard."""
+    r"""Returns values of units (states or means) as spins: themselves, or $2x - 1$."""
     return values if units == "spin" else 2 * values - 1
 
 
 def convert(machine: Machine, units: str) -> Machine:
-    r"""Return the machine with the same law in other units: energies differ by a constant alone.
+    r"""Returns the machine with the same law in other units: energies differ by a constant alone.
 
     $s = 2v - 1$ gives $W_{01} = 4W$, $c_{01} = 2c - 2W 1$, $b_{01} = 2b - 2W^T 1$; and back. Raises ValueError for
     unknown units.
@@ -100,8 +100,6 @@ def convert(machine: Machine, units: str) -> Machine:
     >>> binary = convert(spins, "binary")
     >>> round(float(binary.weights[0, 0]), 6), round(float(binary.visible_bias[0]), 6)
     (2.0, -0.8)
-
-    Ref: standard.
     """
     w, c, b = machine.weights, machine.visible_bias, machine.hidden_bias
     if units == machine.units:

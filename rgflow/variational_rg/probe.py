@@ -84,7 +84,7 @@ EXAMPLES = 4
 
 
 def distances(size: int) -> tuple[int, ...]:
-    """Return the distances at which correlations are recorded, in sites: 1 to half the side.
+    """Returns the distances at which correlations are recorded, in sites: 1 to half the side.
 
     >>> distances(8)
     (1, 2, 3, 4)
@@ -93,13 +93,13 @@ def distances(size: int) -> tuple[int, ...]:
 
 
 def padded(values: Sequence[Float[Array, "_ ..."]], width: int) -> Float[Array, "layers width ..."]:
-    """Return the rows of every layer in one array, with NaN behind those of narrower ones."""
+    """Returns the rows of every layer in one array, with NaN behind those of narrower ones."""
     pad = lambda x: jnp.full((width, *x.shape[1:]), jnp.nan).at[: len(x)].set(x)  # noqa: E731
     return jnp.stack([pad(x[:width]) for x in values])
 
 
 def field_records(static: Static, weights: Sequence[Float[Array, "_ _"]]) -> tuple[Record, list[Array], list[Array]]:
-    """Return what is recorded of the fields, and of every layer the units' centres and signs."""
+    """Returns what is recorded of the fields, and of every layer the units' centres and signs."""
     fields = compose(weights)
     found = [measure_fields(field, static.size) for field in fields]
     width = max(static.layers)
@@ -113,15 +113,13 @@ def field_records(static: Static, weights: Sequence[Float[Array, "_ _"]]) -> tup
 def placed_majority(
     key: Key, spins: Float[Array, "B sites"], centres: Float[Array, "units 2"], side: int, block: int
 ) -> Float[Array, "B units"]:
-    r"""Return $\mathrm{sign} \sum s_i$ over the block of sites whose middle is nearest to each centre, ties at random.
+    r"""Returns $\mathrm{sign} \sum s_i$ over the block of sites whose middle is nearest to each centre, ties at random.
 
-    Where the centres are those of a regular lattice of blocks this is the majority rule. Raises nothing.
+    Where the centres are those of a regular lattice of blocks this is the majority rule.
 
     >>> spins, centre = jnp.ones((1, 16)).at[0, 0].set(-1.0), jnp.array([[0.5, 0.4]])
     >>> placed_majority(jax.random.key(0), spins, centre, 4, 2).tolist()
     [[1.0]]
-
-    Ref: standard (majority rule).
     """
     corners = jnp.round(centres - (block - 1) / 2)
     inside = jnp.all(jnp.mod(site_positions(side)[:, None, :] - corners[None, :, :], side) < block, axis=-1)
@@ -132,7 +130,7 @@ def placed_majority(
 def hidden_records(
     static: Static, key: Key, machines: Sequence[Machine], visible: Array, centres: list[Array], signs: list[Array]
 ) -> Record:
-    """Return couplings, lengths and correlations of hidden spins that were drawn layer by layer from test samples."""
+    """Returns couplings, lengths and correlations of hidden spins that were drawn layer by layer from test samples."""
     rows: list[tuple[Array, ...]] = []
     lattices = to_spins(visible, static.units)
     for number, (machine, centre, sign) in enumerate(zip(machines, centres, signs, strict=True)):
@@ -159,7 +157,7 @@ def hidden_records(
 
 
 def reconstruction_records(static: Static, machines: Sequence[Machine], visible: Array) -> Record:
-    """Return errors and examples of the means that come back from every layer."""
+    """Returns errors and examples of the means that come back from every layer."""
     means = [
         to_spins(reconstruct(machines, visible, layer), static.units) for layer in range(1, len(static.layers) + 1)
     ]
@@ -171,7 +169,7 @@ def reconstruction_records(static: Static, machines: Sequence[Machine], visible:
 
 
 def model_records(static: Static, key: Key, machine: Machine, visible: Array) -> Record:
-    """Return what the first machine says by itself: free-running chains and its partition function."""
+    """Returns what the first machine says by itself: free-running chains and its partition function."""
     run_key, anneal_key = jax.random.split(key)
     samples = visible[: static.chains // 2]
     run = free_run(run_key, machine, samples, static.size, static.chain_sweeps)
@@ -190,7 +188,7 @@ def model_records(static: Static, key: Key, machine: Machine, visible: Array) ->
 
 
 def probe(static: Static, key: Key, state: StackState, hypers: Hypers) -> Record:
-    """Read one stack on the test samples; machines not trained yet are recorded as they are."""
+    """Reads one stack on the test samples; machines not trained yet are recorded as they are."""
     draw_key, model_key = jax.random.split(jax.random.fold_in(key, Stream.PROBE))
     visible = to_units(unpack(hypers["test_samples"], static.sites), static.units)
     record, centres, signs = field_records(static, [machine.weights for machine in state.machines])

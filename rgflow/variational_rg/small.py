@@ -52,15 +52,15 @@ class SmallState:
 
 
 def hamiltonian(coupling: float | int, size: int) -> Float[np.ndarray, " states"]:
-    r"""Return $H(v) = -K\sum_{\langle ij\rangle} v_i v_j$ of all states of the periodic square, in nats.
+    r"""Returns $H(v) = -K\sum_{\langle ij\rangle} v_i v_j$ of all states of the periodic square, in nats.
 
-    In the order of :func:`rgflow.exact.ising.spin_states`. Raises ValueError for more than 20 sites. Ref: standard.
+    In the order of :func:`rgflow.exact.ising.spin_states`. Raises ValueError for more than 20 sites.
     """
     return -log_weights(torus_couplings(coupling, size, size))
 
 
 def data_law(coupling: float | int, size: int) -> Float[np.ndarray, " states"]:
-    r"""Return the exact probabilities $P(v) = e^{-H(v)}/Z$ of all states of the periodic square. Ref: standard."""
+    r"""Returns the exact probabilities $P(v) = e^{-H(v)}/Z$ of all states of the periodic square."""
     weights = -hamiltonian(coupling, size)
     return np.exp(weights - np.logaddexp.reduce(weights))
 
@@ -70,7 +70,7 @@ def _states(static: Static) -> Float[Array, "states sites"]:
 
 
 def init(static: Static, key: Key, hypers: Hypers) -> SmallState:
-    """Draw small weights and, where chains persist, random starts of them."""
+    """Draws small weights and, where chains persist, random starts of them."""
     machine_key, chain_key = jax.random.split(jax.random.fold_in(key, Stream.INIT))
     sites = static.size**2
     machine = init_machine(machine_key, sites, static.hidden, static.units, hypers["weight_deviation"])
@@ -80,7 +80,7 @@ def init(static: Static, key: Key, hypers: Hypers) -> SmallState:
 
 
 def step(static: Static, key: Key, state: SmallState, hypers: Hypers) -> tuple[SmallState, Info]:
-    """Take one step of learning; reports the relative entropy of the machine before it, exactly, in nats."""
+    """Takes one step of learning; reports the relative entropy of the machine before it, exactly, in nats."""
     draw_key, sample_key = jax.random.split(jax.random.fold_in(key, Stream.DATA))
     states, law, chain = _states(static), hypers["law"], state.chain
     if static.algorithm == "exact":
@@ -96,7 +96,7 @@ def step(static: Static, key: Key, state: SmallState, hypers: Hypers) -> tuple[S
 
 
 def probe(static: Static, key: Key, state: SmallState, hypers: Hypers) -> Record:
-    """Record the machine itself."""
+    """Returns the machine itself."""
     del static, key, hypers
     machine = state.machine
     return dict(zip(DIMS, (machine.weights, machine.visible_bias, machine.hidden_bias), strict=True))

@@ -71,7 +71,7 @@ class Identities(NamedTuple):
 
 
 def rg_kernel(machine: Machine, hamiltonian: Hamiltonian, constant: Scalar = 0.0) -> Table:
-    r"""Return the kernel of the mapping, $T(v, h) = -E(v, h) + H(v)$, in nats, with ``constant`` added to -E.
+    r"""Returns the kernel of the mapping, $T(v, h) = -E(v, h) + H(v)$, in nats, with ``constant`` added to -E.
 
     Raises ValueError for more than 20 units in a layer or 22 in all, for weights that are not finite, and for a
     Hamiltonian of the wrong length or not finite.
@@ -87,7 +87,7 @@ def rg_kernel(machine: Machine, hamiltonian: Hamiltonian, constant: Scalar = 0.0
 
 
 def coarse_hamiltonian(kernel: Kernel, hamiltonian: Real[np.ndarray, " states"]) -> Float[np.ndarray, " hidden_states"]:
-    r"""Return what any kernel makes of a Hamiltonian, $H^{RG}(h) = -\ln\sum_v e^{T(v, h) - H(v)}$, [2^H], in nats.
+    r"""Returns what any kernel makes of a Hamiltonian, $H^{RG}(h) = -\ln\sum_v e^{T(v, h) - H(v)}$, [2^H], in nats.
 
     Raises ValueError for a Hamiltonian of another length than the kernel or not finite. Ref: mehta2014 eq. (6).
     """
@@ -96,21 +96,21 @@ def coarse_hamiltonian(kernel: Kernel, hamiltonian: Real[np.ndarray, " states"])
 
 
 def log_trace_of_kernel(kernel: Kernel) -> Float[np.ndarray, " visible_states"]:
-    r"""Return $\ln\mathrm{Tr}_h e^{T(v, h)}$ of every visible state, [2^V]. Raises nothing. Ref: mehta2014 eq. (8)."""
+    r"""Returns $\ln\mathrm{Tr}_h e^{T(v, h)}$ of every visible state, [2^V]. Ref: mehta2014 eq. (8)."""
     return log_sum(kernel.T)
 
 
 def trace_of_kernel(kernel: Kernel) -> Float[np.ndarray, " visible_states"]:
-    r"""Return $\mathrm{Tr}_h e^{T(v, h)}$ of every visible state, [2^V]: 1 in an exact step; infinite above 1e308.
+    r"""Returns $\mathrm{Tr}_h e^{T(v, h)}$ of every visible state, [2^V]: 1 in an exact step; infinite above 1e308.
 
-    Raises nothing. Ref: mehta2014 eq. (8).
+    Ref: mehta2014 eq. (8).
     """
     with np.errstate(over="ignore"):
         return np.exp(log_trace_of_kernel(kernel))
 
 
 def trace_condition(machine: Machine, hamiltonian: Hamiltonian, constant: Scalar = 0.0) -> TraceCondition:
-    r"""Return how far the mapped kernel is from an exact step, $\mathrm{Tr}_h e^{T(v, h)} = 1$ for every v.
+    r"""Returns how far the mapped kernel is from an exact step, $\mathrm{Tr}_h e^{T(v, h)} = 1$ for every v.
 
     Raises ValueError as :func:`rg_kernel`. Ref: mehta2014 eq. (8).
     """
@@ -128,7 +128,7 @@ def trace_condition(machine: Machine, hamiltonian: Hamiltonian, constant: Scalar
 
 
 def free_energy_gap(machine: Machine, hamiltonian: Hamiltonian, constant: Scalar = 0.0) -> float:
-    r"""Return $\Delta F = F^h - F^v = -\ln Z_\lambda + \ln Z$ in nats; ``constant`` is added to -E and lowers it.
+    r"""Returns $\Delta F = F^h - F^v = -\ln Z_\lambda + \ln Z$ in nats; ``constant`` is added to -E and lowers it.
 
     Zero in an exact step, but not only there: see :func:`constant_without_gap`. Raises ValueError for more than 20
     visible units, for weights that are not finite, and for a Hamiltonian of the wrong length or not finite.
@@ -139,7 +139,7 @@ def free_energy_gap(machine: Machine, hamiltonian: Hamiltonian, constant: Scalar
 
 
 def constant_without_gap(machine: Machine, hamiltonian: Hamiltonian) -> float:
-    r"""Return the constant added to -E at which $\Delta F = 0$: $\ln Z - \ln Z_\lambda$, in nats.
+    r"""Returns the constant added to -E at which $\Delta F = 0$: $\ln Z - \ln Z_\lambda$, in nats.
 
     It exists for every machine and leaves $D_{KL}(P\|p_\lambda)$ as it was: no gap does not mean an exact step. Raises
     ValueError as :func:`free_energy_gap`.
@@ -155,9 +155,9 @@ def constant_without_gap(machine: Machine, hamiltonian: Hamiltonian) -> float:
 
 
 def relative_entropy(machine: Machine, hamiltonian: Hamiltonian) -> float:
-    r"""Return $D_{KL}(P\|p_\lambda) = \sum_v P(v) \ln[P(v)/p_\lambda(v)]$ in nats.
+    r"""Returns $D_{KL}(P\|p_\lambda) = \sum_v P(v) \ln[P(v)/p_\lambda(v)]$ in nats.
 
-    Raises ValueError as :func:`free_energy_gap`. Ref: standard.
+    Raises ValueError as :func:`free_energy_gap`.
     """
     _checked(machine, hamiltonian)
     log_data = _log_data(hamiltonian)
@@ -165,7 +165,7 @@ def relative_entropy(machine: Machine, hamiltonian: Hamiltonian) -> float:
 
 
 def jensen_gap(machine: Machine, hamiltonian: Hamiltonian, constant: Scalar = 0.0) -> float:
-    r"""Return $-\langle\ln\mathrm{Tr}_h e^T\rangle_P - \Delta F$ in nats, which is $D_{KL}(P\|p_\lambda)$.
+    r"""Returns $-\langle\ln\mathrm{Tr}_h e^T\rangle_P - \Delta F$ in nats, which is $D_{KL}(P\|p_\lambda)$.
 
     It is Jensen's gap of $\ln\langle\mathrm{Tr}_h e^T\rangle_P$, whatever the constant. Raises ValueError as
     :func:`rg_kernel`. Ref: mehta2014 eq. (22), quantified.
@@ -175,7 +175,7 @@ def jensen_gap(machine: Machine, hamiltonian: Hamiltonian, constant: Scalar = 0.
 
 
 def identities(machine: Machine, hamiltonian: Hamiltonian) -> Identities:
-    r"""Return by how much each of the four identities of the module's list fails, e.g. $\max_h|H^{RG} - H^{RBM}|$.
+    r"""Returns by how much each of the four identities of the module's list fails, e.g. $\max_h|H^{RG} - H^{RBM}|$.
 
     The left side comes from the table T, the right from closed sums over one layer. Raises ValueError as
     :func:`rg_kernel`.
@@ -202,7 +202,7 @@ def identities(machine: Machine, hamiltonian: Hamiltonian) -> Identities:
 
 
 def _log_conditional(machine: Machine) -> Table:
-    r"""Return $\ln p(h|v)$ of all pairs of states as a product of units, each $1/(1 + e^{-\ldots})$."""
+    r"""Returns $\ln p(h|v)$ of all pairs of states as a product of units, each $1/(1 + e^{-\ldots})$."""
     machine = on_host(machine)
     num_visible, num_hidden = machine.weights.shape
     fields = np.asarray(hidden_field(machine, unit_states(num_visible, machine.units)))
@@ -221,7 +221,7 @@ def _log_data(hamiltonian: Hamiltonian) -> Float[np.ndarray, " visible_states"]:
 
 
 def _scaled(value: float, log_scale: float) -> float:
-    """Return value times exp(log_scale), 0 and not nan where the value is 0 and the scale overflows."""
+    """Returns value times exp(log_scale), 0 and not nan where the value is 0 and the scale overflows."""
     return float(value * np.exp(log_scale)) if value else 0.0
 
 

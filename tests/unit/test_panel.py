@@ -63,3 +63,20 @@ def test_many_numbers_get_one_field_of_the_colour_bar_each():
     series = [Series(k, "trained", [0, 1], [[k, k]]) for k in (0.1, 0.2, 0.3, 0.45, 1.0, 1.5, 30.0)]
     bar = figure(Panel("p", series), group="K = {:g}").canvas.axes[1]
     assert [tick.get_text() for tick in bar.get_yticklabels()][-2:] == ["K = 1.5", "K = 30"]
+
+
+def test_a_legend_of_long_names_is_no_wider_than_the_figure():
+    names = {k: f"a group of a long name {k}" for k in range(6)}
+    panel = Panel("p", [Series(k, "trained", [0, 1], [[k, k]]) for k in names])
+    canvas = figure(panel, group=names, colours=dict.fromkeys(names, "black")).canvas
+    box = canvas.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= canvas.bbox.width
+    assert len({text.get_window_extent().x0 for text in canvas.legends[0].get_texts()}) > 1
+
+
+def test_a_lone_place_of_a_line_has_a_bar_and_silent_series_are_not_said():
+    series = [Series("a", "trained", [1], [[1.0], [3.0]]), Series("b", "trained", [1, 2], [[1.0, 2.0]], silent=True)]
+    one = figure(Panel("p", series), called={"trained": "after"})
+    (bars,) = [c for c in one.canvas.axes[0].collections if len(c.get_paths()) == 1 and c.get_linestyle()]
+    assert bars is not None and "a, after" in one.alt and "b" not in one.alt.split("p: ")[1]
+    assert [row["kind"] for row in one.rows] == ["after"] * 3
