@@ -23,7 +23,7 @@ from rgflow.kernel_rg.observables import (
     mean_distance,
 )
 from rgflow.kernel_rg.select import chains, of_study, place
-from rgflow.plots.deviations import Deviations, Mark
+from rgflow.plots.deviations import NO_ESTIMATE, Deviations, Mark
 from rgflow.plots.figure import Figure
 from rgflow.plots.panel import Guide, Panel, Series, fitting
 from rgflow.protocol import Results, Verdict
@@ -66,7 +66,7 @@ def agreement(results: Results) -> list[Figure]:
                 drawn[what].setdefault(line, []).append(Mark(kind, found.name, value, numbers))
     bound = "bound of convergence"
     deviations = Deviations(
-        "", drawn["deviation"], "(sampled - exact) / standard error", limits=(-8, 8), within=FALSE_ALARM_SIGMA,
+        "", drawn["deviation"], "(sampled - exact) / standard error", limits=(-8.0, 8.0), within=FALSE_ALARM_SIGMA,
         shaded=f"within {FALSE_ALARM_SIGMA:g} standard errors",
     )  # fmt: skip
     return [Figure(
@@ -74,7 +74,7 @@ def agreement(results: Results) -> list[Figure]:
         caption="Chains of linear networks against the exact law at finite width: every number that is compared, in "
         "standard errors of the chains; the layers of a network follow from top to bottom. Right: split R-hat and "
         f"effective sample size of the same numbers, which must be at most {WORST_R_HAT} and at least {LEAST_ESS:g}. "
-        + f"{deviations.beyond}{about_runs([p for members in lines.values() for p in members])}".strip(),
+        + f"{deviations.beyond.strip()}{about_runs([p for members in lines.values() for p in members])}",
         falsified_by={
             "S4-sampler": "marks outside the shaded band; marks right of the bound of R-hat or left of that of the "
             "sample size decide nothing"
@@ -229,7 +229,7 @@ def trained_figure(results: Results, verdicts: Sequence[Verdict]) -> list[Figure
         fitted = {} if guides else fitting([s for (n, _), of in rows.items() if n == name for s in of])
         panels.append(Panel(
             title if name == "distance" else "", found, guides, f"{words}, T = {warm:g}",
-            y=label if warm == min(columns) else "", height=1.6, **fitted,
+            y=label if warm == min(columns) else "", height=1.6, empty=NO_ESTIMATE, **fitted,
         ))  # fmt: skip
     return [Figure(
         name="trained", x="width $N$, scale of the labels (x)", columns=len(columns), share_x="col", share_y="row",

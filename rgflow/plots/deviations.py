@@ -18,6 +18,7 @@ MANY = 8
 """Marks of a line above which they are drawn small."""
 
 SHADE = "#e8eef4"
+NO_ESTIMATE = "no estimate (dead or too few runs)"
 MISSING: dict[str, Any] = {"color": style.GREY, "marker": "x", "markersize": 4.5, "linestyle": ""}
 
 
@@ -71,7 +72,7 @@ class Deviations:
         found += [Patch(color=SHADE, label=self.shaded)] if self.shaded else []
         found += [guide.handle for guide in self.guides]
         lost = any(not np.isfinite(mark.value) for marks in self.lines.values() for mark in marks)
-        return found + ([Line2D([], [], label="no estimate (dead or too few runs)", **MISSING)] if lost else [])
+        return found + ([Line2D([], [], label=NO_ESTIMATE, **MISSING)] if lost else [])
 
     @property
     def beyond(self) -> str:
