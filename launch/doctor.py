@@ -1,7 +1,7 @@
 """Check this machine: python -m launch.doctor
 
-Prints versions and devices, refuses jax versions known to compute wrong numbers, repeats the computations that they
-get wrong, and takes a toy experiment through the engine. Exit code 0: healthy, 1: not.
+Prints versions and devices, refuses jax versions that are known to compute wrong numbers, repeats the computations that
+those versions get wrong, and takes a toy experiment through the engine. Exit codes: 0 healthy, 1 not healthy.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ def define_flags(values: flags.FlagValues) -> None:
 
 
 def check_version() -> Check:
-    """Returns whether the installed jax is off the list of versions that compute wrong numbers."""
+    """Returns whether the installed jax is none of the versions that compute wrong numbers."""
     bad = environment.bad_version()
     return Check("jax version", bad is None, bad or "not on the list of bad ones")
 
@@ -53,7 +53,7 @@ def canary_error(dtype: type, rows: int) -> float:
 
 
 def check_canary() -> Check:
-    """Returns whether jax gets right what version 0.10.2 gets wrong, at the same sizes, in float32 and float64."""
+    """Returns whether jax computes correctly what version 0.10.2 computes wrongly, in float32 and float64."""
     errors = {}
     for dtype, sizes in CANARY_ROWS.items():
         with jax.enable_x64(True):

@@ -43,7 +43,7 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "workdir",
         None,
-        "where everything goes; a folder that holds a run of the same config is resumed or grown",
+        "the folder of all files; one that holds a run of the same config is resumed or grown",
         flag_values=values,
     )
     flags.DEFINE_enum(

@@ -50,7 +50,7 @@ def test_file_is_short_and_imports_only_what_is_public():
             modules |= {alias.name for alias in node.names}
         if isinstance(node, ast.ImportFrom):
             assert not any(alias.name.startswith("_") for alias in node.names)
-            if node.module == "rgflow.protocol":
+            if node.module in PUBLIC:
                 modules.add(node.module)
             else:
                 modules |= {f"{node.module}.{alias.name}" for alias in node.names}
