@@ -4,19 +4,22 @@ import csv
 import io
 import xml.etree.ElementTree
 
+import datasets
 import numpy as np
 import pytest
 import xarray as xr
 from figure_words import checked_words, every_claim_of
-
 from rgflow.kernel_rg.summary import kept_steps
-from rgflow.report import figures, tables
 from rgflow.report.kernel_rg_figures import deviation
 from rgflow.report.kernel_rg_figures import figures as room_figures
 from rgflow.report.kernel_rg_points import complete, points_of
 
+from rgflow.engine import grid
+from rgflow.kernel_rg.reference import THEORIES
+from rgflow.protocol import Point
+from rgflow.report import figures, tables
+
 NAN = float("nan")
-THEORIES = ("saddle", "exact", "wide", "map")
 LAYERS, TESTS, CHAINS = 3, 4, 4
 LENGTHS = {"gibbs": (40, 8, 16), "hmc": (40, 8, 16), "trained": (30, 1, 4)}
 STEPS = (0, 1, 4, 8, *range(10, 41, 2))
@@ -26,6 +29,8 @@ BASE = {
     "num_train": 6, "num_inputs": 10, "sigma2": 1.0, "temperature": 0.1, "label_noise": 0.2, "label_scale": 1.0,
     "learning_rate": 0.1,
 }  # fmt: skip
+PADDED = {"padded__width": 64, "padded__depth": LAYERS, "padded__num_train": 20, "padded__num_inputs": 10}
+MADE = datasets.config_of("kernel_rg", num_test=TESTS, **PADDED)
 
 
 def point(study, **values):
@@ -112,33 +117,19 @@ def records_of(p, rng):
     }
 
 
-DIMS = {
-    "prediction": ("test",), "prediction_square": ("test",), "kernel_projection": ("layer",),
-    "kernel_trace": ("layer",), "kernel_distance": ("theory", "layer"), "theory_scale": ("theory",),
-    "theory_energy": ("theory",), "theory_mean": ("theory", "test"), "theory_variance": ("theory", "test"),
-    "theory_kernel_projection": ("theory", "layer"), "theory_kernel_trace": ("theory", "layer"),
-    "test_targets": ("test",),
-}  # fmt: skip
-
-
 def results(points, dead=()):
     """Results of four runs per point; runs whose numbers are in ``dead`` have no finite record."""
     rng = np.random.default_rng(0)
-    runs = [(p, seed) for p in points for seed in range(CHAINS)]
-    measured = [records_of(p, rng) for p, _ in runs]
+    wanted = [Point(p, CHAINS) for p in points]
+    measured = [records_of(run.values, rng) for run in grid.expand(wanted)]
     for k in dead:
         measured[k] = {name: np.full_like(values, NAN) for name, values in measured[k].items()}
-    known = [theory_of(p) for p, _ in runs]
-    variables = {
-        **{n: (("run", "step", *DIMS.get(n, ())), np.stack([m[n] for m in measured])) for n in measured[0]},
-        **{n: (("run", *DIMS.get(n, ())), np.stack([np.asarray(k[n]) for k in known])) for n in known[0]},
-        "died_at": ("run", np.array([10 if k in dead else -1 for k in range(len(runs))])),
-    }
-    coordinates = {
-        "step": list(STEPS), "theory": list(THEORIES), "layer": range(1, LAYERS + 1), "test": range(TESTS),
-        "seed": ("run", [seed for _, seed in runs]), **{n: ("run", [p[n] for p, _ in runs]) for n in points[0]},
-    }  # fmt: skip
-    return xr.Dataset(variables, coordinates)
+    place = {run.identity: k for k, run in enumerate(grid.expand(wanted))}
+    return datasets.results(
+        MADE, wanted,
+        measured=lambda run, _: measured[place[run.identity]], known=lambda run, _: theory_of(run.values),
+        died_at=[10 if k in dead else -1 for k in range(len(measured))], schedule=STEPS, dtype=np.float64,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

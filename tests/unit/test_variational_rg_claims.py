@@ -9,9 +9,8 @@ from rgflow.exact.ising import torus_couplings
 from rgflow.judging.claim import judge
 from rgflow.judging.decisions import equivalent
 from rgflow.judging.intervals import Interval
-from rgflow.protocol import Point
 from rgflow.judging.points import split_points
-from rgflow.protocol import Results
+from rgflow.protocol import Point, Results
 from rgflow.variational_rg import claims_mapping, claims_stack
 from rgflow.variational_rg.claims import CLAIMS
 from rgflow.variational_rg.claims_stack import unit_medians

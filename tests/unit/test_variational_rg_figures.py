@@ -5,21 +5,21 @@ import io
 import json
 import xml.etree.ElementTree
 
+import datasets
 import numpy as np
 import pytest
-import xarray as xr
 from figure_words import checked_words, every_claim_of
-
-from rgflow.exact.ising import CRITICAL_COUPLING, axis_correlation_length, kaufman_energy, kaufman_specific_heat
-from rgflow.report import figures, tables
 from rgflow.report.variational_rg_couplings import couplings
 from rgflow.report.variational_rg_fields import by_strength
 from rgflow.report.variational_rg_figures import figures as room_figures
 from rgflow.report.variational_rg_model import model
 from rgflow.report.variational_rg_points import reference_cell, stacks_of, strength_colours, strength_text
+
+from rgflow.engine import grid
+from rgflow.exact.ising import CRITICAL_COUPLING, axis_correlation_length, kaufman_energy, kaufman_specific_heat
+from rgflow.protocol import Point
+from rgflow.report import figures, tables
 from rgflow.variational_rg.lattice import COORDS
-from rgflow.variational_rg.probe import DIMS as PROBE_DIMS
-from rgflow.variational_rg.reference import DIMS as REFERENCE_DIMS
 from rgflow.variational_rg.small import DIMS as SMALL_DIMS
 
 NAN = float("nan")
@@ -143,39 +143,25 @@ def lattice_records(p, rng):
     return records, {"kaufman_energy": exact, "kaufman_specific_heat": heat, "walkers_per_start": 8.0}
 
 
-MEANS = ("energy", "energy_square", "squared_magnetization", "fourth_magnetization")
-LATTICE_DIMS = {
-    **{f"chain_{name}": ("start",) for name in MEANS},
-    **{f"chain_{f}": ("lattice", f) for f in ("even", "odd")},
-    **{f"chain_{f}_{part}": ("level", f, f"{f}_other") for f in ("even", "odd") for part in ("within", "between")},
-}
-DIMS = {**PROBE_DIMS, **REFERENCE_DIMS, **SMALL_DIMS, **LATTICE_DIMS}
 ENDS = {"stack": STACK_STEPS[-1], "small": SMALL_STEPS[-1], "lattice": LATTICE_STEPS[-1]}
 
 
 def results(points, layers=(16, 4), dead=()):
     """Results of three runs per point; what a system lacks is NaN, and so is every record of runs in ``dead``."""
     rng = np.random.default_rng(0)
-    runs = [(p, seed) for p in points for seed in range(SEEDS)]
     makers = {"stack": lambda p, r: stack_records(p, layers, r), "small": small_records, "lattice": lattice_records}
-    made = [makers[p["system"]](p, rng) for p, _ in runs]
+    wanted = [Point(p, SEEDS) for p in points]
+    made = [makers[run.values["system"]](run.values, rng) for run in grid.expand(wanted)]
     for k in dead:
         made[k] = ({n: np.full_like(v, NAN) for n, v in made[k][0].items()}, made[k][1])
-    variables = {}
-    for place, first in ((0, ("run", "step")), (1, ("run",))):
-        for name in dict.fromkeys(n for one in made for n in one[place]):
-            shape = next(np.shape(one[place][name]) for one in made if name in one[place])
-            rows = [np.asarray(one[place].get(name, np.full(shape, NAN)), np.float64) for one in made]
-            variables[name] = ((*first, *DIMS.get(name, ())), np.stack(rows))
-    variables["died_at"] = ("run", np.array([10 if k in dead else -1 for k in range(len(runs))]))
-    variables["steps"] = ("run", np.array([float(ENDS[p["system"]]) for p, _ in runs]))
-    present = {dim for dims, _ in variables.values() for dim in dims}
-    coordinates = {
-        "step": list(STEPS), **{n: list(v) for n, v in COORDS.items() if n in present},
-        "seed": ("run", [seed for _, seed in runs]), **{n: ("run", [p[n] for p, _ in runs]) for n in points[0]},
-    }  # fmt: skip
-    config = {"units": "binary", "stack": {"layers": list(layers)}}
-    return xr.Dataset(variables, coordinates, {"config": json.dumps(config)})
+    place = {run.identity: k for k, run in enumerate(grid.expand(wanted))}
+    return datasets.results(
+        datasets.config_of("variational_rg", stack__layers=tuple(layers)), wanted,
+        measured=lambda run, _: made[place[run.identity]][0],
+        known=lambda run, _: {**made[place[run.identity]][1], "steps": float(ENDS[run.values["system"]])},
+        died_at=[10 if k in dead else -1 for k in range(len(made))], schedule=STEPS,
+        attributes={"config": json.dumps({"units": "binary", "stack": {"layers": list(layers)}})},
+    )  # fmt: skip
 
 
 ALL = [p for members in STUDIES.values() for p in members]
@@ -296,7 +282,7 @@ def test_fields_are_over_their_own_largest_weight_and_dead_units_are_crosses(dra
     assert panel.get_title() == "$L_1$ = 2e-3"
     runs = dataset.isel(run=((dataset["l1"] == 2e-3) & (dataset["shuffle"] == "none")).values)
     runs = runs.isel(run=((runs["coupling"] == 0.408) & (runs["system"] == "stack")).values)
-    field = runs["receptive_field"].isel(run=0, layer=0, shown=5).sel(step=40).values.reshape(8, 8)
+    field = runs["receptive_field"].isel(run=0, layer=0, shown=5).values.reshape(8, 8)
     assert picture[9:17, 9:17] == pytest.approx(field / np.abs(field).max())
     assert np.isnan(picture[:8, 9:17]).all() and np.isnan(picture[8]).all()
     assert [list(line.get_xydata()[0]) for line in panel.lines] == [[12.5, 3.5]]
