@@ -42,7 +42,7 @@ def results(
     died_at: Sequence[int] | None = None,
     schedule: Sequence[int] | None = None,
     dtype: Any = np.float32,
-    **attributes: str,
+    attributes: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
     """Returns the merged results of a sweep in which every run recorded the ``measured`` numbers.
 
@@ -70,9 +70,20 @@ def results(
         deaths = [health.NEVER if died_at is None else died_at[k] for k in members]
         return {**found, records.DIED_AT: np.array(deaths, np.int32)}
 
-    found = records.assembled(plan, read, attributes)
+    found = records.assembled(plan, read, attributes or {})
     assert found is not None
     return found
+
+
+def shapes(config: Any, points: Sequence[Point], **unlabelled: int) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of every variable without its runs and steps, as long as the longest of the points needs it.
+
+    ``unlabelled`` are the lengths of dims without labels; variables with others of them are left out.
+    """
+    experiments = [_experiment(config, point.values, ()) for point in points]
+    sizes = {**unlabelled, **{dim: len(labels) for dim, labels in _labels(experiments).items()}}
+    dims = {name: found for experiment in experiments for name, found in experiment.dims.items()}
+    return {n: tuple(sizes[d] for d in found) for n, found in dims.items() if all(d in sizes for d in found)}
 
 
 @dataclasses.dataclass(frozen=True)

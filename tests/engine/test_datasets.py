@@ -45,7 +45,7 @@ def test_made_dataset_is_the_merged_one(merged):
     made = datasets.results(
         toy.config(), POINTS,
         measured=lambda run, _: numbers(merged, run)[0], known=lambda run, _: numbers(merged, run)[1],
-        died_at=died_at, experiment="toy",
+        died_at=died_at, attributes={"experiment": "toy"},
     )  # fmt: skip
     assert made.identical(merged)
     assert list(made.variables) == list(merged.variables)

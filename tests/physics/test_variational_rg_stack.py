@@ -15,11 +15,11 @@ from rgflow.probes.couplings import nearest_neighbours, pseudo_coupling
 from rgflow.probes.receptive_fields import random_radius, site_positions
 from rgflow.variational_rg import block_spins, dynamics, probe, small
 from rgflow.variational_rg.constructions import bond_machine
-from rgflow.variational_rg.task import lattice_samples, pack
 from rgflow.variational_rg.free_running import axis_products, free_run
 from rgflow.variational_rg.gibbs import up
 from rgflow.variational_rg.learning import contrast, update
 from rgflow.variational_rg.machine import Machine
+from rgflow.variational_rg.task import lattice_samples, pack
 from rgflow.variational_rg.theory import relative_entropy
 
 STATIC = dynamics.Static(

@@ -3,11 +3,13 @@
 import re
 import xml.etree.ElementTree
 
+import datasets
 import numpy as np
 import pytest
-import xarray as xr
 from figure_words import checked_words
 
+from rgflow.engine import grid
+from rgflow.protocol import Point
 from rgflow.rank_flow import probe
 from rgflow.report import figures
 from rgflow.report.rank_flow_controls import control_figures
@@ -15,7 +17,7 @@ from rgflow.report.rank_flow_phases import phase_figures
 from rgflow.report.rank_flow_relevance import relevance_figures
 
 NAN = float("nan")
-LAYERS, MODES, SEEDS = 4, 3, 3
+LAYERS, MODES, SEEDS = 4, 5, 3
 CLAIM, PHASE = {"steps": 100, "learning_rate": 1e-3}, {"steps": 10, "learning_rate": 3e-3}
 STEPS = (0, 1, 10, 100)
 SIZES = {"depth": 3, "width": 32, "window": 4, "cooldown": 0.0}
@@ -27,6 +29,7 @@ CONFIG = {
     "training": dict.fromkeys(("window", "tokenwise", "flat", "attention"), CLAIM),
     "phases": {**CENTRE, **PHASE},
 }
+MADE = datasets.config_of("rank_flow", "default", num_states=MODES + 1)
 SHORT, LONG = 1.0, 7.0
 UNTRAINED_RATIO = 0.9
 GROWTH = 0.7
@@ -47,62 +50,57 @@ def phase(length, ratio, loss=1.01, **size):
     return point(length=length, ratio=ratio, loss=loss, **{**CENTRE, **PHASE, **size})
 
 
+def records_of(p, seed, died):
+    """Records of one run and what is known of it; a run that ``died`` has no record after the untrained one."""
+    depth, last = p["depth"], STEPS.index(p["steps"])
+    layer, step = np.arange(depth + 1), np.arange(last + 1)[:, None] / last
+    slow = np.exp(-1 / p["correlation_length"])
+    moduli = slow ** np.arange(1, MODES + 1)
+    if p["chain.kind"] == "block":
+        moduli = np.where(np.arange(MODES) < p["chain.groups"] - 1, slow, 1e-17)
+    final = 1.0 if p["control"] == "untrained" else p["ratio"] / UNTRAINED_RATIO * SPREAD[seed]
+    rank = 20 * (UNTRAINED_RATIO * final**step) ** (layer / depth)
+    loss = 2.9 + (p["loss"] - 2.9) * step[:, 0]
+    nothing, unknown = p["control"] in ("iid", "random_labels"), p["control"] == "time_shuffled"
+    bayes = 2.7 if nothing else NAN if unknown else 1.0
+    pushed = -0.1 * np.arange(1, MODES + 1)[:, None] * step[..., None] * layer * SPREAD[seed]
+    flat = p["mixing"] == "flat"
+    ranks = rank[:, None, None] * np.ones((len(probe.LEVELS), len(probe.CENTRINGS), 1))
+    if flat:
+        ranks[:, :3] = NAN
+    if p["mixing"] == "tokenwise":
+        ranks[:, 1, 1] = NAN
+    measured = {
+        **{name: ranks / k for k, name in enumerate(probe.RANKS, 1)},
+        "predictor_effective_rank": np.full((len(step), 2), 2.5),
+        "mode_r2": 0.9 * step[..., None] * moduli ** (layer[:, None] / 3) * SPREAD[seed] * (NAN if flat else 1),
+        "bayes_r2": (0.5 + 0.4 * step + 0 * layer) * (NAN if flat else 1),
+        "perturbation": pushed + GROWTH * layer,
+        "stream_growth": GROWTH * layer + 0 * step,
+        "loss": loss,
+        "excess_loss": loss - bayes,
+    }
+    end = 1 if died else len(step)
+    for name, values in measured.items():
+        after = np.full((len(STEPS) - end, *values.shape[1:]), NAN)
+        measured[name] = np.concatenate([values[:end], after])
+    return measured, {"mode_modulus": moduli, "blind_loss": 2.7, "bayes_loss": bayes, "architecture_loss": bayes}
+
+
 def results(points, dead=()):
     """Results of three seeds per point; ``dead`` runs have no record after the untrained one."""
-    runs = [(p, seed) for p in points for seed in range(SEEDS)]
-    shape = (len(runs), len(STEPS), len(probe.LEVELS), len(probe.CENTRINGS), LAYERS)
-    rank, loss = np.full(shape, NAN), np.full(shape[:2], NAN)
-    r2, push = np.full((*shape[:2], LAYERS, MODES), NAN), np.full((*shape[:2], MODES, LAYERS), NAN)
-    bayes_r2, moduli = np.full((*shape[:2], LAYERS), NAN), np.zeros((len(runs), MODES))
-    for k, (p, seed) in enumerate(runs):
-        last, depth = STEPS.index(p["steps"]), p["depth"]
-        layer = np.arange(depth + 1)
-        slow = np.exp(-1 / p["correlation_length"])
-        block = p["chain.kind"] == "block"
-        moduli[k] = (
-            np.where(np.arange(MODES) < p["chain.groups"] - 1, slow, 1e-17) if block else slow ** np.arange(1, 4)
-        )
-        for s in range(1 if k in dead else last + 1):
-            final = 1.0 if p["control"] == "untrained" else p["ratio"] / UNTRAINED_RATIO * SPREAD[seed]
-            ratio = UNTRAINED_RATIO * final ** (s / last)
-            rank[k, s, ..., : depth + 1] = 20 * ratio ** (layer / depth)
-            loss[k, s] = 2.9 + (p["loss"] - 2.9) * s / last
-            r2[k, s, : depth + 1] = 0.9 * s / last * moduli[k] ** (layer[:, None] / 3) * SPREAD[seed]
-            bayes_r2[k, s, : depth + 1] = 0.5 + 0.4 * s / last
-            push[k, s, :, : depth + 1] = -(0.1 * np.arange(1, 4) * s / last)[:, None] * layer * SPREAD[seed]
-    if runs:
-        flat = np.array([p["mixing"] == "flat" for p, _ in runs])
-        rank[flat, :, :3], r2[flat], bayes_r2[flat] = NAN, NAN, NAN
-        tokenwise = np.array([p["mixing"] == "tokenwise" for p, _ in runs])
-        rank[tokenwise, :, 1, 1] = NAN
-    nothing = np.array([p["control"] in ("iid", "random_labels") for p, _ in runs])
-    unknown = np.array([p["control"] == "time_shuffled" for p, _ in runs])
-    bayes = np.where(nothing, 2.7, np.where(unknown, NAN, 1.0))
-    reading, grid = ("run", "step", "level", "centring"), ("run", "step")
-    ranks = {name: ((*reading, "layer"), rank / k) for k, name in enumerate(probe.RANKS, 1)}
-    names = dict.fromkeys(name for p in (point(), *points) for name in p if name not in ("ratio", "loss"))
-    return xr.Dataset(
-        {
-            **ranks,
-            "predictor_effective_rank": ((*grid, "centring"), np.stack([0 * loss + 2.5] * 2, axis=-1)),
-            "mode_r2": ((*grid, "layer", "mode"), r2),
-            "bayes_r2": ((*grid, "layer"), bayes_r2),
-            "perturbation": ((*grid, "mode", "layer"), push + GROWTH * np.arange(LAYERS)),
-            "stream_growth": ((*grid, "layer"), GROWTH * np.arange(LAYERS) + 0 * loss[..., None]),
-            "loss": (grid, loss),
-            "excess_loss": (grid, loss - bayes[:, None]),
-            "mode_modulus": (("run", "mode"), moduli),
-            "blind_loss": ("run", np.full(len(runs), 2.7)),
-            "bayes_loss": ("run", bayes),
-            "architecture_loss": ("run", bayes),
-            "died_at": ("run", np.array([1 if k in dead else -1 for k in range(len(runs))], int)),
-        },
-        {
-            "step": list(STEPS), "level": list(probe.LEVELS), "centring": list(probe.CENTRINGS),
-            "layer": np.arange(LAYERS), "mode": np.arange(1, MODES + 1), "seed": ("run", [s for _, s in runs]),
-            **{name: ("run", [p.get(name, CONFIG.get(name)) for p, _ in runs]) for name in names},
-        },
-    )  # fmt: skip
+    if not points:
+        return results(CLAIMS).isel(run=[])
+    made, wanted = {}, []
+    for p in points:
+        values = {name: value for name, value in p.items() if name not in ("ratio", "loss")}
+        wanted.append(Point(values, SEEDS))
+        for run in grid.expand(wanted[-1:]):
+            made[run.identity] = records_of(p, run.seed, died=len(made) in dead)
+    died_at = [1 if k in dead else -1 for k in range(len(made))]
+    return datasets.results(
+        MADE, wanted, lambda run, _: made[run.identity][0], lambda run, _: made[run.identity][1], died_at, STEPS
+    )
 
 
 PHASES = [
@@ -253,9 +251,9 @@ def test_relevance_numbers_are_those_of_the_data(drawn):
 
 def test_decay_numbers_are_those_of_the_data(drawn):
     alt = drawn["perturbation_decay"].alt
-    assert "window, length 1: dynamic range 3.00 [3.00, 3.00] trained; not every mode decays" in alt
-    assert number(r"rate of the fastest mode (\S+) ", alt) == pytest.approx(0.3 * SPREAD.mean(), abs=0.005)
-    assert "dynamic range 3.00 [3.00, 3.00]" in drawn["perturbation_decay"].caption
+    assert "window, length 1: dynamic range 5.00 [5.00, 5.00] trained; not every mode decays" in alt
+    assert number(r"rate of the fastest mode (\S+) ", alt) == pytest.approx(0.5 * SPREAD.mean(), abs=0.005)
+    assert "dynamic range 5.00 [5.00, 5.00]" in drawn["perturbation_decay"].caption
 
 
 def test_a_flat_network_has_perturbations_but_no_readout():
