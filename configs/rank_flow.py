@@ -18,6 +18,7 @@ import ml_collections
 
 from configs import common
 from rgflow.protocol import Point
+from rgflow.rank_flow.mixing import MIXINGS
 from rgflow.types import Config
 
 STUDIES = ("claims", "controls", "settings", "blocks", "phases")
@@ -89,7 +90,7 @@ def _enlarge(config: Config) -> None:
     lengths = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
     config.pooled_batch = 4096
     config.sweep.study, config.sweep.correlation_length = STUDIES, lengths
-    config.sweep.mixing = ("tokenwise", "window", "mixer", "flat", "attention")
+    config.sweep.mixing = tuple(MIXINGS)
     config.phases.update(
         {"seeds": 32, "steps": 10_000, "learning_rate": 3e-4, "cooldown": 0.0, "records": 8, "width": 64}
     )
@@ -126,12 +127,10 @@ def get_config(preset: str = "default") -> Config:
     config.probe_batch = 64  # held-out sequences for positions: 4096 rows
     config.pooled_batch = 512  # held-out sequences for the loss, for one row per sequence, for linear readouts
     config.records = 8  # * log-spaced in training step, besides the untrained one
-    config.training = ml_collections.ConfigDict()
+    config.training = ml_collections.ConfigDict(
+        {mixing: _training(seeds=4, steps=3_000, learning_rate=1e-3) for mixing in MIXINGS}
+    )
     config.training.tokenwise = _training(seeds=8, steps=10_000, learning_rate=3e-4)
-    config.training.window = _training(seeds=4, steps=3_000, learning_rate=1e-3)
-    config.training.mixer = _training(seeds=4, steps=3_000, learning_rate=1e-3)
-    config.training.flat = _training(seeds=4, steps=3_000, learning_rate=1e-3)
-    config.training.attention = _training(seeds=4, steps=3_000, learning_rate=1e-3)
 
     config.phases = _training(seeds=4, steps=2_000, learning_rate=3e-3)  # and the centre of the phase diagrams:
     config.phases.update({"cooldown": 0.5, "records": 5, "depth": 6, "width": 32, "window": 4})
@@ -160,7 +159,7 @@ def _point(config: Config, mixing: str, correlation_length: float, training: Con
     kind = values.pop("kind", config.chain.kind)
     groups = values.pop("groups", config.chain.groups)
     sizes = {name: values.pop(name, config[name]) for name in PHASE_AXES}
-    sizes["window"] = sizes["window"] if mixing == "window" else 0
+    sizes["window"] = sizes["window"] if MIXINGS[mixing].has_window else 0
     rates = {"steps": training.steps, "learning_rate": training.learning_rate}
     chain = {"chain.kind": kind, "chain.groups": groups if kind == "block" else 0}
     rest = {name: values.pop(name, config[name]) for name in ("cooldown", "records")}
@@ -174,7 +173,7 @@ def _phases(config: Config) -> list[Point]:
     at_centre = {name: centre[name] for name in (*PHASE_AXES, "cooldown", "records")}
     points = []
     for mixing, axis in itertools.product(common.words(axes.mixing), PHASE_AXES):
-        if axis != "window" or mixing == "window":
+        if axis != "window" or MIXINGS[mixing].has_window:
             crossed = itertools.product(axes.correlation_length, axes[axis])
             points += [_point(config, mixing, x, centre, **{**at_centre, axis: value}) for x, value in crossed]
     return points

@@ -38,10 +38,10 @@ class Product:
 
 def products(static: Static) -> tuple[int, list[Product]]:
     """Returns (rows, the matrices of the network in their order) of a training step."""
-    rows = static.scored_capacity if static.mixing == "window" else static.batch * static.length
+    rows = static.scored_capacity if static.mixing.name == "window" else static.batch * static.length
     width, hidden = static.width, static.hidden_multiple * static.width
     block = [Product(width, hidden), Product(hidden, width)]
-    if static.mixing == "mixer":
+    if static.mixing.name == "mixer":
         tokens = static.hidden_multiple * static.length
         block = [Product(static.length, tokens, True), Product(tokens, static.length, True), *block]
     return rows, [Product(static.features, width), *block * static.depth, Product(width, static.num_states)]

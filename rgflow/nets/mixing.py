@@ -1,4 +1,4 @@
-"""The two sub-layers that let positions of a sequence exchange information; neither moves the stream's axes."""
+"""The sub-layers that let positions of a sequence exchange information; none moves the stream's axes."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -7,15 +7,22 @@ from jaxtyping import Array, Float
 from rgflow.nets.activations import ACTIVATIONS
 
 
-class TokenMixing(nn.Module):
+class PositionMixing(nn.Module):
+    """A sub-layer of a block that maps a stream to an update of the same shape.
+
+    A kind that holds an MLP over the positions gives it ``hidden`` units and an ``activation``; others read neither.
+    """
+
+    hidden: int
+    activation: str
+
+
+class TokenMixing(PositionMixing):
     """An MLP along the positions, the same for every channel, of a stream laid out [T, B, D].
 
     With positions in front, mixing tokens is one matrix product from the left and mixing channels one from the right,
     so that the stream is never transposed.
     """
-
-    hidden: int
-    activation: str
 
     @nn.compact
     def __call__(self, h: Float[Array, "T B D"]) -> Float[Array, "T B D"]:
@@ -32,7 +39,7 @@ class TokenMixing(nn.Module):
         return mixed.reshape(outputs, *x.shape[1:]) + bias[:, None, None]
 
 
-class Attention(nn.Module):
+class Attention(PositionMixing):
     """Softmax attention with one head over the positions of a stream laid out [B, T, D], without any position code."""
 
     @nn.compact

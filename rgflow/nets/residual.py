@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rgflow.nets.activations import ACTIVATIONS
-from rgflow.nets.mixing import Attention, TokenMixing
+from rgflow.nets.mixing import PositionMixing
 
 NORMS = ("pre", "post", "none")
 
@@ -20,7 +20,7 @@ def by_row(f: Callable[[Array], Array], x: Float[Array, "*rows F"]) -> Float[Arr
 class Block(nn.Module):
     """One layer of the stream: ``h + f(norm(h))`` (pre), ``norm(h + f(h))`` (post) or without norm.
 
-    f is the mixing of positions that ``sublayer`` names (``none``, ``mixer`` or ``attention``), and then the MLP.
+    f is first the sub-layer that mixes positions, if there is one, and then the MLP.
     """
 
     width: int
@@ -28,16 +28,14 @@ class Block(nn.Module):
     norm: str
     residual: bool
     activation: str
-    sublayer: str = "none"
+    sublayer: type[PositionMixing] | None = None
     token_hidden: int = 0
 
     @nn.compact
     def __call__(self, h: Float[Array, "*rows D"], _: None) -> tuple:
         """Returns the stream after this block, twice: as the carry and as the output of a scan over depth."""
-        if self.sublayer == "mixer":
-            h = self._add(h, TokenMixing(self.token_hidden, self.activation, name="mixing"), "mixing_norm")
-        if self.sublayer == "attention":
-            h = self._add(h, Attention(name="mixing"), "mixing_norm")
+        if self.sublayer is not None:
+            h = self._add(h, self.sublayer(self.token_hidden, self.activation, name="mixing"), "mixing_norm")
 
         def mlp(x: Array) -> Array:
             x = ACTIVATIONS[self.activation](nn.Dense(self.hidden)(x))
@@ -58,8 +56,9 @@ class ResidualStack(nn.Module):
     Weights of the blocks are stacked along a leading layer axis (a scan over depth), so that compile time does not
     grow with depth. ``unroll`` blocks at a time are compiled as straight code: this is faster on a CPU and slower to
     compile, and changes neither the numbers nor the layout of the weights. Without a ``sublayer`` every row is mapped
-    on its own; with ``mixer`` the stream is laid out [T, B, D] and with ``attention`` [B, T, D]. ``tied`` lists the
-    rows of the embedding that serve as readout, one for each output; if it is empty, the readout has its own weights.
+    on its own; with one the stream is laid out as that module wants it, and ``token_hidden`` is the hidden width of an
+    MLP over positions. ``tied`` lists the rows of the embedding that serve as readout, one for each output; if it is
+    empty, the readout has its own weights.
     """
 
     depth: int
@@ -70,7 +69,7 @@ class ResidualStack(nn.Module):
     residual: bool = True
     activation: str = "gelu"
     unroll: int = 1
-    sublayer: str = "none"
+    sublayer: type[PositionMixing] | None = None
     token_hidden: int = 0
     tied: tuple[int, ...] = ()
 

@@ -11,6 +11,7 @@ and the kernel drifts at one or two transitions only (S1-iii).
 | Bayes loss $L^*$, window optimum $L^*(w)$             | theory.bayes_masked_loss               |
 | exact posterior of a masked token, of all or a window | theory.masked_posterior, theory.window_posterior |
 | optimum of a token-wise network                       | theory.tokenwise_optimum               |
+| what a position sees: one object per mixing           | mixing.Mixing, mixing.MIXINGS          |
 | shapes, masking, controls, encodings                  | task.Static, task.draw_batch, task.inputs |
 | masked loss, its two exact shortcuts, one Adam step   | dynamics.plain_loss, table_loss, scored_loss, step |
 | held-out loss beside the exact posterior's            | held_out.loss_records                  |

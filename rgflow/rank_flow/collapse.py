@@ -22,6 +22,7 @@ from rgflow.judging.decisions import control, information
 from rgflow.judging.intervals import kendall_tau, strictly_decreasing, t_difference, t_interval
 from rgflow.judging.points import average
 from rgflow.rank_flow.learning import LEARNED_FRACTION, excess, final, finding, gate, training_controls
+from rgflow.rank_flow.mixing import names_where
 
 READING = {"level": "position", "centring": "uncentred"}
 Reading = Mapping[str, str]
@@ -44,8 +45,9 @@ def collapse_ratio(effective_rank: xr.DataArray) -> xr.DataArray:
 
 
 def reading_of(runs: xr.Dataset) -> Reading:
-    """Returns the main reading of some runs of one mixing: position level, but pooled for a flat network."""
-    return {**READING, "level": "pooled"} if (runs["mixing"] == "flat").all() else READING
+    """Returns the main reading of some runs of one mixing: position level, or pooled without a stream per position."""
+    pooled = runs["mixing"].isin(names_where(lambda m: not m.per_position)).all()
+    return {**READING, "level": "pooled"} if pooled else READING
 
 
 def log_ratio(

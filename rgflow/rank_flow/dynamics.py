@@ -1,10 +1,11 @@
 """Masked-token training of a residual stack on Markov chains: init and step of one run.
 
-Two exact shortcuts carry the cost. A token-wise network sees only V + 1 distinct inputs, so it is run once per
-distinct input that can be scored and the loss is weighted by counts. A window network is run on the scored positions
-only. Both equal the plain path (``plain_loss``) to float rounding; the tests say so.
+Two exact shortcuts save most of the cost. A network that sees one symbol has only V + 1 distinct inputs: it is run once
+for each input that can be scored, and counts weigh the loss. Any other network whose rows are independent is run on the
+scored positions only. Both equal the plain path (``plain_loss``) to float rounding.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -14,7 +15,8 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from rgflow.nets.residual import ResidualStack
-from rgflow.rank_flow.task import Batch, Static, arrange, draw_batch, encode, inputs, window_symbols
+from rgflow.rank_flow.mixing import Mixing
+from rgflow.rank_flow.task import Batch, Static, draw_batch, encode, inputs, window_symbols
 from rgflow.types import Hypers, Info, Key
 
 
@@ -32,7 +34,7 @@ def optimizer() -> optax.GradientTransformation:
 
 
 def init(static: Static, key: Key, hypers: Hypers) -> TrainState:
-    """Draws the initial weights of one run."""
+    """Returns the initial weights and optimiser state of one run."""
     del hypers
     encoding = inputs(static, jnp.zeros((1, static.length), jnp.int32))
     params = static.net().init(key, encoding)["params"]
@@ -58,18 +60,22 @@ def apply_net(
 
 
 def forward(static: Static, net: ResidualStack, params: Any, shown: Int[Array, "B T"]) -> tuple[Array, Array]:
-    """Returns (logits [.., V], stream [depth + 1, .., width]) of whole sequences, in the order of :func:`arrange`.
+    """Returns (logits [.., V], stream [depth + 1, .., width]) of whole sequences, in the layout of the stream.
 
-    A flat network has one stream vector per sequence and one row of logits per position all the same.
+    A network without a stream per position has logits for each position all the same, [B, T, V].
     """
     logits, stream = apply_net(net, params, inputs(static, shown))
-    return logits.reshape(*arrange(static, shown).shape, static.num_states), stream
+    return logits.reshape(*static.mixing.arrange(shown).shape, static.num_states), stream
 
 
 def plain_loss(static: Static, params: Any, data: Batch) -> Float[Array, ""]:
-    """Runs the network on every position and averages over the scored ones; the reference of the shortcuts."""
+    """Returns the mean loss over the scored positions of a network that is run on every position.
+
+    The shortcuts must agree with it.
+    """
+    arrange = static.mixing.arrange
     logits, _ = forward(static, static.training_net(), params, data.shown)
-    return masked_mean(cross_entropy(logits, arrange(static, data.targets)), arrange(static, data.mask))
+    return masked_mean(cross_entropy(logits, arrange(data.targets)), arrange(data.mask))
 
 
 def scored_symbols(static: Static) -> Int[Array, "S"]:
@@ -79,7 +85,7 @@ def scored_symbols(static: Static) -> Int[Array, "S"]:
 
 
 def table_loss(static: Static, params: Any, data: Batch) -> Float[Array, ""]:
-    """The token-wise loss from one row per distinct scored symbol, weighted by the counts of (symbol, target)."""
+    """Returns the loss of a table from one row per scored symbol, weighted by the counts of (symbol, target)."""
     symbols = scored_symbols(static)
     shows = (data.shown.reshape(-1, 1) == symbols[None]) & data.mask.reshape(-1, 1)
     counts = shows.astype(jnp.float32).T @ jax.nn.one_hot(data.targets.reshape(-1), static.num_states)
@@ -88,7 +94,7 @@ def table_loss(static: Static, params: Any, data: Batch) -> Float[Array, ""]:
 
 
 def scored_loss(static: Static, params: Any, data: Batch) -> Float[Array, ""]:
-    """The window loss with the network run on the scored positions only, in a fixed number of rows."""
+    """Returns the loss of independent rows; the network runs on the scored positions only, a fixed number of rows."""
     capacity = static.scored_capacity
     index = jnp.nonzero(data.mask.reshape(-1), size=capacity, fill_value=0)[0]
     valid = jnp.arange(capacity) < jnp.sum(data.mask)
@@ -97,8 +103,11 @@ def scored_loss(static: Static, params: Any, data: Batch) -> Float[Array, ""]:
     return masked_mean(cross_entropy(logits, data.targets.reshape(-1)[index]), valid)
 
 
-LOSSES = {"tokenwise": table_loss, "window": scored_loss}
-"""The exact shortcut of a mixing; the others run the plain path."""
+def loss_of(mixing: Mixing) -> Callable[[Static, Any, Batch], Float[Array, ""]]:
+    """Returns the cheapest exact form of the loss (static, params, data) that a mixing allows."""
+    if mixing.is_table:
+        return table_loss
+    return scored_loss if mixing.independent_rows else plain_loss
 
 
 def learning_rate(hypers: Hypers, step: Int[Array, ""]) -> Float[Array, ""]:
@@ -108,10 +117,10 @@ def learning_rate(hypers: Hypers, step: Int[Array, ""]) -> Float[Array, ""]:
 
 
 def step(static: Static, key: Key, state: TrainState, hypers: Hypers) -> tuple[TrainState, Info]:
-    """Draws fresh sequences, takes one Adam step on the masked loss and reports that loss (nats)."""
+    """Returns the state after one Adam step on fresh sequences, and the masked loss before it (nats)."""
     data = draw_batch(static, key, hypers, static.batch)
-    loss_of = LOSSES.get(static.mixing, plain_loss)
-    loss, gradient = jax.value_and_grad(lambda p: loss_of(static, p, data))(state.params)
+    masked_loss = loss_of(static.mixing)
+    loss, gradient = jax.value_and_grad(lambda p: masked_loss(static, p, data))(state.params)
     rate = learning_rate(hypers, state.optimizer.count)
     direction, optimizer_state = optimizer().update(gradient, state.optimizer)
     params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)

@@ -1,4 +1,4 @@
-"""Wires the rank-flow room: config -> Experiment. Every check of the config happens here, before anything compiles."""
+"""Wires the rank-flow room: config -> Experiment. All checks of the config are here and run before a compilation."""
 
 import functools
 from typing import Any
@@ -10,7 +10,8 @@ from rgflow.nets.activations import ACTIVATIONS
 from rgflow.nets.residual import NORMS
 from rgflow.protocol import Experiment, log_spaced_schedule
 from rgflow.rank_flow import dynamics, probe, theory
-from rgflow.rank_flow.task import CONTROLS, MIXINGS, Static
+from rgflow.rank_flow.mixing import MIXINGS
+from rgflow.rank_flow.task import CONTROLS, Static
 from rgflow.samplers.markov import MarkovChain, iid_chain, make_chain, mode_functions
 from rgflow.types import Config
 
@@ -31,7 +32,7 @@ LEAST = {
 
 
 def validate(config: Config) -> None:
-    """Raises ValueError, one line naming key, value and what is allowed, for a config that makes no sense."""
+    """Raises ValueError for a config that makes no sense: one line with the key, its value and what is allowed."""
     choices = {"mixing": MIXINGS, "control": CONTROLS, "norm": NORMS, "activation": ACTIVATIONS}
     for name, allowed in {**choices, "mask_mode": theory.MASK_MODES}.items():
         one_of(name, config[name], tuple(allowed))
@@ -55,10 +56,11 @@ def make_static(config: Config) -> Static:
     """Returns what fixes the shapes and the program; keys that a run ignores are set to their null value."""
     names = [field for field in Static.__dataclass_fields__ if field in config]
     values = {name: config[name] for name in names}
-    window = config.window if config.mixing == "window" else 0
+    mixing = MIXINGS[config.mixing]
+    window = config.window if mixing.has_window else 0
     # The other controls change per-run inputs only: their runs share a program with those of no control.
     control = config.control if config.control in ("random_labels", "time_shuffled") else "none"
-    return Static(**{**values, "window": window, "control": control})
+    return Static(**{**values, "mixing": mixing, "window": window, "control": control})
 
 
 CHAIN_KEYS = {"dirichlet_lazy": ("concentration", "seed"), "lazy_zipf": ("exponent",), "block": ("groups",)}
@@ -74,10 +76,11 @@ def chain_of(config: Config) -> MarkovChain:
 def reference_losses(static: Static, chain: MarkovChain) -> dict[str, float]:
     """Returns the exact losses (nats) that the recorded ones are judged against; NaN where none has a closed form.
 
-    ``stationary_entropy``: H(pi). ``blind_loss``: the optimum of one who sees no other position, which is H(pi) where
-    scored positions show nothing of themselves. ``bayes_loss``: the optimum with the whole sequence.
-    ``architecture_loss``: the optimum of what this mixing can see (one token, a window, the sequence), NaN for an
-    attention without position code, whose optimum is not known.
+    * ``stationary_entropy``: H(pi).
+    * ``blind_loss``: the least loss of a network that sees only the scored position itself. It equals H(pi) where that
+      position shows [MASK] in every case (mode ``pure``).
+    * ``bayes_loss``: the least loss of a network that sees the whole sequence.
+    * ``architecture_loss``: the least loss of a network that sees what this mixing sees, where that optimum is known.
     """
     task = (static.length, static.mask_prob)
     entropy = theory.stationary_entropy(chain)
@@ -85,14 +88,16 @@ def reference_losses(static: Static, chain: MarkovChain) -> dict[str, float]:
         return dict.fromkeys(("stationary_entropy", "blind_loss", "bayes_loss", "architecture_loss"), entropy)
     tokenwise_loss = theory.tokenwise_optimum(chain, static.mask_mode, static.mask_prob)
     closed_form = static.mask_mode == "pure" and static.control == "none"
-    bayes_loss = theory.bayes_masked_loss(chain, *task) if closed_form else np.nan
-    window_loss = theory.bayes_masked_loss(chain, *task, static.window) if closed_form else np.nan
-    known = {"tokenwise": tokenwise_loss, "window": window_loss, "attention": np.nan}
+
+    def least_loss(reach: int | None) -> float:
+        return theory.bayes_masked_loss(chain, *task, reach) if closed_form else np.nan
+
+    seen = tokenwise_loss if static.mixing.is_table else least_loss(static.mixing.reach(static.window))
     return {
         "stationary_entropy": entropy,
         "blind_loss": tokenwise_loss,
-        "bayes_loss": bayes_loss,
-        "architecture_loss": known.get(static.mixing, bayes_loss),
+        "bayes_loss": least_loss(None),
+        "architecture_loss": seen if static.mixing.optimum_known else np.nan,
     }
 
 

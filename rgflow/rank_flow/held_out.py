@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rgflow.rank_flow.dynamics import cross_entropy
-from rgflow.rank_flow.task import Batch, Static, arrange, chain_of
+from rgflow.rank_flow.task import Batch, Static, chain_of
 from rgflow.rank_flow.theory import (
     SHOWN_AS_MASK,
     SHOWN_AS_RANDOM,
@@ -44,12 +44,12 @@ def bayes_posterior(static: Static, hypers: Hypers, data: Batch) -> Float[Array,
 
 
 def optimal_posterior(static: Static, hypers: Hypers, data: Batch) -> Float[Array, "B T V"]:
-    """Returns the exact posterior given what the architecture can see: one token, a window, or the whole sequence.
+    """Returns the exact posterior given what the architecture sees: one token, a window, or the whole sequence.
 
-    A token sees the same whether time is shuffled or not; for an attention without position code, which cannot reach
-    it, the posterior is that of the whole sequence in its order.
+    A network that sees one token sees the same whether time is shuffled or not. Attention without a position code sees
+    the whole sequence but not its order; it cannot reach this posterior.
     """
-    reach = {"tokenwise": 0, "window": static.window}.get(static.mixing)
+    reach = static.mixing.reach(static.window)
     if static.control == "random_labels" or reach is None or (static.control == "time_shuffled" and reach > 0):
         return bayes_posterior(static, hypers, data)
     chain = chain_of(hypers)
@@ -58,7 +58,7 @@ def optimal_posterior(static: Static, hypers: Hypers, data: Batch) -> Float[Arra
 
 
 def centred_logits(posterior: Float[Array, "*rows V"]) -> Float[Array, "*rows V"]:
-    r"""Returns $\ln q$ minus its mean over the states, which a softmax does not see; q is at least 1e-12."""
+    r"""Returns $\ln q$ minus its mean over the states, with q at least 1e-12. A softmax does not see that mean."""
     logits = jnp.log(jnp.maximum(posterior, 1e-12))
     return logits - jnp.mean(logits, axis=-1, keepdims=True)
 
@@ -66,9 +66,9 @@ def centred_logits(posterior: Float[Array, "*rows V"]) -> Float[Array, "*rows V"
 def loss_sums(static: Static, hypers: Hypers, logits: Array, data: Batch) -> Float[Array, "3"]:
     """Returns the sums over the scored positions of the network's loss and of the exact posterior's, and their number.
 
-    ``logits`` are those of every position, in the order of ``arrange``.
+    ``logits`` are those of every position, in the layout of the stream.
     """
-    mask, targets = arrange(static, data.mask), arrange(static, data.targets)
+    mask, targets = static.mixing.arrange(data.mask), static.mixing.arrange(data.targets)
     posterior = bayes_posterior(static, hypers, data)
     truth = jnp.take_along_axis(posterior, data.targets[..., None], axis=-1)[..., 0]
     own = jnp.sum(jnp.where(mask, cross_entropy(logits, targets), 0.0))
@@ -79,10 +79,10 @@ def loss_sums(static: Static, hypers: Hypers, logits: Array, data: Batch) -> Flo
 def loss_records(static: Static, hypers: Hypers, sums: Float[Array, "3"], table: Array | None = None) -> Record:
     """Returns ``loss`` and ``excess_loss`` over the exact optimum (nats), with the sampling noise taken out.
 
-    Token-wise the expected loss is summed exactly over the logits [S, V] of the ``table`` of symbols. Otherwise the
-    excess is averaged over held-out scored positions (``sums``) as a paired difference to the exact posterior, which
-    cancels most of the noise; mode ``pure``, where the optimum has a closed form, adds it back to get the loss. Where
-    time is shuffled the loss is the plain mean and the excess is NaN.
+    For a table the expected loss is an exact sum over its logits [S, V]. For other networks ``sums`` over held-out
+    scored positions give the excess as a paired difference to the exact posterior, which cancels most of the noise; in
+    mode ``pure`` the optimum has a closed form, and the loss is that optimum plus the excess. Where time is shuffled,
+    the loss is the plain mean and the excess is NaN.
     """
     plain, sampled = sums[0] / jnp.maximum(sums[2], 1), sums[1] / jnp.maximum(sums[2], 1)
     closed_form = static.mask_mode == "pure" and static.control == "none"

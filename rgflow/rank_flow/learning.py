@@ -8,6 +8,7 @@ from rgflow.judging.claim import Finding
 from rgflow.judging.decisions import Control, Status, control, decide
 from rgflow.judging.intervals import Interval
 from rgflow.judging.points import average
+from rgflow.rank_flow.mixing import names_where
 
 CONVERGED_NATS = 0.05
 """Most a loss may exceed the optimum of its own architecture to count as trained, where that optimum is known."""
@@ -33,7 +34,7 @@ def best_loss(at_end: xr.Dataset) -> xr.DataArray:
 def learned_fraction(at_end: xr.Dataset) -> xr.DataArray:
     """Returns the fraction of the attainable information that each run learned; NaN where there is nothing to learn.
 
-    Information counts from the optimum of one who sees no other position.
+    Information counts from the least loss of a network that sees only the scored position itself.
     """
     blind = at_end["blind_loss"]
     attainable = blind - best_loss(at_end)
@@ -43,11 +44,11 @@ def learned_fraction(at_end: xr.Dataset) -> xr.DataArray:
 def excess(at_end: xr.Dataset) -> xr.DataArray:
     """Returns each run's loss above the optimum of its architecture (nats), NaN where that is not known.
 
-    Where it has no closed form (mode ``bert``) the optimum of the whole sequence stands in, which is no larger; but not
-    for attention, which sees a bag of tokens and is far from it.
+    Where it has no closed form (mode ``bert``), the optimum of the whole sequence takes its place, which is no larger.
+    A mixing that cannot come close to that optimum (``optimum_known`` is false) has no such number.
     """
-    known = at_end["loss"] - at_end["architecture_loss"]
-    return known.where(known.notnull() | (at_end["mixing"] == "attention"), at_end["excess_loss"])
+    known, without = at_end["loss"] - at_end["architecture_loss"], names_where(lambda m: not m.optimum_known)
+    return known.where(known.notnull() | at_end["mixing"].isin(without), at_end["excess_loss"])
 
 
 def gate(at_end: xr.Dataset) -> Bool[np.ndarray, " runs"]:

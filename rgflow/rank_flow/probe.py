@@ -1,8 +1,8 @@
 """What is recorded of one run: ranks and kernel drift of the residual stream, relevance, and the loss.
 
 Everything is measured on held-out sequences, the same at every record and for every layer: ``probe_batch`` of them for
-positions, ``pooled_batch`` more for the loss and for what needs one row per sequence. Rows with a weight stand for
-that many equal rows, which is exact and makes a token-wise stream (V + 1 distinct rows) cheap to measure.
+positions, ``pooled_batch`` more for the loss and for what needs one row per sequence. A row with weight n stands for n
+equal rows. This is exact, and a stream with V + 1 distinct rows becomes cheap to measure.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from rgflow.protocol import Stream
 from rgflow.rank_flow import relevance
 from rgflow.rank_flow.dynamics import TrainState, apply_net, forward
 from rgflow.rank_flow.held_out import centred_logits, loss_records, optimal_posterior
-from rgflow.rank_flow.task import Batch, Static, arrange, draw_batch, encode
+from rgflow.rank_flow.task import Batch, Static, draw_batch, encode
 from rgflow.types import Hypers, Key, Record
 
 LEVELS = ("position", "masked", "unmasked", "pooled")
@@ -46,7 +46,7 @@ def coords(static: Static) -> dict[str, Any]:
 
 
 def _table_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, Array | None]:
-    """Token-wise: the stream of every symbol, its counts per level, and the table's logits."""
+    """Returns the stream of every symbol of a table, the counts of the symbols per level, and the logits."""
     symbols = jnp.arange(static.num_states + 1)
     logits, stream = apply_net(static.net(), params, encode(static, symbols[:, None]))
     one_hot = jax.nn.one_hot(data.shown, static.num_states + 1)
@@ -56,21 +56,21 @@ def _table_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array,
 
 
 def _position_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, Array | None]:
-    """Any mixing with a stream per position: the stream of every position, its weight per level, and no table."""
+    """Returns the stream of every position, its weight per level, and no table."""
     _, stream = forward(static, static.net(), params, data.shown)
     rows = stream.reshape(stream.shape[0], -1, stream.shape[-1])
-    masked = arrange(static, data.mask).reshape(-1).astype(rows.dtype)
+    masked = static.mixing.arrange(data.mask).reshape(-1).astype(rows.dtype)
     return rows, jnp.stack([jnp.ones_like(masked), masked, 1 - masked]), None
 
 
 def level_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, Array | None]:
-    """Returns (rows [L, N, D], weights [levels, N], the table's logits if it is one) of every level but the pooled one.
+    """Returns (rows [L, N, D], weights [levels, N], logits of a table or None) of every level but the pooled one.
 
-    A flat network has no stream per position: its rows are NaN, and so is everything read from them.
+    Without a stream per position the rows are NaN, and so is everything read from them.
     """
-    if static.mixing == "tokenwise":
+    if static.mixing.is_table:
         return _table_rows(static, params, data)
-    if static.mixing != "flat":
+    if static.mixing.per_position:
         return _position_rows(static, params, data)
     _, stream = forward(static, static.net(), params, data.shown)
     return jnp.full_like(stream, jnp.nan), jnp.ones((len(LEVELS) - 1, stream.shape[1])), None
@@ -96,7 +96,7 @@ def measured_rows(
 def predictor_rows(static: Static, hypers: Hypers, data: Batch) -> Float[Array, "2 N V"]:
     """Returns the logits of the architecture's exact optimum at the scored positions, uncentred and centred."""
     weights = data.mask.reshape(-1)
-    if static.mixing == "tokenwise":
+    if static.mixing.is_table:
         # One row per distinct symbol, as for the stream.
         one_hot = jax.nn.one_hot(data.shown.reshape(-1), static.num_states + 1)
         weights = jnp.sum(jnp.where(weights[:, None], one_hot, 0.0), axis=0)
@@ -107,7 +107,7 @@ def predictor_rows(static: Static, hypers: Hypers, data: Batch) -> Float[Array, 
 
 
 def _fill(x: Float[Array, "*batch n d"], rows: int, columns: int = 0) -> Float[Array, "*batch rows columns"]:
-    """Pads matrices with zero rows and columns, which add nothing but zeros to their singular values."""
+    """Returns matrices with zero rows and columns added, which add nothing but zeros to their singular values."""
     missing = [(0, rows - x.shape[-2]), (0, max(columns - x.shape[-1], 0))]
     return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + missing)
 
@@ -117,7 +117,7 @@ def spectra(
 ) -> tuple[Float[Array, "levels 2 L k"], Float[Array, "2 k"]]:
     """Returns the singular values of every matrix and of the exact predictor, from one batched call.
 
-    Two calls side by side could wait for each other's threads for ever.
+    Two calls at the same time could each wait for the threads of the other, and never end.
     """
     shape = (max(measured.shape[-2], predictor.shape[-2]), max(measured.shape[-1], predictor.shape[-1]))
     stack = _fill(measured.reshape(-1, *measured.shape[-2:]), *shape)
@@ -140,7 +140,7 @@ def drift_records(measured: Float[Array, "levels 2 L N D"]) -> Record:
 
 
 def probe(static: Static, key: Key, state: TrainState, hypers: Hypers) -> Record:
-    """Measures one run on its held-out sequences."""
+    """Returns what is measured of one run on its held-out sequences."""
     params = state.params
     data = draw_batch(static, key, hypers, static.probe_batch)
     more = draw_batch(static, jax.random.fold_in(key, Stream.PROBE), hypers, static.pooled_batch)

@@ -31,6 +31,7 @@ from rgflow.rank_flow.collapse import (
 )
 from rgflow.rank_flow.drift import share_above
 from rgflow.rank_flow.learning import final, gate, training_controls
+from rgflow.rank_flow.mixing import MIXINGS
 from rgflow.rank_flow.select import Cells, by_mixing_and_length, claim_runs, setting_runs
 
 DRIFT_MEASURES = ("kernel_drift", "frobenius_drift")
@@ -167,7 +168,7 @@ def tests_of_settings(by_setting: Mapping[str, Cells]) -> Iterator[Named]:
     """Yields the test of every claim in the main reading at every setting, which is named beside the mixing."""
     for setting, cells in by_setting.items():
         for (claim, mixing, length, *reading), test in tests(cells):
-            level = "pooled" if mixing == "flat" else READING["level"]
+            level = MIXINGS[mixing].level
             level_is, centring, measure = reading
             if level_is == level and centring == READING["centring"] and measure in MAIN_MEASURES:
                 yield (claim, f"{mixing}, {setting}", length, level_is, centring, measure), test

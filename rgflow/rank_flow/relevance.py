@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rgflow.probes.linear import held_out_r2
 from rgflow.rank_flow.dynamics import apply_net, forward
 from rgflow.rank_flow.held_out import bayes_posterior, centred_logits, loss_sums
-from rgflow.rank_flow.task import Batch, Static, arrange, encode, inputs
+from rgflow.rank_flow.task import Batch, Static, encode, inputs
 from rgflow.types import Hypers, Record
 
 PERTURBED_SEQUENCES = 8
@@ -26,13 +26,13 @@ DIMS = {
 
 
 def readable(data: Batch) -> Bool[Array, "B T"]:
-    """Returns the scored positions whose two neighbours exist and are shown: those with the context in full view."""
+    """Returns which positions are scored and have two neighbours that both are shown."""
     shown = jnp.pad(~data.mask, ((0, 0), (1, 1)))
     return data.mask & shown[:, :-2] & shown[:, 2:]
 
 
 def readable_capacity(static: Static) -> int:
-    """Rows that hold the readable positions of one chunk of ``probe_batch`` sequences."""
+    """Returns how many rows hold the readable positions of one chunk of ``probe_batch`` sequences."""
     probability = static.mask_prob * (1 - static.mask_prob) ** 2
     return static.capacity(static.probe_batch * static.length, probability)
 
@@ -42,32 +42,29 @@ def context_targets(static: Static, hypers: Hypers, data: Batch) -> Float[Array,
     functions = hypers["mode_functions"].T
     neighbours = [functions[jnp.roll(data.tokens, shift, axis=1)] for shift in (1, -1)]
     targets = jnp.concatenate([*neighbours, centred_logits(bayes_posterior(static, hypers, data))], axis=-1)
-    return (jnp.swapaxes(targets, 0, 1) if static.mixing == "mixer" else targets).reshape(-1, targets.shape[-1])
+    return static.mixing.arrange(targets).reshape(-1, targets.shape[-1])
 
 
 def chunk_records(static: Static, params: Any, hypers: Hypers, data: Batch) -> tuple[Array, Array, Array, Array, Array]:
     """Returns (pooled [L, B, D], rows [L, C, D], targets [C, K], valid [C], loss sums) of one chunk of sequences."""
-    kept = arrange(static, readable(data)).reshape(-1)
+    kept = static.mixing.arrange(readable(data)).reshape(-1)
     index = jnp.nonzero(kept, size=readable_capacity(static), fill_value=0)[0]
     valid = jnp.arange(index.size) < jnp.sum(kept)
     targets = context_targets(static, hypers, data)[index]
-    if static.mixing == "tokenwise":
+    if static.mixing.is_table:
         pooled, rows, logits = table_records(static, params, data.shown, index)
-    else:
-        logits, stream = forward(static, static.net(), params, data.shown)
-    sums = loss_sums(static, hypers, logits, data)
-    if static.mixing == "flat":
-        return stream, jnp.zeros((stream.shape[0], index.size, static.width)), targets, valid & False, sums
-    if static.mixing != "tokenwise":
-        pooled = jnp.mean(stream, axis=1 if static.mixing == "mixer" else 2)
-        rows = stream.reshape(stream.shape[0], -1, static.width)[:, index]
-    return pooled, rows, targets, valid, sums
+        return pooled, rows, targets, valid, loss_sums(static, hypers, logits, data)
+    logits, stream = forward(static, static.net(), params, data.shown)
+    sums, pooled = loss_sums(static, hypers, logits, data), static.mixing.mean_over_positions(stream)
+    if not static.mixing.per_position:
+        return pooled, jnp.zeros((stream.shape[0], index.size, static.width)), targets, valid & False, sums
+    return pooled, stream.reshape(stream.shape[0], -1, static.width)[:, index], targets, valid, sums
 
 
 def table_records(
     static: Static, params: Any, shown: Int[Array, "B T"], index: Int[Array, " C"]
 ) -> tuple[Float[Array, "L B D"], Float[Array, "L C D"], Float[Array, "B T V"]]:
-    """Returns pooled rows, the rows of some positions and all logits of a token-wise net, from its V + 1 rows."""
+    """Returns pooled rows, the rows of some positions and all logits of a table, from its V + 1 rows."""
     symbols = jnp.arange(static.num_states + 1)
     logits, table = apply_net(static.net(), params, encode(static, symbols[:, None]))
     shares = jnp.mean(jax.nn.one_hot(shown, static.num_states + 1), axis=1)
@@ -78,7 +75,7 @@ def table_records(
 def pooled_and_readable(
     static: Static, params: Any, hypers: Hypers, data: Batch
 ) -> tuple[Float[Array, "L P D"], Float[Array, "L N D"], Float[Array, "N K"], Bool[Array, " N"], Float[Array, "3"]]:
-    """Returns :func:`chunk_records` of all sequences, one chunk of ``probe_batch`` after the other to save memory."""
+    """Returns :func:`chunk_records` of all sequences, in chunks of ``probe_batch`` one at a time, to save memory."""
     chunks = jax.tree.map(lambda x: x.reshape(-1, static.probe_batch, static.length), data)
     pooled, rows, targets, valid, sums = jax.lax.map(lambda chunk: chunk_records(static, params, hypers, chunk), chunks)
     join = lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, x.shape[-1])  # noqa: E731
@@ -90,7 +87,7 @@ def readout_records(
 ) -> Record:
     """Returns per layer the held-out R^2 of each mode at the neighbours (mean of the two) and of the Bayes logits."""
     layers, modes = rows.shape[0], static.num_states - 1
-    if static.mixing == "flat":
+    if not static.mixing.per_position:
         return {"mode_r2": jnp.full((layers, modes), jnp.nan), "bayes_r2": jnp.full((layers,), jnp.nan)}
     seen = jnp.cumsum(valid)
     early = 2 * seen <= seen[-1]
@@ -105,10 +102,11 @@ def readout_records(
 def mode_directions(static: Static, hypers: Hypers, params: Any) -> Float[Array, "modes D"]:
     r"""Returns the unit vectors along the embedded modes, $\sum_v \pi_v \varphi_k(v)\, e_v$.
 
-    $e_v$ is the embedding of state v at the two neighbours (window), at every position (flat), or of the token itself.
+    $e_v$ is the sum of the embeddings of state v over the positions that a row shows; in a window only the two
+    neighbours of the predicted position count.
     """
     blocks = params["embedding"]["kernel"].reshape(-1, static.symbols, static.width)[:, : static.num_states]
-    if static.mixing == "window" and static.window > 0:
+    if static.window > 0:
         blocks = blocks[jnp.array([static.window - 1, static.window + 1])]
     images = (hypers["mode_functions"] * hypers["stationary"][None]) @ jnp.sum(blocks, axis=0)
     sizes = jnp.linalg.norm(images, axis=-1, keepdims=True)
@@ -118,8 +116,9 @@ def mode_directions(static: Static, hypers: Hypers, params: Any) -> Float[Array,
 def perturbation_records(static: Static, hypers: Hypers, params: Any, data: Batch) -> Record:
     r"""Returns $\ln \|\delta h_l\|_F / \|\delta h_0\|_F$ for a small shift of the embedding along each mode.
 
-    Exact linear response (a derivative, no finite step) over the rows of a few held-out sequences; of the same rows
-    ``stream_growth``, $\ln \|h_l\|_F / \|h_0\|_F$: a layer that normalises its input sees only the ratio of the two.
+    This is exact linear response, a derivative without a finite step, over the rows of a few held-out sequences. The
+    growth of the same rows is ``stream_growth``, $\ln \|h_l\|_F / \|h_0\|_F$. A layer that normalises its input sees
+    only the ratio of the two.
     """
     encoding = inputs(static, data.shown[:PERTURBED_SEQUENCES])
     shape = (*encoding.shape[:-1], static.width)

@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Bool
 
 from rgflow.judging.points import where
+from rgflow.rank_flow.mixing import names_where
 from rgflow.rank_flow.task import CONTROLS
 
 PHASE_AXES = ("depth", "width", "window")
@@ -29,13 +30,17 @@ def _as_set(dataset: xr.Dataset, config: Any) -> Bool[np.ndarray, " runs"]:
     return ~np.any([np.zeros(dataset.sizes["run"], bool), *_departures(dataset, config).values()], axis=0)
 
 
+def _lacks(mixing: np.ndarray, size: str) -> Bool[np.ndarray, " runs"]:
+    """Returns which runs do not have a size at all: a window, in a network without one."""
+    return (size == "window") & ~np.isin(mixing, names_where(lambda m: m.has_window))
+
+
 def _as_planned(dataset: xr.Dataset, config: Any, sizes: Any) -> Bool[np.ndarray, " runs"]:
     """Tells which runs have these sizes and the steps and learning rate that the config plans for their mixing."""
     mixing = dataset["mixing"].values
     keep = np.ones(mixing.size, bool)
     for name in SIZES:
-        # Only a window network has a window.
-        keep &= (dataset[name].values == sizes[name]) | ((name == "window") & (mixing != "window"))
+        keep &= (dataset[name].values == sizes[name]) | _lacks(mixing, name)
     for name in ("steps", "learning_rate"):
         planned = np.array([config["training"][m][name] for m in mixing.tolist()])
         keep &= dataset[name].values == planned
@@ -94,8 +99,8 @@ def phase_runs(dataset: xr.Dataset, config: Any, axis: str) -> xr.Dataset:
     mixing = dataset["mixing"].values
     keep = _of_the_chain(dataset, config) & _as_set(dataset, config) & (dataset["control"].values == "none")
     for name, value in fixed.items():
-        keep &= (dataset[name].values == value) | ((name == "window") & (mixing != "window"))
-    return dataset.isel(run=keep & ((mixing == "window") | (axis != "window")))
+        keep &= (dataset[name].values == value) | _lacks(mixing, name)
+    return dataset.isel(run=keep & ~_lacks(mixing, axis))
 
 
 Cells = Mapping[str, Mapping[float, xr.Dataset]]

@@ -11,16 +11,14 @@ from scipy import special
 
 from rgflow.nets.residual import ResidualStack
 from rgflow.protocol import Stream
+from rgflow.rank_flow.mixing import Mixing
 from rgflow.rank_flow.theory import SHOWN_AS_MASK, SHOWN_AS_RANDOM
 from rgflow.samplers.markov import MarkovChain, sample_chain, shuffle_time
 from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Hypers, Key
 
-MIXINGS = ("tokenwise", "window", "mixer", "flat", "attention")
-"""What a position sees: itself, a window, the sequence by token MLPs, one vector per sequence, a bag of tokens."""
-
 CONTROLS = ("none", "untrained", "random_labels", "time_shuffled", "iid")
-"""Tasks from which there is less to learn, and nothing at all in all but ``time_shuffled``."""
+"""Tasks from which there is less to learn; in all of them but ``time_shuffled`` there is nothing to learn."""
 
 UNROLLED_DEPTH = 8
 OVERFLOW_PROBABILITY = 1e-9
@@ -31,7 +29,7 @@ OVERFLOW_PROBABILITY = 1e-9
 class Static:
     """Everything that fixes shapes or the program of a rank-flow run."""
 
-    mixing: str
+    mixing: Mixing
     window: int
     control: str
     mask_mode: str
@@ -50,41 +48,41 @@ class Static:
     pooled_batch: int
 
     def net(self, unroll: int = 1) -> ResidualStack:
-        """The network, a frozen module without parameters; ``unroll`` trades compile time for speed."""
+        """Returns the network, a frozen module without parameters; ``unroll`` trades compile time for speed."""
         hidden = self.hidden_multiple * self.width
-        outputs = self.num_states * (self.length if self.mixing == "flat" else 1)
+        outputs = self.num_states * len(self.mixing.predicted(self.window, self.length))
         options = {
             "norm": self.norm,
             "residual": self.residual,
             "activation": self.activation,
-            "sublayer": self.mixing if self.mixing in ("mixer", "attention") else "none",
+            "sublayer": self.mixing.sublayer,
             "token_hidden": self.hidden_multiple * self.length,
             "tied": self.readout_rows if self.tied else (),
         }
         return ResidualStack(self.depth, self.width, hidden, outputs, unroll=unroll, **options)
 
     def training_net(self) -> ResidualStack:
-        """The network of the training step: straight code unless the stack is so deep that it compiles for long."""
+        """Returns the network of the training step: straight code where that compiles fast, else a loop over depth."""
         return self.net(self.depth if self.depth <= UNROLLED_DEPTH else 1)
 
     @property
     def symbols(self) -> int:
         """How many symbols a position can show: V states and [MASK], and padding where a window needs it."""
-        return self.num_states + (2 if self.mixing == "window" else 1)
+        return self.num_states + (2 if self.mixing.has_window else 1)
 
     @property
     def features(self) -> int:
-        """Width of the input encoding: one block of symbols for each position that a row is made of."""
-        return self.symbols * {"window": 2 * self.window + 1, "flat": self.length}.get(self.mixing, 1)
+        """Width of the input encoding: one block of symbols for each position that a row shows."""
+        return self.symbols * self.mixing.shown_positions(self.window, self.length)
 
     @property
     def readout_rows(self) -> tuple[int, ...]:
-        """Rows of the embedding that predict a state where embeddings are tied: those of the predicted position."""
-        first = {"window": [self.window], "flat": range(self.length)}.get(self.mixing, [0])
-        return tuple(position * self.symbols + state for position in first for state in range(self.num_states))
+        """Rows of the embedding that serve as readout where embeddings are tied: the states of predicted positions."""
+        predicted = self.mixing.predicted(self.window, self.length)
+        return tuple(position * self.symbols + state for position in predicted for state in range(self.num_states))
 
     def capacity(self, positions: int, probability: float) -> int:
-        """Rows that hold a binomial number of positions, but for one batch in 1 / OVERFLOW_PROBABILITY."""
+        """Returns how many rows hold a binomial number of positions but for a chance of OVERFLOW_PROBABILITY."""
         # scipy.stats.binom.isf says the same, but takes half a second to import.
         tail = special.bdtrc(np.arange(positions + 1), positions, probability)
         quantile = int(np.argmax(tail <= OVERFLOW_PROBABILITY))
@@ -147,14 +145,6 @@ def draw_batch(static: Static, key: Key, hypers: Hypers, batch: int) -> Batch:
     return Batch(tokens, shown, mask, targets)
 
 
-def arrange(static: Static, x: Array) -> Array:
-    """Returns integers [B, T] in the order of the stream's rows: [T, B] where tokens are mixed from the left.
-
-    Only these integers are ever transposed, never the residual stream.
-    """
-    return x.T if static.mixing == "mixer" else x
-
-
 def window_symbols(static: Static, shown: Int[Array, "B T"]) -> Int[Array, "B T W"]:
     """Returns the symbols at t - window .. t + window; positions outside the sequence show padding (V + 1)."""
     w = static.window
@@ -168,9 +158,10 @@ def encode(static: Static, symbols: Int[Array, "*rows W"]) -> Float[Array, "*row
 
 
 def inputs(static: Static, shown: Int[Array, "B T"]) -> Float[Array, "*rows F"]:
-    """Returns the input encoding: [B, T, F], [T, B, F] for a mixer, [B, F] for a flat network."""
-    if static.mixing == "flat":
+    """Returns the input encoding in the layout of the stream: [B, T, F], [T, B, F] or, without positions, [B, F]."""
+    mixing = static.mixing
+    if not mixing.per_position:
         return encode(static, shown)
-    return encode(
-        static, window_symbols(static, shown) if static.mixing == "window" else arrange(static, shown)[..., None]
-    )
+    if mixing.has_window:
+        return encode(static, mixing.arrange(window_symbols(static, shown)))
+    return encode(static, mixing.arrange(shown)[..., None])

@@ -24,7 +24,7 @@ SHOWN_UNCHANGED = 0.1
 
 
 def conditional_entropies(chain: MarkovChain, max_lag: int) -> Float[np.ndarray, " lags"]:
-    r"""Return $h_n = H(x_n \mid x_0) = -\sum_i \pi_i \sum_j (P^n)_{ij} \ln (P^n)_{ij}$ in nats.
+    r"""Returns $h_n = H(x_n \mid x_0) = -\sum_i \pi_i \sum_j (P^n)_{ij} \ln (P^n)_{ij}$ in nats.
 
     Float64 of shape (max_lag + 1,) for n = 0..max_lag, rising from 0 to the stationary entropy. Raises
     ValueError for a negative ``max_lag``.
@@ -32,8 +32,6 @@ def conditional_entropies(chain: MarkovChain, max_lag: int) -> Float[np.ndarray,
     >>> from rgflow.samplers.markov import make_chain
     >>> conditional_entropies(make_chain("lazy_uniform", 2, eigenvalue=0.5), 2).round(4).tolist()
     [0.0, 0.5623, 0.6616]
-
-    Ref: standard.
     """
     if max_lag < 0:
         raise ValueError(f"max_lag = {max_lag}: must not be negative")
@@ -46,17 +44,17 @@ def conditional_entropies(chain: MarkovChain, max_lag: int) -> Float[np.ndarray,
 
 
 def stationary_entropy(chain: MarkovChain) -> float:
-    r"""Return $H(\pi) = -\sum_v \pi_v \ln \pi_v$ in nats, the loss of one who sees nothing. Ref: standard."""
+    r"""Returns $H(\pi) = -\sum_v \pi_v \ln \pi_v$ in nats, the loss of a predictor that sees nothing."""
     return float(entr(_host(chain)[1]).sum())
 
 
 def bayes_masked_loss(chain: MarkovChain, length: int, mask_prob: float, window: int | None = None) -> float:
-    r"""Return the least expected cross-entropy per masked token, mode ``pure``, in nats.
+    r"""Returns the least expected cross-entropy per masked token, mode ``pure``, in nats.
 
     With l tokens on the left of a position and r on its right, and the nearest visible one at distance a with
     probability $w_a = (1-p) p^{a-1}$, the loss at that position is
-    $\sum_a^l w_a h_a + \sum_b^r w_b h_b - \sum_a^l \sum_b^r w_a w_b h_{a+b} + p^{l+r} H(\pi)$ (sums from 1);
-    returned is its mean over a sequence of ``length`` tokens. A ``window`` hides all tokens farther away than
+    $\sum_a^l w_a h_a + \sum_b^r w_b h_b - \sum_a^l \sum_b^r w_a w_b h_{a+b} + p^{l+r} H(\pi)$ (sums from 1).
+    The result is the mean over a sequence of ``length`` tokens. A ``window`` hides all tokens farther away than
     that many positions (0 leaves $H(\pi)$). Raises ValueError for ``mask_prob`` outside (0, 1), ``length``
     below 1, and a window that is negative or not below ``length``.
 
@@ -64,7 +62,7 @@ def bayes_masked_loss(chain: MarkovChain, length: int, mask_prob: float, window:
     >>> round(bayes_masked_loss(make_chain("lazy_uniform", 16, correlation_length=1.2), 64, 0.15), 4)
     1.7724
 
-    Ref: HR2026 (the task); closed form from $H(x_t \mid x_{t-a}, x_{t+b}) = h_a + h_b - h_{a+b}$.
+    The task is that of HR2026. The closed form follows from $H(x_t \mid x_{t-a}, x_{t+b}) = h_a + h_b - h_{a+b}$.
     """
     _check_task(length, mask_prob, window)
     reach = length - 1 if window is None else window
@@ -82,18 +80,16 @@ def bayes_masked_loss(chain: MarkovChain, length: int, mask_prob: float, window:
 
 
 def tokenwise_optimum(chain: MarkovChain, mask_mode: str = "pure", mask_prob: float = 0.15) -> float:
-    r"""Return the least loss of a network that acts on each position alone, $H(x_t \mid s_t)$, in nats.
+    r"""Returns the least loss of a network that acts on each position alone, $H(x_t \mid s_t)$, in nats.
 
     Mode ``pure``: $H(\pi)$, for every correlation length. Mode ``bert``:
     $0.8 H(\pi) + \sum_{vs} J_{vs} \ln(\sum_u J_{us} / J_{vs})$, $J_{vs} = \pi_v (0.1 \delta_{vs} + 0.1/V)$,
-    s the symbol shown. Only selected positions are scored, so ``mask_prob`` does not matter: merely checked.
+    s the symbol shown. Only selected positions are scored, so ``mask_prob`` is checked but changes nothing.
     Raises ValueError for an unknown mode and for ``mask_prob`` outside (0, 1).
 
     >>> from rgflow.samplers.markov import make_chain
     >>> round(tokenwise_optimum(make_chain("lazy_uniform", 16, eigenvalue=0.5), "bert"), 4)
     2.6102
-
-    Ref: HR2026 (the task); standard.
     """
     _check_mode(mask_mode)
     _check_mask_prob(mask_prob)
@@ -114,7 +110,7 @@ def masked_posterior(
     mask_mode: str = "pure",
     mask_prob: float | Float[Array, ""] = 0.15,
 ) -> Float[Array, "T V"]:
-    r"""Return the exact $q_t(v) \propto \alpha_t(v) o_t(v) \beta_t(v)$ of the true tokens (forward-backward).
+    r"""Returns the exact $q_t(v) \propto \alpha_t(v) o_t(v) \beta_t(v)$ of the true tokens (forward-backward).
 
     $\alpha_{t+1} \propto (\alpha_t \odot o_t) P$ from $\alpha_1 = \pi$, and $\beta_t \propto P (o_{t+1} \odot
     \beta_{t+1})$ from 1, for one sequence; vmap over more. ``mask`` marks the scored positions.
@@ -122,12 +118,12 @@ def masked_posterior(
     - ``pure``: o is 1 at masked positions, whose ``tokens`` are not read, and $\delta_{v x_t}$ elsewhere.
     - ``bert``: ``tokens`` are the symbols s shown, V for [MASK], where o is 1. Which neighbours are selected
       is unknown, $o_t(v) = (1-p)\delta_{vs} + p(0.1\delta_{vs} + 0.1/V)$; a scored position is known to be
-      selected, $o_t(v) = 0.1\delta_{vs} + 0.1/V$. Rows of positions not scored use the neighbours' form: the
-      posterior when selection is not known there either.
+      selected, $o_t(v) = 0.1\delta_{vs} + 0.1/V$. Positions that are not scored have the form of the neighbours:
+      it is not known there either whether the position is selected.
 
     Dtype follows the transition matrix (float32 unless x64 is on); jit with ``mask_mode`` static. All
     rows are nan if the tokens are impossible under the chain. Raises ValueError for an unknown mode, and for
-    ``mask_prob`` outside (0, 1) unless it is traced. Ref: HR2026 (the task); standard.
+    ``mask_prob`` outside (0, 1) unless it is traced.
     """
     _check_mode(mask_mode)
     _check_mask_prob(mask_prob)
@@ -150,13 +146,12 @@ def window_posterior(
     mask_mode: str = "pure",
     mask_prob: float | Float[Array, ""] = 0.15,
 ) -> Float[Array, "T V"]:
-    r"""Return the exact posterior of each true token given what shows within ``window`` positions on either side.
+    r"""Returns the exact posterior of each true token given what shows within ``window`` positions on either side.
 
-    :func:`masked_posterior` of the 2 window + 1 positions around each one; a stationary chain needs no more than that,
-    and positions beyond the ends of the sequence show nothing. Arguments, rows that are not scored and errors as
-    there. The mean of $-\ln q_t(x_t)$ over scored positions is the window optimum $L^*(w)$.
-
-    Ref: HR2026 (the task); standard.
+    It is :func:`masked_posterior` of the 2 window + 1 positions around each one: the chain is stationary, so no other
+    position matters, and positions beyond the ends of the sequence show nothing. The other arguments, the rows of
+    positions that are not scored and the errors are the same as there. The mean of $-\ln q_t(x_t)$ over scored
+    positions is the window optimum $L^*(w)$.
     """
     num_states = chain.stationary.shape[-1]
     shown = jnp.where(mask, num_states, tokens) if mask_mode == "pure" else tokens
@@ -175,7 +170,7 @@ def window_posterior(
 def _messages(
     start: Float[Array, " V"], likelihood: Float[Array, "T V"], transition: Float[Array, "V V"]
 ) -> Float[Array, "T V"]:
-    """Carry a belief along the chain and return it before each observation is taken in."""
+    """Returns the belief at each position before the observation there, carried along the chain from ``start``."""
 
     def carry_on(belief: Float[Array, " V"], seen: Float[Array, " V"]) -> tuple[Array, Array]:
         # Normalised at each step, so no sequence is long enough to underflow.
@@ -195,7 +190,7 @@ def _delta(tokens: Int[Array, " T"], transition: Float[Array, "V V"]) -> Float[A
 def _bert_likelihood(
     tokens: Int[Array, " T"], transition: Float[Array, "V V"], selected: float | Float[Array, ""]
 ) -> Float[Array, "T V"]:
-    """Likelihood of the shown symbol given the true token, at a position selected with this probability."""
+    """Returns the likelihood of the shown symbol given the true token, at a position selected with this probability."""
     num_states = transition.shape[0]
     unchanged = 1 - selected + selected * SHOWN_UNCHANGED
     visible = unchanged * _delta(tokens, transition) + selected * SHOWN_AS_RANDOM / num_states

@@ -8,6 +8,7 @@ import pytest
 from configs import rank_flow as rank_flow_config
 from rgflow.protocol import Stream
 from rgflow.rank_flow import dynamics, experiment, held_out, probe, task, theory
+from rgflow.rank_flow.mixing import MIXINGS
 
 
 def setup(key, **values):
@@ -21,9 +22,9 @@ def setup(key, **values):
 def explicit_stream(static, params, shown):
     """The stream as float64 [layer, sequence, position, width], whatever the order of the network's own rows."""
     stream = np.asarray(static.net().apply({"params": params}, task.inputs(static, shown))[1], np.float64)
-    if static.mixing == "flat":
+    if not static.mixing.per_position:
         return stream[:, :, None]
-    return np.swapaxes(stream, 1, 2) if static.mixing == "mixer" else stream
+    return np.swapaxes(stream, 1, 2) if static.mixing.positions_first else stream
 
 
 @pytest.mark.parametrize("mask_mode", ["pure", "bert"])
@@ -45,7 +46,7 @@ def test_weighted_table_measures_what_every_position_measures(key, mask_mode):
         np.testing.assert_allclose(fast[name], plain[name], rtol=2e-4, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("mixing", task.MIXINGS)
+@pytest.mark.parametrize("mixing", MIXINGS)
 def test_ranks_equal_float64_numpy_on_the_explicit_matrix(key, mixing):
     static, hypers, made, state, _ = setup(key, mixing=mixing)
     record = jax.jit(made.probe)(key, state, hypers)
@@ -79,7 +80,7 @@ def test_constant_stream_has_no_centred_rank(key):
 
 
 def test_record_shapes_are_the_declared_ones(key):
-    for mixing in task.MIXINGS:
+    for mixing in MIXINGS:
         _, hypers, made, state, _ = setup(key, mixing=mixing)
         sizes = {name: len(labels) for name, labels in made.coords.items()}
         for name, values in jax.eval_shape(made.probe, key, state, hypers).items():

@@ -8,6 +8,7 @@ import pytest
 from configs import rank_flow as rank_flow_config
 from rgflow.probes.spectrum import effective_rank, numerical_rank, singular_values
 from rgflow.rank_flow import dynamics, experiment, held_out, probe, relevance, task
+from rgflow.rank_flow.mixing import MIXINGS
 
 
 def setup(key, **values):
@@ -41,7 +42,7 @@ def test_rows_belong_to_their_targets(key, mixing):
     static, hypers, _, params = setup(key, mixing=mixing, window=1)
     data = task.draw_batch(static, key, hypers, static.probe_batch)
     _, rows, targets, valid, _ = jax.jit(lambda: relevance.chunk_records(static, params, hypers, data))()
-    where = np.argwhere(np.asarray(task.arrange(static, relevance.readable(data))))
+    where = np.argwhere(np.asarray(static.mixing.arrange(relevance.readable(data))))
     kernel, functions = np.asarray(params["embedding"]["kernel"]), np.asarray(hypers["mode_functions"])
     assert int(valid.sum()) == len(where)
     for k in (0, len(where) // 2, len(where) - 1):
@@ -98,7 +99,7 @@ def test_tokenwise_predictor_table_equals_every_position(key):
         np.testing.assert_allclose(found[: expected.size], expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("mixing", task.MIXINGS)
+@pytest.mark.parametrize("mixing", MIXINGS)
 def test_perturbation_is_the_derivative_of_the_stream(key, mixing):
     static, hypers, _, params = setup(key, mixing=mixing, window=2)
     data = task.draw_batch(static, key, hypers, static.probe_batch)

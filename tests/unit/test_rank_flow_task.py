@@ -10,6 +10,7 @@ from scipy import stats
 
 from configs import rank_flow as rank_flow_config
 from rgflow.rank_flow import dynamics, experiment, task
+from rgflow.rank_flow.mixing import MIXINGS
 
 SIZES = {"width": 16, "depth": 2, "batch": 4, "probe_batch": 4, "pooled_batch": 4, "length": 12}
 
@@ -37,7 +38,7 @@ def some_symbols(key, static, batch=3):
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("mixing", task.MIXINGS)
+@pytest.mark.parametrize("mixing", MIXINGS)
 def test_shapes_of_logits_and_stream(key, mixing, tied):
     static, params, forward = network(key, mixing=mixing, tied=tied)
     logits, stream = forward(some_symbols(key, static))
@@ -47,7 +48,7 @@ def test_shapes_of_logits_and_stream(key, mixing, tied):
     assert ("readout" in params) != tied
 
 
-@pytest.mark.parametrize("mixing", task.MIXINGS)
+@pytest.mark.parametrize("mixing", MIXINGS)
 def test_tied_readout_is_the_embedding_of_the_states(key, mixing):
     static, params, forward = network(key, mixing=mixing, tied=True, norm="none")
     logits, stream = forward(some_symbols(key, static))
@@ -137,7 +138,7 @@ def test_no_mixing_direction_transposes_the_stream(key):
     assert "dot(" in text or "custom-call" in text
 
 
-@pytest.mark.parametrize("mixing", task.MIXINGS)
+@pytest.mark.parametrize("mixing", MIXINGS)
 def test_program_does_not_grow_with_depth(mixing):
     def operations(depth):
         _, hypers, made = setup(mixing=mixing, depth=depth)
@@ -187,7 +188,7 @@ def test_untrained_control_never_moves(key):
 
 
 def test_iid_control_keeps_marginals_and_knows_nothing_of_neighbours():
-    for mixing in task.MIXINGS:
+    for mixing in MIXINGS:
         _, hypers, made = setup(control="iid", mixing=mixing, window=2)
         np.testing.assert_allclose(hypers["transition"], jnp.broadcast_to(hypers["stationary"], (16, 16)), rtol=1e-6)
         assert made.reference["bayes_loss"] == pytest.approx(made.reference["stationary_entropy"], abs=1e-9)
