@@ -104,6 +104,7 @@ class Experiment:
     * ``schedule``: increasing steps at which records are taken; starts at 0, ends at the last step.
     * ``dims``: for each record its dimension names; ``coords``: labels of those dimensions.
     * ``latest``: records too large to be kept at every step; the results hold only the last one of each.
+    * ``first``: those of ``latest`` whose record at the first step the results hold too, as ``first_NAME``.
     * ``reference``: numbers or arrays known before the run, stored beside the records as per-run variables.
     * ``cpu_run_batch``: how many runs a CPU core steps together, measured to cost least per run; small networks, of
       which one cannot fill the core, need more. An accelerator steps all its runs together.
@@ -121,6 +122,7 @@ class Experiment:
     verdict: Callable[[Any, Any], list[Verdict]] | None = None
     coords: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     latest: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
     cpu_run_batch: int = 2
     reference: Mapping = dataclasses.field(default_factory=dict)
 

@@ -142,6 +142,10 @@ def _group_dataset(
             variables[name] = (("run", *dims.get(name, ())), records[-1][name])
         else:
             variables[name] = (("run", "step", *dims.get(name, ())), np.stack([r[name] for r in records], axis=1))
+        if name in experiments[0].first:
+            # Where the record of the first step is lost, a later one must not pass for it.
+            first = records[0][name] if steps[0] == schedule[0] else np.full_like(records[0][name], np.nan)
+            variables[f"first_{name}"] = (("run", *dims.get(name, ())), first)
     for name in experiments[0].reference:
         values = np.array([e.reference[name] for e in experiments], np.float64)
         variables[name] = (("run", *dims.get(name, ())), values)

@@ -16,6 +16,7 @@ and the kernel drifts at one or two transitions only (S1-iii).
 | masked loss, its two exact shortcuts, one Adam step   | dynamics.plain_loss, table_loss, scored_loss, step |
 | held-out loss beside the exact posterior's            | held_out.loss_records                  |
 | effective rank, kernel drift by level and centring    | probe.rank_records, probe.drift_records |
+| singular values of the stream of each layer           | probe.spectrum_records                 |
 | rank of the exact optimal predictor (the floor)       | probe.predictor_rows                   |
 | held-out $R^2$ of modes and of the Bayes logits       | relevance.readout_records              |
 | linear response to a shift along a mode, its decay    | relevance.perturbation_records, decay.decay_rates |

@@ -128,5 +128,7 @@ def make(config: Config) -> Experiment:
         schedule=log_spaced_schedule(config.steps, config.records),
         dims={**probe.DIMS, "mode_modulus": ("mode",)},
         coords=probe.coords(static),
+        latest=probe.LATEST,
+        first=probe.LATEST,
         reference={**reference, "mode_modulus": moduli},
     )

@@ -31,18 +31,21 @@ DIMS = {
     "frobenius_drift": ("level", "centring", "transition"),
     "relative_update": ("level", "transition"),
     **{f"predictor_{name}": ("centring",) for name in RANK_MEASURES},
+    "singular_values": ("centring", "layer", "direction"),
     **relevance.DIMS,
 }
+LATEST = ("singular_values",)
+"""Of these the results hold the untrained and the last record alone: they would outgrow all the others together."""
 
 
 def coords(static: Static) -> dict[str, Any]:
     """Returns the labels of the record dimensions; layer 0 is the embedding, transition l leads from layer l.
 
-    Modes count from 1, slowest first; mode 0 would be the constant one.
+    Modes count from 1, slowest first; mode 0 would be the constant one. Directions count from 1, largest first.
     """
-    layers = list(range(static.depth + 1))
-    modes = list(range(1, static.num_states))
-    return {"level": LEVELS, "centring": CENTRINGS, "layer": layers, "transition": layers[:-1], "mode": modes}
+    layers, modes = list(range(static.depth + 1)), list(range(1, static.num_states))
+    of_layers = {"layer": layers, "transition": layers[:-1], "direction": list(range(1, static.width + 1))}
+    return {"level": LEVELS, "centring": CENTRINGS, "mode": modes, **of_layers}
 
 
 def _table_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, Array | None]:
@@ -131,6 +134,17 @@ def rank_records(values: Float[Array, "levels 2 L k"], shape: tuple[int, int]) -
     return {**ranks, "numerical_rank": numerical_rank(values, shape)}
 
 
+def spectrum_records(static: Static, values: Float[Array, "levels 2 L k"]) -> Record:
+    r"""Returns the singular values $s_1 \ge \dots \ge s_d$ of the stream at the level of the main reading.
+
+    Of the matrix with one row per held-out position (per sequence where the level is ``pooled``): $s_i^2$ over the
+    number of rows is the mean square of the stream along direction i. Zeros stand for directions beyond the number of
+    rows.
+    """
+    found = values[LEVELS.index(static.mixing.level), ..., : static.width]
+    return {"singular_values": _fill(found, found.shape[-2], static.width)}
+
+
 def drift_records(measured: Float[Array, "levels 2 L N D"]) -> Record:
     """Returns kernel drift, Frobenius drift and (of the uncentred stream) relative update between layers."""
     each_matrix = jax.vmap(jax.vmap(lambda h: kernel_drift(h, center=False)))
@@ -152,6 +166,7 @@ def probe(static: Static, key: Key, state: TrainState, hypers: Hypers) -> Record
     readable = jnp.where(jnp.all(jnp.isfinite(values[0, 0])), readable, jnp.nan)
     return {
         **rank_records(values, (measured.shape[-2], static.width)),
+        **spectrum_records(static, values),
         **{f"predictor_{name}": RANK_MEASURES[name](of_predictor) for name in RANK_MEASURES},
         **drift_records(measured),
         **relevance.readout_records(static, readable, targets, valid),

@@ -69,6 +69,23 @@ def test_ranks_equal_float64_numpy_on_the_explicit_matrix(key, mixing):
             constant = np.ptp(x, axis=1).max(axis=1) < 1e-5
             assert (np.isnan(measured) == (constant & (centring == 1))).all()
             np.testing.assert_allclose(measured[~np.isnan(measured)], expected[~np.isnan(measured)], rtol=1e-4)
+            if probe.LEVELS[level] == static.mixing.level:
+                found = np.asarray(record["singular_values"])[centring]
+                assert found.shape == (static.depth + 1, static.width)
+                np.testing.assert_allclose(found, s, atol=1e-5 * s.max(), err_msg=probe.LEVELS[level])
+
+
+def test_the_spectrum_has_one_value_per_channel_at_the_level_of_the_main_reading(key):
+    for mixing, level in (("tokenwise", "position"), ("flat", "pooled")):
+        static = setup(key, mixing=mixing, width=16)[0]
+        # Fewer rows than channels, and columns that only fill up to the number of states.
+        for columns in (5, 20):
+            values = jnp.arange(4.0)[:, None, None, None] + jnp.ones((4, 2, static.depth + 1, columns))
+            found = np.asarray(probe.spectrum_records(static, values)["singular_values"])
+            expected = 1 + probe.LEVELS.index(level) * np.ones((2, static.depth + 1, min(columns, 16)))
+            np.testing.assert_array_equal(found[..., :columns], expected)
+            assert found.shape == (2, static.depth + 1, 16)
+            assert not found[..., columns:].any()
 
 
 def test_constant_stream_has_no_centred_rank(key):
