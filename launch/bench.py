@@ -1,8 +1,8 @@
 """Time rgflow beside what a user would write instead: python -m launch.bench --suite=NAME[,NAME...] [--peers]
 
 Each contender runs in a process of its own, and the contenders take turns. Only ratios within a round count; the table
-shows their median with the spread over the rounds. pip install -e '.[bench]' brings the peers; without --peers rgflow is
-timed alone. Exit codes: 0 measured, 1 a contender broke, two of them disagree or a count is wrong (compilations,
+shows their median with the spread over the rounds. Peers come with pip install -e '.[bench]'; without --peers rgflow
+is timed alone. Exit codes: 0 measured, 1 a contender broke, two of them disagree or a count is wrong (compilations,
 communication, memory, growth), 2 bad usage. Slowness is never a failure.
 """
 

@@ -31,9 +31,9 @@ ROOT = pathlib.Path("checkpoints")
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of this command."""
     flags.DEFINE_string("workdir", None, "the folder of a sweep", flag_values=values)
-    flags.DEFINE_string("compare", None, "folders of two or more sweeps, separated by spaces or commas", flag_values=values)
+    flags.DEFINE_string("compare", None, "folders of two or more sweeps, with spaces or commas", flag_values=values)
     flags.DEFINE_boolean("all", False, "the claims of all rooms", flag_values=values)
-    flags.DEFINE_string("workdirs", None, "the folders that --all reads, separated by spaces or commas", flag_values=values)
+    flags.DEFINE_string("workdirs", None, "the folders that --all reads, with spaces or commas", flag_values=values)
     flags.DEFINE_string("out", None, "the file that --compare or --all writes", flag_values=values)
 
 
