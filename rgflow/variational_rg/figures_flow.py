@@ -122,7 +122,7 @@ def couplings(results: Results) -> Iterator[Figure]:
         + (" Couplings above the panel are in the table." if outside else ""),
         falsified_by={
             "S3-d coupling": "hidden units of layer 1 more than 10 % off the diamonds of the same colour (their places "
-            "are no lattice), or not below the diagonal on the disordered side and above it on the ordered one",
+            "are no lattice), or not below the data on the disordered side and above them on the ordered one",
             "S3-d length": "the same of lengths",
         },
     )  # fmt: skip
