@@ -156,9 +156,9 @@ def field_sizes(results: Results) -> Iterator[Figure]:
     middle, half = (f(LEAST_PARTICIPATION, MOST_SHUFFLED_PARTICIPATION) / 2 for f in (operator.add, operator.sub))
     blocks = Guide("above: blocks; below: single sites", y=middle, within=half)
     panels = [
-        Panel("", _size_series(results, live(here), "radius"), [local], height=3.2,
+        Panel("", _size_series(results, live(here), "radius"), [local], "radius", height=3.2,
               y="median radius / radius without a place"),
-        Panel("", _size_series(results, live(here), "sites"), [blocks], height=3.2,
+        Panel("", _size_series(results, live(here), "sites"), [blocks], "sites", height=3.2,
               y="median number of sites in a field", scale="log"),
     ]  # fmt: skip
     yield Figure(

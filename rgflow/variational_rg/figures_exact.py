@@ -119,7 +119,7 @@ def lattice(results: Results, verdicts: Sequence[Verdict]) -> Iterator[Figure]:
         series = [Series(steps[each.level], "measured", range(1, len(each.intervals) + 1), intervals=each.intervals)
                   for each in exponents if each.family == family]  # fmt: skip
         title = f"{symbol}, {family} operators"
-        panels += [Panel(title, series, [Guide("exact", y=exact), *guides], "operators")] if series else []
+        panels += [Panel(title, series, [Guide("exact", y=exact), *guides], x="operators")] if series else []
     if not panels:
         return
     dead = sum(one.dead for one in results.once(chains))

@@ -107,11 +107,12 @@ def couplings(results: Results) -> Iterator[Figure]:
     yield Figure(
         name="couplings", share_x=False, share_y=False, colours=colours(results, here), called=CALLED, group={DATA: ""},
         panels=[
-            Panel("nearest-neighbour coupling", against["coupling"], (), axis,
-                  "coupling of the layer", limits=limits, height=3.4),
-            Panel("correlation length", against["correlation_length"], (), axis, "sites of the lattice", "log"),
-            Panel(f"coupling by layer, $K$ = {here[0].values['coupling']:.4g}", by_layer, (), "layer",
-                  "coupling of the layer"),
+            Panel("nearest-neighbour coupling", against["coupling"], x=axis, y="coupling of the layer",
+                  limits=limits, height=3.4),
+            Panel("correlation length", against["correlation_length"], x=axis, y="sites of the lattice",
+                  scale="log"),
+            Panel(f"coupling by layer, $K$ = {here[0].values['coupling']:.4g}", by_layer, x="layer",
+                  y="coupling of the layer"),
         ],
         caption="Hidden layers read as lattices, beside the same data blocked by the majority rule, on a lattice and "
         "at the units' own places, and decimated, to as many spins. Left and middle: against the coupling of the data, "
@@ -121,7 +122,7 @@ def couplings(results: Results) -> Iterator[Figure]:
         + (" Couplings above the panel are in the table." if outside else ""),
         falsified_by={
             "S3-d coupling": "hidden units of layer 1 more than 10 % off the diamonds of the same colour (their places "
-            "are no lattice), or not below the diagonal on the disordered side and above it on the ordered one",
+            "are no lattice), or not below the data on the disordered side and above them on the ordered one",
             "S3-d length": "the same of lengths",
         },
     )  # fmt: skip
@@ -179,12 +180,13 @@ def model(results: Results) -> Iterator[Figure]:
         called={"trained": "first machine", "exact": "exact", "level": "data",
                 "doubtful": f"below {FEWEST_CHAINS:g} effective chains"},
         panels=[
-            Panel("energy of free-running chains", [*_exact(found), *chains], (), axis, "energy per site $u$ ($J$)"),
-            Panel(law, _entropies(found, "coupling"), zero, axis, entropy),
-            Panel(f"correlations, $K$ = {coupling:.4g}", _correlations(here), (), "distance $r$ in sites",
-                  "pair correlation $C(r)$"),
-            Panel(f"{law}, $K$ = {coupling:.4g}", _entropies(here, "l1"), zero, "strength of the $L_1$ penalty",
-                  entropy),
+            Panel("energy of free-running chains", [*_exact(found), *chains], x=axis,
+                  y="energy per site $u$ ($J$)"),
+            Panel(law, _entropies(found, "coupling"), zero, x=axis, y=entropy),
+            Panel(f"correlations, $K$ = {coupling:.4g}", _correlations(here), x="distance $r$ in sites",
+                  y="pair correlation $C(r)$"),
+            Panel(f"{law}, $K$ = {coupling:.4g}", _entropies(here, "l1"), zero,
+                  x="strength of the $L_1$ penalty", y=entropy),
         ],
         caption="The first machine left to itself. Top left: energy per site of its Gibbs chains, mean over hot starts "
         "and starts from data, beside Kaufman's exact energy of the periodic lattice and that of the data. Right: "

@@ -95,7 +95,7 @@ def up(machines: Sequence[Machine], visible: Float[Array, "B V"]) -> list[Float[
 
 
 def down(machines: Sequence[Machine], hidden: Float[Array, "B H"]) -> list[Float[Array, "B _"]]:
-    r"""Returns the means of every layer below the top one, the visible layer last, $m^{l-1} = \langle v\rangle_{h=m^l}$.
+    r"""Returns the means of all layers below the top one, the visible layer last, $m^{l-1} = \langle v\rangle_{h=m^l}$.
 
     Raises TypeError for machines whose layers do not fit together. Ref: HS2006.
     """

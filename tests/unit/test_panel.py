@@ -66,7 +66,7 @@ def test_many_numbers_get_one_field_of_the_colour_bar_each():
 
 
 def test_a_legend_of_long_names_is_no_wider_than_the_figure():
-    names = {k: f"a group of a long name {k}" for k in range(6)}
+    names = {k: f"a group of name {k}" for k in range(6)}
     panel = Panel("p", [Series(k, "trained", [0, 1], [[k, k]]) for k in names])
     canvas = figure(panel, group=names, colours=dict.fromkeys(names, "black")).canvas
     box = canvas.legends[0].get_window_extent()

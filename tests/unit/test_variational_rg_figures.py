@@ -330,10 +330,10 @@ def test_fields_are_those_of_the_first_run_over_their_own_largest_weight(drawn, 
 def test_sizes_are_the_medians_of_the_dataset(drawn, everything):
     found = select.at(everything.once(select.alike), coupling=0.408, l1=8e-3)
     (here,) = select.at(found, shuffle="none")
-    row = rows_of(drawn["field_sizes"], group="layer 2 (4 units)", kind="real data", x="8e-3")[0]
+    row = rows_of(drawn["field_sizes"], group="layer 2 (4 units)", kind="real data", x="8e-3", panel="radius")[0]
     ratio = np.nanmedian(here.last("radius")[:, 1], axis=1) / here.last("random_radius")
     assert row["mean"] == pytest.approx(ratio.mean()) and row["low"] < row["mean"] < row["high"]
-    noise = rows_of(drawn["field_sizes"], group="layer 1 (16 units)", kind="sites shuffled", x="8e-3")[1]
+    noise = rows_of(drawn["field_sizes"], group="layer 1 (16 units)", kind="sites shuffled", x="8e-3", panel="sites")[0]
     assert noise["mean"] == pytest.approx(1.0, abs=0.1)
     ticks = [tick.get_text() for tick in drawn["field_sizes"].canvas.axes[0].get_xticklabels()]
     assert ticks == ["0", "2e-4", "2e-3", "8e-3", "PCA"]
