@@ -4,19 +4,21 @@ Records are autoregressive around exact values, from fixed seeds; shifts that mu
 more, agreements within 4 (false-alarm rate 6e-5).
 """
 
+import datasets
 import numpy as np
 import pytest
 import xarray as xr
 
 from rgflow.exact.ising import CRITICAL_COUPLING, kaufman_energy, kaufman_specific_heat
 from rgflow.judging.claim import judge
-from rgflow.protocol import Results
+from rgflow.protocol import Point, Results
 from rgflow.variational_rg import lattice
 from rgflow.variational_rg.claims import CLAIMS
 from rgflow.variational_rg.equilibrium import equilibrium
 from rgflow.variational_rg.select import chains as chains_of
 
 WALKERS, INTERVAL, RECORDS = 32, 100, 40
+MADE = datasets.config_of("variational_rg")
 
 
 def wandering(rng, shape, time):
@@ -48,19 +50,12 @@ def chains(size=16, coupling=0.408, runs=3, shift=0.0, cold_shift=0.0, drift=0, 
         "chain_squared_magnetization": second,
         "chain_fourth_magnetization": fourth,
     }
-    first = {name: np.full((runs, 2, 1), np.nan) for name in records}
-    variables = {
-        name: (("run", "step", "start"), np.moveaxis(np.concatenate([first[name], value], axis=2), 2, 1))
-        for name, value in records.items()
-    }
+    first = np.full((runs, 2, 1), np.nan)
+    measured = {name: np.moveaxis(np.concatenate([first, value], axis=2), 2, 1) for name, value in records.items()}
     exact = {"kaufman_energy": energy, "kaufman_specific_heat": kaufman_specific_heat(coupling, size, size)}
-    variables |= {
-        n: (("run",), np.full(runs, v)) for n, v in (exact | {"walkers_per_start": WALKERS, "died_at": -1}).items()
-    }
-    coords = {"step": np.array((0, *range(INTERVAL, RECORDS * INTERVAL + 1, INTERVAL))), "start": ["hot", "cold"]}
-    coords |= {"size": ("run", np.full(runs, size)), "coupling": ("run", np.full(runs, coupling))}
-    coords |= {"system": ("run", ["lattice"] * runs)}
-    return xr.Dataset(variables, coords | {"seed": ("run", np.arange(runs))})
+    points = [Point({"system": "lattice", "size": size, "coupling": coupling}, runs)]
+    schedule = (0, *range(INTERVAL, RECORDS * INTERVAL + 1, INTERVAL))
+    return datasets.results(MADE, points, measured, {**exact, "walkers_per_start": WALKERS}, schedule=schedule)
 
 
 def verdicts(dataset):
@@ -145,12 +140,12 @@ def with_blocks(dataset, thermal=1.0, noise=0.02, seed=1):
         flow = rotation @ np.diag(values) @ rotation.T
         between = np.broadcast_to(flow / 2, (*shape, 2, count, count))
         within = np.broadcast_to(np.eye(count), between.shape)
-        dims = ("run", "step", "level", family, f"{family}_other")
-        for name, value in (("within", within), ("between", between)):
-            dataset[f"chain_{family}_{name}"] = (dims, value + noise * rng.normal(size=value.shape))
+        for part, value in (("within", within), ("between", between)):
+            name = f"chain_{family}_{part}"
+            dataset[name] = (("run", "step", *lattice.DIMS[name]), value + noise * rng.normal(size=value.shape))
         mean = noise * rng.normal(size=(*shape, 3, count))
-        dataset[f"chain_{family}"] = (("run", "step", "lattice", family), mean)
-    return dataset.assign_coords({name: list(labels) for name, labels in lattice.COORDS.items()})
+        dataset[f"chain_{family}"] = (("run", "step", *lattice.DIMS[f"chain_{family}"]), mean)
+    return dataset
 
 
 @pytest.mark.parametrize(

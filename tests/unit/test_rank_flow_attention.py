@@ -20,9 +20,8 @@ def runs(mixing, length, loss=1.0, rank=20.0, slowest=0.1, fastest=0.3, growth=0
     layer = np.arange(LAYERS)
     rates = np.linspace(slowest, fastest, MODES)
     pushed = growth * layer - rates[:, None] * layer * SPREAD[:, None, None]
-    shape = (8, data.sizes["step"])
-    data["perturbation"] = (("run", "step", "mode", "layer"), np.broadcast_to(pushed[:, None], (*shape, MODES, LAYERS)))
-    data["stream_growth"] = (("run", "step", "layer"), np.broadcast_to(growth * layer, (*shape, LAYERS)))
+    data["perturbation"][:] = pushed[:, None]
+    data["stream_growth"][:] = growth * layer
     return data.assign_coords({"mixing": ("run", [mixing] * 8)})
 
 

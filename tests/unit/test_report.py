@@ -11,6 +11,7 @@ import sys
 import xml.etree.ElementTree
 from html.parser import HTMLParser
 
+import datasets
 import numpy as np
 import pytest
 import xarray as xr
@@ -26,14 +27,14 @@ from rgflow.engine import grid, records
 from rgflow.engine.plan import Plan
 from rgflow.judging.text import number_text
 from rgflow.probes.spectrum import RANK_MEASURES
-from rgflow.protocol import Verdict
-from rgflow.rank_flow import robustness
+from rgflow.protocol import Point, Verdict
+from rgflow.rank_flow import probe, robustness
 from rgflow.report import figures, html, rank_flow_figures, tables
 from rgflow.report.rank_flow_cells import cells_of
 
 NAN = float("nan")
-LEVELS, CENTRINGS = ["position", "masked", "unmasked", "pooled"], ["uncentred", "centred"]
 STEPS = (0, 1, 10, 100)
+MADE = datasets.config_of("rank_flow", "default", num_states=4)
 SIZES = {"depth": 4, "width": 8, "window": 0, "cooldown": 0.0}
 TRAINING = {"steps": 100, "learning_rate": 1e-3}
 
@@ -60,7 +61,7 @@ def results(mixings=("tokenwise", "window"), lengths=(1.0, 7.0), seeds=3, depth=
     """Results whose rank falls with depth and training; ``dead`` runs are NaN, others stop at ``reached``."""
     rng = np.random.default_rng(0)
     runs = [(m, x, s) for m in mixings for x in lengths for s in range(seeds)]
-    shape = (len(runs), len(STEPS), len(LEVELS), len(CENTRINGS))
+    shape = (len(runs), len(STEPS), len(probe.LEVELS), len(probe.CENTRINGS))
     layer, trained = np.arange(depth + 1) / depth, np.log10(np.array(STEPS) + 1)[:, None, None, None]
 
     def noise(*size):
@@ -75,41 +76,27 @@ def results(mixings=("tokenwise", "window"), lengths=(1.0, 7.0), seeds=3, depth=
         last = -1 if k in dead else STEPS[-1] if reached is None else reached
         late = np.array(STEPS) > last
         rank[k, late], drift[k, late], loss[k, late] = NAN, NAN, NAN
-    per_run = {
-        "bayes_loss": 1.2,
-        "architecture_loss": 1.5,
-        "blind_loss": 2.7,
+    seen = rank[:, :, 0, 0]
+    measured = {
+        **dict.fromkeys(RANK_MEASURES, rank),
+        **dict.fromkeys(robustness.DRIFT_MEASURES, drift),
+        "loss": loss,
+        "excess_loss": loss - 1.2,
+        "predictor_effective_rank": 0 * rank[:, :, 0, :, 0] + 2.5,
+        "mode_r2": seen[..., None] / [20.0, 30.0, 40.0],
+        "bayes_r2": seen / 20,
+        "perturbation": -seen[:, :, None] * [[0.1], [0.2], [0.3]],
+        "stream_growth": 0 * seen,
     }
-    return xr.Dataset(
-        {
-            **dict.fromkeys(RANK_MEASURES, (("run", "step", "level", "centring", "layer"), rank.astype(np.float32))),
-            **dict.fromkeys(
-                robustness.DRIFT_MEASURES,
-                (("run", "step", "level", "centring", "transition"), drift.astype(np.float32)),
-            ),
-            "loss": (("run", "step"), loss.astype(np.float32)),
-            "excess_loss": (("run", "step"), (loss - 1.2).astype(np.float32)),
-            "predictor_effective_rank": (("run", "step", "centring"), 0 * rank[:, :, 0, :, 0] + 2.5),
-            "mode_r2": (("run", "step", "layer", "mode"), rank[:, :, 0, 0, :, None] / [20.0, 30.0, 40.0]),
-            "bayes_r2": (("run", "step", "layer"), rank[:, :, 0, 0] / 20),
-            "perturbation": (("run", "step", "mode", "layer"), -rank[:, :, 0, 0, None] * [[0.1], [0.2], [0.3]]),
-            "stream_growth": (("run", "step", "layer"), 0 * rank[:, :, 0, 0]),
-            "mode_modulus": (("run", "mode"), np.tile([0.5, 0.4, 0.1], (len(runs), 1))),
-            "died_at": ("run", np.array([1 if k in dead else -1 for k in range(len(runs))], np.int32)),
-            **{name: ("run", np.full(len(runs), value)) for name, value in per_run.items()},
-        },
-        {
-            "step": list(STEPS), "level": LEVELS, "centring": CENTRINGS,
-            "layer": np.arange(depth + 1), "transition": np.arange(depth),
-            "seed": ("run", [s for *_, s in runs]), "mixing": ("run", [m for m, *_ in runs]),
-            "correlation_length": ("run", [x for _, x, _ in runs]), "mode": [1, 2, 3],
-            "control": ("run", ["none"] * len(runs)), "chain.kind": ("run", ["dirichlet_lazy"] * len(runs)),
-            **{name: ("run", [value] * len(runs)) for name, value in {**SIZES, **TRAINING, "chain.groups": 0}.items()},
-        },
-        {"config": json.dumps({**SIZES, "sweep": {"mixing": mixings}, "note": '<b> & "quotes"',
-                               "chain": {"kind": "dirichlet_lazy", "groups": 4}, "phases": {**SIZES, **TRAINING},
-                               "training": dict.fromkeys(mixings, TRAINING)})},
-    )  # fmt: skip
+    known = {"bayes_loss": 1.2, "architecture_loss": 1.5, "blind_loss": 2.7, "mode_modulus": [0.5, 0.4, 0.1]}
+    swept = {"control": "none", "chain.kind": "dirichlet_lazy", **SIZES, **TRAINING, "chain.groups": 0}
+    points = [Point({"mixing": m, "correlation_length": x, **swept}, seeds) for m in mixings for x in lengths]
+    config = {**SIZES, "sweep": {"mixing": mixings}, "note": '<b> & "quotes"',
+              "chain": {"kind": "dirichlet_lazy", "groups": 4}, "phases": {**SIZES, **TRAINING},
+              "training": dict.fromkeys(mixings, TRAINING)}  # fmt: skip
+    died_at = [1 if k in dead else -1 for k in range(len(runs))]
+    attributes = {"config": json.dumps(config)}
+    return datasets.results(MADE, points, measured, known, died_at, STEPS, attributes=attributes)
 
 
 def run_json(dataset):
@@ -444,9 +431,8 @@ def make_workdir(folder, finished=("group_000",), started=("group_001",)):
     for group in plan.groups:
         schedule, experiment = plan.schedule(group), plan.experiment(group.runs[0])
         for step in schedule if group.name in finished else schedule[:-1] if group.name in started else ():
-            sizes = {"level": 4, "centring": 2, "layer": config.depth + 1, "transition": config.depth, "mode": 15}
             record = {
-                name: rng.uniform(1, 2, (len(group.runs), *(sizes[d] for d in dims)))
+                name: rng.uniform(1, 2, (len(group.runs), *(len(experiment.coords[d]) for d in dims)))
                 for name, dims in {**experiment.dims, "loss": (), "excess_loss": ()}.items()
                 if name not in experiment.reference
             }
