@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
@@ -33,9 +33,10 @@ class Figure:
 
     ``falsified_by`` maps a claim to what the figure would show if the claim were false; a figure that bears on no claim
     says in ``purpose`` what it is for. ``group`` names a group ("length {:g} tokens"), or maps groups to names. Scales
-    of x: linear, log, step (training steps), whole (whole numbers). ``columns`` panels stand side by side, at most
-    three by default. With ``each_run`` single runs are drawn, faintly, where there are few groups. ``called`` gives
-    kinds other names.
+    of x: linear, log, step (training steps), whole (whole numbers); of y: linear, log, or a number, as a panel says.
+    ``markers`` gives groups marks of their own, where colours alone would not tell them apart. ``columns`` panels stand
+    side by side, at most three by default. With ``each_run`` single runs are drawn, faintly, where groups are few.
+    ``called`` gives kinds other names. A lone column of panels fills the page only if ``wide``.
     """
 
     name: str
@@ -45,14 +46,16 @@ class Figure:
     purpose: str = ""
     x: str = ""
     y: str = ""
-    scale: str = "linear"
+    scale: str | float = "linear"
     x_scale: str = "linear"
     group: str | Mapping[Any, str] = "{}"
     colours: Mapping[Any, Any] | None = None
+    markers: Mapping[Any, str] = dataclasses.field(default_factory=dict)
     columns: int = 0
     share_x: bool | str = True
     share_y: bool | str = True
     each_run: bool = False
+    wide: bool = False
     called: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def name_of(self, group: Any) -> str:
@@ -118,7 +121,7 @@ class Figure:
             columns = self.side_by_side
             heights = [max(p.height for p in self.panels[k : k + columns]) for k in range(0, count, columns)]
             options = {"sharex": self.share_x, "sharey": self.share_y, "height_ratios": heights}
-            canvas, axes = style.panels(len(heights), columns, sum(heights) / len(heights), **options)
+            canvas, axes = style.panels(len(heights), columns, sum(heights) / len(heights), self.wide, **options)
             colours = style.colours_of(self.groups) if self.colours is None else self.colours
             for place, one in enumerate(axes.flat):
                 one.set_visible(place < count)
@@ -139,16 +142,25 @@ class Figure:
         numbers = all(isinstance(group, int | float | np.number) for group in named)
         handles: list[Handle] = []
         if numbers and len(named) > MOST_NAMED and self.colours is None:
-            shades = ScalarMappable(Normalize(named[0], named[-1]), style.shades("viridis", 0.0, 0.88))
-            bar = canvas.colorbar(shades, ax=axes, pad=0.01, aspect=30, label=self.name_of("").strip())
+            # One field for each group: the groups need not be evenly spaced, their colours are.
+            fields = BoundaryNorm(np.arange(len(named) + 1) - 0.5, len(named))
+            shades = ScalarMappable(fields, ListedColormap([colours[group] for group in named]))
+            bar = canvas.colorbar(shades, ax=axes, pad=0.01, aspect=30, ticks=range(len(named)))
+            bar.ax.set_yticklabels([self.name_of(group) for group in named])
+            bar.ax.tick_params(length=0, which="both")
             bar.outline.set_visible(False)  # type: ignore[operator]
         elif len(named) > 1 or (named and self.name_of(named[0])):
-            handles += [Line2D([], [], color=colours[group], label=self.name_of(group)) for group in named]
+            handles += [self._handle(group, colours[group]) for group in named]
         other = {str(handle.get_label()): handle for panel in self.panels for handle in panel.handles}
         for label, handle in other.items():
             handle.set_label(self.called.get(label, label))
         # One kind alone needs no name.
         style.legend(canvas, [*handles, *(other.values() if len(other) > 1 or handles else ())])
+
+    def _handle(self, group: Any, colour: Any) -> Line2D:
+        marker = self.markers.get(group, "")
+        look: dict[str, Any] = {"marker": marker, "linestyle": "none"} if marker else {}
+        return Line2D([], [], color=colour, label=self.name_of(group), **look)
 
     @functools.cached_property
     def svg(self) -> bytes:

@@ -48,14 +48,21 @@ class Series:
 
 @dataclasses.dataclass(frozen=True)
 class Guide:
-    """A straight line across a panel: a bound (at ``x`` or ``y``), or the diagonal, with its place in the legend."""
+    """A straight line across a panel: a bound (at ``x`` or ``y``), or the diagonal, with its place in the legend.
+
+    ``within`` is a margin on both sides of ``y``: a grey band in the place of a line.
+    """
 
     label: str
     y: float | None = None
     x: float | None = None
+    within: float = 0.0
 
     def draw(self, axes: Axes) -> None:
-        """Draws the line."""
+        """Draws the line or the band."""
+        if self.y is not None and self.within:
+            axes.axhspan(self.y - self.within, self.y + self.within, color=style.BAND, linewidth=0, zorder=0)
+            return
         look: dict[str, Any] = {"color": style.GREY, "linewidth": 1.0, "zorder": 1, "linestyle": (0, (1, 1.5))}
         if self.y is not None:
             axes.axhline(self.y, **look)
@@ -65,8 +72,10 @@ class Guide:
             axes.axline((0, 0), slope=1, **look)
 
     @property
-    def handle(self) -> Line2D:
+    def handle(self) -> Handle:
         """The legend entry."""
+        if self.within:
+            return Patch(facecolor=style.BAND, label=self.label)
         return Line2D([], [], color=style.GREY, linewidth=1.0, linestyle=(0, (1, 1.5)), label=self.label)
 
 
@@ -89,14 +98,18 @@ class Part(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """Series against x. What differs from the axes of the figure is said here; ``empty`` stands where no number is."""
+    """Series against x. What differs from the axes of the figure is said here; ``empty`` stands where no number is.
+
+    Where x are names, points of several groups stand beside each other. A ``scale`` that is a number makes y linear up
+    to that size and logarithmic beyond, for numbers of both signs.
+    """
 
     title: str
     series: Sequence[Series]
     guides: Sequence[Guide] = ()
     x: str = ""
     y: str = ""
-    scale: str = ""
+    scale: str | float = ""
     limits: tuple[float, float] | None = None
     empty: str = "no live run"
     height: float = 2.6
@@ -121,8 +134,12 @@ class Panel:
                 row |= dict(zip(("mean", "low", "high", "runs"), interval, strict=True))
                 each = " ".join(f"{value:.9g}" for value in s.runs[:, place]) if figure.faint(s) else ""
                 found.append(row | {"each run": each})
-        guides = [(guide.label, guide.x, guide.y) for guide in self.guides]
-        return found + [{"panel": self.title, "group": g, "kind": "guide", "x": x, "mean": y} for g, x, y in guides]
+        for guide in self.guides:
+            row = {"panel": self.title, "group": guide.label, "kind": "guide", "x": guide.x, "mean": guide.y}
+            if guide.y is not None and guide.within:
+                row |= {"low": guide.y - guide.within, "high": guide.y + guide.within}
+            found.append(row)
+        return found
 
     def words(self, figure: Any) -> str:
         """Returns the two ends of every series in words."""
@@ -134,35 +151,61 @@ class Panel:
             said.append(f"{name}: {' to '.join(ends)}")
         return "; ".join(said) or self.empty
 
+    @property
+    def _names(self) -> list[str]:
+        """The x that are names and have a number, in the order in which the series declare them."""
+        known = {x for s in self.series for _, x, _ in s.found}
+        return list(dict.fromkeys(x for s in self.series for x in s.x if isinstance(x, str) and x in known))
+
+    def _beside(self, s: Series, drawn: str) -> tuple[float, float]:
+        """Returns how far a series stands from its place, and its width: bars one by one, points by group."""
+        key = (lambda one: one.group) if drawn == "points" else id
+        others = [key(o) for o in self.series if o.found and marks.KINDS[o.kind].drawn == drawn]
+        places = list(dict.fromkeys(others))
+        width = marks.BAR_WIDTH / len(places)
+        return (places.index(key(s)) - (len(places) - 1) / 2) * width, width
+
     def draw(self, axes: Axes, figure: Any, colours: Mapping[Any, Any]) -> None:
         """Draws the series, the guides and the axes."""
-        names = list(dict.fromkeys(x for s in self.series for _, x, _ in s.found if isinstance(x, str)))
-        bars = [s for s in self.series if s.found and marks.KINDS[s.kind].drawn == "bars"]
+        names = self._names
         for s in (s for s in self.series if s.found):
-            x = np.array([names.index(x) if isinstance(x, str) else x for _, x, _ in s.found], np.float64)
-            intervals, colour, kind = [found[2] for found in s.found], colours[s.group], marks.KINDS[s.kind]
-            if kind.drawn == "bars":
-                width = marks.BAR_WIDTH / len(bars)
-                shift = (bars.index(s) - (len(bars) - 1) / 2) * width
-                marks.draw_bars(axes, x + shift, intervals, colour, kind.look, width)
-                continue
-            if figure.faint(s):
-                marks.draw_runs(axes, x, s.runs[:, [place for place, _, _ in s.found]], colour)
-            (marks.draw_line if kind.drawn == "line" else marks.draw_points)(axes, x, intervals, colour, kind.look)
+            self._draw_series(axes, s, names, figure, colours[s.group])
         for guide in self.guides:
             guide.draw(axes)
         if names:
             style.name_ticks(axes, names, figure.side_by_side)
+            axes.set_xlim(-0.6, len(names) - 0.4)
         if not any(s.found for s in self.series):
             style.say_empty(axes, self.empty)
         self._set_axes(axes, figure, bool(names))
+
+    def _draw_series(self, axes: Axes, s: Series, names: Sequence[str], figure: Any, colour: Any) -> None:
+        x = np.array([names.index(x) if isinstance(x, str) else x for _, x, _ in s.found], np.float64)
+        intervals, (drawn, look) = [found[2] for found in s.found], marks.KINDS[s.kind]
+        if drawn == "bars":
+            shift, width = self._beside(s, drawn)
+            marks.draw_bars(axes, x + shift, intervals, colour, look, width)
+            return
+        if drawn == "levels":
+            marks.draw_levels(axes, x, intervals, colour, look)
+            return
+        if figure.faint(s):
+            marks.draw_runs(axes, x, s.runs[:, [place for place, _, _ in s.found]], colour)
+        look = {**look, **({"marker": figure.markers[s.group]} if s.group in figure.markers else {})}
+        if drawn == "points":
+            marks.draw_points(axes, x + (self._beside(s, drawn)[0] if names else 0.0), intervals, colour, look)
+        else:
+            marks.draw_line(axes, x, intervals, colour, look)
 
     def _set_axes(self, axes: Axes, figure: Any, named: bool) -> None:
         axes.set(title=self.title, xlabel=self.x or figure.x)
         if self.y:
             axes.set_ylabel(self.y)
-        if (self.scale or figure.scale) == "log":
+        scale = self.scale or figure.scale
+        if scale == "log":
             style.log_axis(axes, "y")
+        elif not isinstance(scale, str):
+            style.signed_log_axis(axes, scale)
         if figure.x_scale == "log" and not named:
             style.log_axis(axes, "x")
         if figure.x_scale == "step":

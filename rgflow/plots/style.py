@@ -13,13 +13,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7"
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
 
 PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, "#7a5230", "#000000")
-INK, GREY = "#222222", "#8a8a8a"
+INK, GREY, BAND = "#222222", "#8a8a8a", "#d9d9d9"
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "Helvetica", "sans-serif"],
@@ -66,9 +66,9 @@ def settle(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def panels(rows: int, columns: int, panel_height: float, **options: Any) -> tuple[Figure, np.ndarray]:
-    """Returns a figure of one page's width and its axes [rows, columns]; a lone panel is not stretched."""
-    width = WIDTH_INCHES if columns > 1 else 0.62 * WIDTH_INCHES
+def panels(rows: int, columns: int, panel_height: float, wide: bool = False, **options: Any) -> tuple[Figure, np.ndarray]:
+    """Returns a figure of one page's width and its axes [rows, columns]; a lone panel only fills it if ``wide``."""
+    width = WIDTH_INCHES if columns > 1 or wide else 0.62 * WIDTH_INCHES
     figure = Figure(figsize=(width, rows * panel_height + 0.6), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
@@ -146,6 +146,19 @@ def name_ticks(axes: Axes, names: Sequence[str], columns: int) -> None:
     if turned:
         for label in axes.get_xticklabels():
             label.set(rotation=55, ha="right", rotation_mode="anchor")
+
+
+def signed_log_axis(axes: Axes, linear: float) -> None:
+    """Makes y linear up to a size, on both sides of 0, and logarithmic beyond, with plain numbers that fit."""
+    axes.set_yscale("symlog", linthresh=linear, linscale=0.5)
+    largest = max(map(abs, axes.get_ylim()))
+    decades = np.log10(max(largest / linear, 1.0))
+    # Three sizes a decade as long as they fit; what lies nearer to 0 than twice the linear part has no room.
+    sizes = [a * 10.0**k for k in range(-8, 13) for a in ((1, 3) if decades < 3 else (1,))]
+    sizes = [size for size in sizes if 2 * linear <= size <= largest][:: max(1, int(decades // 4))]
+    axes.set_yticks([*(-size for size in reversed(sizes)), 0, *sizes])
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def legend(figure: Figure, handles: Sequence[Any]) -> None:
