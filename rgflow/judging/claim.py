@@ -54,6 +54,11 @@ def judge(claims: Iterable[Claim], results: Results) -> list[Verdict]:
     return found
 
 
+def verdict_at(verdicts: Iterable[Verdict], claim: str, place: str) -> Verdict | None:
+    """Returns the verdict on a claim at a place, None where the claim was not judged there."""
+    return next((v for v in verdicts if v.claim == f"{claim} [{place}]"), None)
+
+
 def make_verdict(
     claim: str,
     texts: tuple[str, str],

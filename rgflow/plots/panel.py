@@ -46,6 +46,11 @@ class Series:
         return [(place, x, interval) for place, (x, interval) in places if np.isfinite(interval.mean)]
 
 
+def constant(group: Any, kind: str, x: Sequence[Any] | np.ndarray, value: float) -> Series:
+    """Returns the series of a number without an error, from the first to the last x."""
+    return Series(group, kind, [x[0], x[-1]], intervals=[Interval(value, np.nan, np.nan, 0)] * 2)
+
+
 @dataclasses.dataclass(frozen=True)
 class Guide:
     """A straight line across a panel: a bound (at ``x`` or ``y``), or the diagonal, with its place in the legend.

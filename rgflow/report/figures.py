@@ -118,12 +118,11 @@ def draw(experiment_name: str, dataset: xr.Dataset, outside: Figures | None = No
     Those of an experiment that is no room are what ``outside`` returns, none without it.
     """
     # Imported here because the rooms' figures are made of this module's parts.
-    from rgflow.report import fixed_points_figures, kernel_rg_figures, rank_flow_figures, variational_rg_figures
+    from rgflow.report import fixed_points_figures, kernel_rg_figures, variational_rg_figures
 
     rooms: dict[str, Figures] = {
         "fixed_points": fixed_points_figures.figures,
         "kernel_rg": kernel_rg_figures.figures,
-        "rank_flow": rank_flow_figures.figures,
         "variational_rg": variational_rg_figures.figures,
     }
     if experiment_name not in rooms:
