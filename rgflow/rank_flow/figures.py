@@ -223,7 +223,7 @@ def loss(cells: list[Cell], about: str) -> Figure:
         "S1b-loss": "attention and an MLP that end apart at the shortest correlation length, or together at the longest"
     }
     return Figure(
-        name="loss", x=STEP, y="held-out loss above the optimum (nats)", scale="log", x_scale="step", group=LENGTH,
+        name="loss", x=STEP, y="loss above the optimum (nats)", scale="log", x_scale="step", group=LENGTH,
         share_x=False, each_run=True, called={"trained": "network", "exact": "optimum of one who sees no other token"},
         caption="Loss on held-out masked tokens above the exact optimum of what the architecture can see"
         + (", and where that is not known, above the optimum with the whole sequence in sight" * any(unknown.values()))
@@ -287,7 +287,7 @@ def extremes(found: Sequence[Reading]) -> str:
 def robustness(results: Results) -> list[Figure]:
     """Returns the verdict of every reading of S1-i, S1-ii and S1-iii, one panel per claim; none without a reading."""
     found = readings(by_mixing_and_length(ended(claim_runs(results.dataset, results.config))))
-    by_claim = {claim: [r for r in found if r.claim == claim] for claim in dict.fromkeys(r.claim for r in found)}
+    by_claim = {claim: [r for r in found if r.claim == claim] for claim in sorted({r.claim for r in found})}
     if not by_claim:
         return []
     return [Figure(

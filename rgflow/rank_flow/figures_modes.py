@@ -13,6 +13,7 @@ from jaxtyping import Float
 from rgflow.judging.claim import verdict_at
 from rgflow.judging.intervals import Interval
 from rgflow.judging.text import number_text
+from rgflow.plots import style
 from rgflow.plots.figure import Figure
 from rgflow.plots.panel import Guide, Panel, Series
 from rgflow.protocol import Verdict
@@ -25,6 +26,7 @@ LAYER = "layer (0 = embedding)"
 LEAST_R2 = 0.01
 """A readout that explains less than this share in every layer has no panel."""
 
+COLOURS = {"theory": style.INK, "untrained": style.GREY, "trained": style.BLUE}
 PUSHED = "a small push of the embedding along a mode, relative to the stream, which grows with depth"
 
 
@@ -66,10 +68,10 @@ def mode_flow(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> lis
         at = moduli(cell)
         order = np.flatnonzero(np.isfinite(at))[np.argsort(at[np.isfinite(at)], kind="stable")]
         exact = [Interval(-float(np.log(x)), np.nan, np.nan, 0) for x in at[order] if x > 0]
-        series = [Series("", "theory", at[order][-len(exact) :], intervals=exact)]
+        series = [Series("theory", "theory", at[order][-len(exact) :], intervals=exact)]
         for state, records in states_of(cell).items():
             values = damping(records, 0, records["depth"].astype(int)).values[:, order].astype(np.float64)
-            series.append(Series("", f"measured, {state}", at[order], np.where(np.isfinite(values), values, np.nan)))
+            series.append(Series(state, f"measured, {state}", at[order], np.where(np.isfinite(values), values, np.nan)))
         return Panel(f"{cell.place}{said}", series)
 
     claims = {
@@ -78,7 +80,8 @@ def mode_flow(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> lis
     }
     attention = {"S1b-decay": "at the longest length, points that spread no further for attention than for an MLP"}
     return [Figure(
-        name="mode_flow", x=r"$|\lambda_k|$ of the mode", y=r"damping, $-\ln\,|\delta h_L| / |h_L|$ (nats)", group="",
+        name="mode_flow", x=r"$|\lambda_k|$ of the mode", y=r"damping, $-\ln\,|\delta h_L| / |h_L|$ (nats)",
+        group=dict.fromkeys(COLOURS, ""), colours=COLOURS,
         columns=columns_of(cells), share_x="col", share_y=False,
         called={"theory": r"coarse-graining by one token, $-\ln|\lambda_k|$"},
         caption=f"Flow of the modes of the chain: by how much the stack damps {PUSHED}. Renormalization would damp in "

@@ -1,12 +1,12 @@
 """The picture and the table of all readings of all claims, from readings made by hand."""
 
 import pytest
+from rgflow.rank_flow.robustness import DRIFT_MEASURES, Reading
+from rgflow.report.rank_flow_robustness import robustness_figure, robustness_rows
 
 from rgflow.probes.spectrum import RANK_MEASURES
 from rgflow.rank_flow import probe
-from rgflow.rank_flow.robustness import DRIFT_MEASURES, Reading
 from rgflow.report import figures
-from rgflow.report.rank_flow_robustness import robustness_figure, robustness_rows
 
 NAN = float("nan")
 SHORT, LONG = 1.0, 7.0

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import xarray as xr
 from figure_words import checked_words
-
-from rgflow.rank_flow import probe
-from rgflow.report import figures
 from rgflow.report.rank_flow_controls import control_figures
 from rgflow.report.rank_flow_phases import phase_figures
 from rgflow.report.rank_flow_relevance import relevance_figures
+
+from rgflow.rank_flow import probe
+from rgflow.report import figures
 
 NAN = float("nan")
 LAYERS, MODES, SEEDS = 4, 3, 3
