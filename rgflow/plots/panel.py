@@ -214,7 +214,7 @@ class Panel:
         if figure.x_scale == "log" and not named:
             style.log_axis(axes, "x")
         if figure.x_scale == "step":
-            style.step_axis(axes, max((x for s in self.series for _, x, _ in s.found), default=1))
+            style.step_axis(axes, float(max((x for s in self.series for _, x, _ in s.found), default=1)))
         if figure.x_scale == "whole" and not named:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if self.limits:

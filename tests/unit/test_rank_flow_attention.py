@@ -33,15 +33,10 @@ def cells(**attention_values):
     return found
 
 
-CONFIG = CONFIG.copy_and_resolve_references()
-for name in ("tokenwise", "attention"):
-    CONFIG.training[name].update({"steps": 100, "learning_rate": 1e-3})
-
-
 def on_attention(found):
     """The verdicts on the claims of the follow-up."""
     parts = [runs for at in found.values() for runs in at.values()]
-    return verdicts(xr.concat(parts, "run"), CONFIG, only="S1b")
+    return verdicts(xr.concat(parts, "run"), only="S1b")
 
 
 def judged(found):
@@ -125,7 +120,7 @@ def test_claims_need_transformers_at_two_lengths():
 def test_sweeps_with_attention_have_these_claims_beside_the_others():
     both = cells()
     parts = [at for mixing in both.values() for at in mixing.values()]
-    names = [v.claim.split(" ")[0] for v in verdicts(xr.concat(parts, "run"), CONFIG)]
+    names = [v.claim.split(" ")[0] for v in verdicts(xr.concat(parts, "run"))]
     assert list(dict.fromkeys(names)) == [
         "S1-i",
         "S1-ii",

@@ -13,12 +13,13 @@ from rgflow.rank_flow.claims import CLAIMS
 
 LAYERS, STEPS = 7, (0, 50, 100)
 CONFIG = rank_flow_config.get_config("default")
-CONFIG.training.window.update({"steps": 100, "learning_rate": 1e-3})
+for name in ("window", "tokenwise", "attention"):
+    CONFIG.training[name].update({"steps": 100, "learning_rate": 1e-3})
 
 
-def verdicts(runs, config=CONFIG, only=""):
+def verdicts(runs, only=""):
     """The verdicts on all claims of the room, or on those whose names begin with ``only``."""
-    return judge([claim for claim in CLAIMS if claim.name.startswith(only)], Results(runs, config))
+    return judge([claim for claim in CLAIMS if claim.name.startswith(only)], Results(runs, CONFIG))
 
 
 def verdict_on(name, finding):
