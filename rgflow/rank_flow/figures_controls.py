@@ -153,7 +153,7 @@ def ranks_panel(cells: Sequence[Cell]) -> Panel:
         for (name, kind), measure in RANKS.items()
     ]
     exact = [t_interval(c.latest["predictor_effective_rank"].sel(centring=SCORED["centring"]).values) for c in cells]
-    same = [Interval(number, np.nan, np.nan, 0) for number in numbers]
+    same = [Interval(float(number), np.nan, np.nan, 0) for number in numbers]
     found += [Series("exact optimal predictor", "exact", numbers, intervals=exact)]
     found += [Series("rank = G - 1", "exact", numbers, intervals=same)]
     return Panel(cells[0].place, found, y="rank, last layer", scale="log")
