@@ -87,7 +87,6 @@ def _walk() -> Experiment:
         init=lambda key, hypers: jnp.zeros(()),
         step=step,
         probe=lambda key, state, hypers: {"position_squared": state**2},
-        verdict=lambda dataset, config: [],
         schedule=(0, 100),
         dims={},
     )

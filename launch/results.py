@@ -16,7 +16,7 @@ from rgflow.engine import grid, loop, records
 from rgflow.engine.plan import Plan
 from rgflow.judging import claim
 from rgflow.protocol import Results, Verdict
-from rgflow.report import compare, figures, html, tables
+from rgflow.report import compare, html, tables
 
 
 def attributes(plan: Plan, run: Mapping[str, Any]) -> dict[str, str]:
@@ -71,10 +71,7 @@ def judge(workdir: pathlib.Path, plan: Plan, dataset: xr.Dataset) -> list[Verdic
         return []
     if len(finished) < len(plan.groups):
         dataset = records.merge(workdir, plan.of(finished), dataset.attrs)
-    table = registry.claims(dataset.attrs["experiment"])
-    if table:
-        return claim.judge(table, Results(dataset, plan.config))
-    return plan.experiment(finished[0].runs[0]).verdict(dataset, plan.config)
+    return claim.judge(registry.claims(dataset.attrs["experiment"]), Results(dataset, plan.config))
 
 
 def write_files(workdir: pathlib.Path) -> tuple[list[Verdict], str]:
@@ -88,7 +85,7 @@ def write_files(workdir: pathlib.Path) -> tuple[list[Verdict], str]:
     except FileNotFoundError as error:
         raise UsageError(f"{str(workdir)!r}: holds no record yet; run the sweep first") from error
     verdicts = judge(workdir, plan, dataset)
-    drawn = draw(run["experiment"], Results(dataset, plan.config), verdicts)
+    drawn = registry.figures(run["experiment"])(Results(dataset, plan.config), verdicts)
     doc = room_doc(run["experiment"])
     table = registry.claims(run["experiment"])
     page = html.render(doc.strip().splitlines()[0], doc, verdicts, drawn, run, dataset, workdir, table)
@@ -104,14 +101,6 @@ def write_files(workdir: pathlib.Path) -> tuple[list[Verdict], str]:
     # Last: with it everything else is there.
     records.write_json(workdir / "verdicts.json", tables.verdicts_to_json(verdicts))
     return verdicts, tables.unfinished(run, dataset)
-
-
-def draw(name: str, results: Results, verdicts: list[Verdict]) -> list[Any]:
-    """Returns the figures of an experiment."""
-    if registry.claims(name):
-        return registry.figures(name)(results, verdicts)
-    module = importlib.import_module(registry.package(name))
-    return [figures.Shown(one) for one in figures.draw(name, results.dataset, getattr(module, "figures", None))]
 
 
 def is_current(workdir: pathlib.Path) -> bool:

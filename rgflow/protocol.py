@@ -108,7 +108,6 @@ class Experiment:
     * ``reference``: numbers or arrays known before the run, stored beside the records as per-run variables.
     * ``cpu_run_batch``: how many runs a CPU core steps together, measured to cost least per run; small networks, of
       which one cannot fill the core, need more. An accelerator steps all its runs together.
-    * ``verdict(dataset, config) -> list[Verdict]``: on the host, from the labelled dataset alone.
     """
 
     static: Hashable
@@ -119,7 +118,6 @@ class Experiment:
     probe: Callable[[Key, State, Hypers], Record]
     schedule: tuple[int, ...]
     dims: Mapping[str, tuple[str, ...]]
-    verdict: Callable[[Any, Any], list[Verdict]] | None = None
     coords: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
     latest: tuple[str, ...] = ()
     first: tuple[str, ...] = ()

@@ -11,7 +11,6 @@ beside the config file.
 
 import dataclasses
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -92,6 +91,6 @@ def figures(name: str) -> Callable[..., list[Any]]:
 
 def _module(name: str, part: str) -> Any:
     """Returns a module of a room, or the one module of an experiment outside the package."""
-    if isinstance(EXPERIMENTS.get(name), Room) and importlib.util.find_spec(f"{package(name)}.{part}"):
+    if isinstance(EXPERIMENTS.get(name), Room):
         return importlib.import_module(f"{package(name)}.{part}")
     return importlib.import_module(package(name))

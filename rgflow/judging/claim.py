@@ -1,7 +1,7 @@
 """Judges a table of claims: every row is asked for its findings, and every finding becomes a verdict."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from rgflow.judging.decisions import Control, Status
@@ -68,54 +68,6 @@ def known(verdicts: Iterable[Verdict], claim: str, place: str = "") -> Interval:
     return Interval(mean, low, high, found.n_runs)
 
 
-def make_verdict(
-    claim: str,
-    texts: tuple[str, str],
-    interval: Interval,
-    status: Status,
-    counts: tuple[int, int],
-    controls: Mapping[str, Control],
-) -> Verdict:
-    """Return a verdict; ``texts`` are its statement and what would support it, ``counts`` its runs and dead runs.
-
-    What is no finite number in the interval becomes None. Shapes: scalars. Raises: nothing. Ref: standard.
-
-    >>> ends = Interval(0.5, 0.4, float("nan"), 5)
-    >>> verdict = make_verdict("A", ("It falls.", "below 0"), ends, "undecided", (5, 1), {})
-    >>> verdict.measured, verdict.high, verdict.n_runs, verdict.n_dead
-    (0.5, None, 5, 1)
-    """
-    mean, low, high = (float(x) if math.isfinite(x) else None for x in interval[:3])
-    return Verdict(claim, texts[0], status, mean, low, high, texts[1], *counts, dict(controls))
-
-
-def not_run(claim: str, statement: str, why: str) -> Verdict:
-    """Return the verdict on a claim whose runs the sweep lacks. Raises: nothing.
-
-    Ref: standard.
-
-    >>> not_run("A", "It falls.", "needs the runs of the study 'depth'").status
-    'not_run'
-    """
-    return Verdict(claim, statement, "not_run", None, None, None, why, 0, 0, {})
-
-
-def complete(found: Sequence[Verdict], claims: Mapping[str, tuple[str, str]]) -> list[Verdict]:
-    """Return verdicts in the order of ``claims``, with one that says "not run" for every claim that has none.
-
-    ``claims`` maps the name of a claim to its statement and the study that decides it; the claim of a verdict is that
-    name, or the name and a place, ``name [place]``. Raises: ValueError for a verdict on another claim.
-
-    Ref: standard.
-
-    >>> claims = {"A": ("It falls.", "depth"), "B": ("It grows.", "width")}
-    >>> [(v.claim, v.status) for v in complete([not_run("B [N = 4]", "It grows.", "-")], claims)]
-    [('A', 'not_run'), ('B [N = 4]', 'not_run')]
-    """
-    order, names = list(claims), [verdict.claim.partition(" [")[0] for verdict in found]
-    unknown = sorted(set(names) - set(order))
-    if unknown:
-        raise ValueError(f"claim = {unknown[0]!r}: must be one of {', '.join(order)}")
-    absent = [(claim, *words) for claim, words in claims.items() if claim not in names]
-    added = [not_run(claim, text, f"needs the runs of the study {study!r}") for claim, text, study in absent]
-    return sorted([*found, *added], key=lambda verdict: order.index(verdict.claim.partition(" [")[0]))
+def verdict_at(verdicts: Iterable[Verdict], claim: str, place: str) -> Verdict | None:
+    """Returns the verdict on a claim at a place, None where the claim was not judged there."""
+    return next((v for v in verdicts if v.claim == f"{claim} [{place}]"), None)

@@ -8,7 +8,9 @@ import numpy as np
 
 from rgflow.engine import grid, loop, prepare, progress
 from rgflow.engine.plan import Plan
-from rgflow.protocol import Experiment, Point, Stream, Verdict
+from rgflow.judging.claim import Finding
+from rgflow.judging.intervals import Interval
+from rgflow.protocol import Claim, Experiment, Point, Stream
 
 TRACES = {"step": 0}
 """How often ``step`` was traced since a test reset it."""
@@ -55,11 +57,6 @@ def make(config: ml_collections.ConfigDict) -> Experiment:
         values = jnp.linalg.svd(state.matrix, compute_uv=False)
         return {"singular_value": values, "steps_taken": state.steps, "projection": jnp.sum(state.matrix @ held_out)}
 
-    def verdict(dataset, config):
-        value = float(dataset["projection"].isel(step=-1).mean())
-        dead = int((dataset["died_at"] >= 0).sum())
-        return [Verdict("toy", "a claim", "undecided", value, None, None, "nothing", dataset.sizes["run"], dead, {})]
-
     return Experiment(
         static=("toy", size),
         hypers={
@@ -70,12 +67,21 @@ def make(config: ml_collections.ConfigDict) -> Experiment:
         init=init,
         step=step,
         probe=probe,
-        verdict=verdict,
         schedule=(0, 1, 4, config.steps),
         dims={"singular_value": ("index",)},
         coords={"index": list(range(size))},
         reference={"limit": float(config.scale) ** 2},
     )
+
+
+def judge(results):
+    """Yields the mean of the projections, and how many runs it rests on."""
+    value, died = results.dataset["projection"].isel(step=-1), results.dataset["died_at"]
+    counts = (results.dataset.sizes["run"], int((died >= 0).sum()))
+    yield Finding("", Interval(float(value.mean()), np.nan, np.nan, counts[0]), "undecided", counts, {})
+
+
+CLAIMS = (Claim("toy", "ours", "a claim", "nothing", "a run", judge),)
 
 
 def points(scales=(0.5, 1.0, 2.0), seeds=3) -> list[Point]:

@@ -20,6 +20,7 @@ if os.environ.get("TOY_CLOCK") == "jump":
 sys.path[:0] = [str(pathlib.Path(__file__).parents[2]), str(pathlib.Path(__file__).parent)]
 
 import toy
+from toy import CLAIMS as CLAIMS
 
 from launch import command_line, sweep
 from rgflow import registry

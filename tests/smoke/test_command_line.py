@@ -185,7 +185,6 @@ def make(config):
         init=lambda key, hypers: (jnp.zeros(()), jnp.zeros((), jnp.int32)),
         step=step,
         probe=lambda key, state, hypers: {"place": state[0]},
-        verdict=lambda dataset, config: [],
         schedule=(0, 1, config.steps),
         dims={},
     )

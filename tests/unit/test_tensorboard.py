@@ -37,7 +37,6 @@ def make(config):
         init=lambda key, hypers: (jnp.zeros(()), jnp.zeros((), jnp.int32)),
         step=step,
         probe=lambda key, state, hypers: {"place": state[0], "powers": state[0] ** jnp.arange(3)},
-        verdict=lambda dataset, config: [],
         schedule=SCHEDULE,
         dims={"powers": ("power",)},
     )
