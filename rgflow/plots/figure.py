@@ -20,7 +20,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from rgflow.judging.points import last_steps, planned_steps
-from rgflow.plots import style
+from rgflow.plots import marks, style
 from rgflow.plots.panel import Handle, Part, Row, Series
 
 MOST_NAMED = 6
@@ -158,9 +158,11 @@ class Figure:
         other = {str(handle.get_label()): handle for panel in self.panels for handle in panel.handles}
         for label, handle in other.items():
             handle.set_label(self.called.get(label, label))
+        kinds = {str(marks.handle(kind).get_label()) for kind in marks.KINDS}
         # One kind alone needs no name.
+        alone = len(other) == 1 and not handles and not kinds.isdisjoint(other)
         more = [handle for handle in other.values() if handle.get_label()]
-        style.legend(canvas, [*handles, *(more if len(other) > 1 or handles else ())])
+        style.legend(canvas, [*handles, *(() if alone else more)])
 
     def _handle(self, group: Any, colour: Any) -> Line2D:
         marker = self.markers.get(group, "")

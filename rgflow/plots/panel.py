@@ -59,6 +59,11 @@ def by_place(values: Sequence[np.ndarray]) -> np.ndarray:
     return found
 
 
+def constant(group: Any, kind: str, x: Sequence[Any] | np.ndarray, value: float) -> Series:
+    """Returns the series of a number without an error, from the first to the last x."""
+    return Series(group, kind, [x[0], x[-1]], intervals=[Interval(value, np.nan, np.nan, 0)] * 2)
+
+
 @dataclasses.dataclass(frozen=True)
 class Guide:
     """A straight line across a panel: a bound (at ``x`` or ``y``), or y = ``slope`` x, with its place in the legend.

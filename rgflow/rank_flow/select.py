@@ -3,14 +3,14 @@
 ``config`` is the config of the sweep, as an ``ml_collections.ConfigDict`` or as the plain dict that results.nc holds.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool
 
-from rgflow.judging.points import where
+from rgflow.judging.points import alive, last_steps, planned_steps, where
 from rgflow.rank_flow.mixing import names_where
 from rgflow.rank_flow.task import CONTROLS
 
@@ -18,6 +18,9 @@ PHASE_AXES = ("depth", "width", "window")
 SIZES = (*PHASE_AXES, "cooldown")
 SETTINGS = ("mask_mode", "norm", "residual", "activation", "tied", "hidden_multiple", "num_states", "length")
 """Keys that the study ``settings`` varies; elsewhere a run has the config's own."""
+
+MOST_LENGTHS = 3
+"""Correlation lengths shown where each needs panels of its own."""
 
 
 def _departures(dataset: xr.Dataset, config: Any) -> dict[str, Bool[np.ndarray, " runs"]]:
@@ -114,4 +117,58 @@ def by_mixing_and_length(runs: xr.Dataset) -> dict[str, dict[float, xr.Dataset]]
         here = where(runs, mixing=mixing)
         lengths = sorted(set(here["correlation_length"].values.tolist()))
         found[mixing] = {x: where(here, correlation_length=x) for x in lengths}
+    return found
+
+
+class Cell(NamedTuple):
+    """The live runs of one mixing and one correlation length: all records, the untrained network, the latest record."""
+
+    mixing: str
+    length: float
+    runs: xr.Dataset
+    untrained: xr.Dataset
+    latest: xr.Dataset
+
+    @property
+    def place(self) -> str:
+        """How verdicts call the place."""
+        return f"{self.mixing}, length {self.length:g}"
+
+    @property
+    def count(self) -> int:
+        """The number of live runs."""
+        return self.runs.sizes["run"]
+
+
+def live_cells(runs: xr.Dataset) -> list[Cell]:
+    """Returns the live runs by mixing, in order, and correlation length, increasing; some may be without a live run."""
+    found = []
+    for mixing, at in by_mixing_and_length(runs).items():
+        for length, members in at.items():
+            live = alive(members)
+            places = np.searchsorted(live["step"].values, np.maximum(last_steps(live), 0))
+            latest = live.isel(step=xr.DataArray(places, dims="run"))
+            found.append(Cell(mixing, length, live, live.isel(step=0), latest))
+    return found
+
+
+def ended(runs: xr.Dataset) -> xr.Dataset:
+    """Returns the runs that have reached their last step, and the dead ones."""
+    planned = planned_steps(runs)
+    there = (last_steps(runs) >= planned) | (runs["died_at"].values >= 0)
+    return runs.isel(run=there & np.isin(planned, runs["step"].values))
+
+
+def some_lengths(cells: Sequence[Cell]) -> list[Cell]:
+    """Returns the cells at no more than three correlation lengths: the shortest, the middle and the longest."""
+    lengths = sorted({cell.length for cell in cells})
+    shown = {lengths[k] for k in (0, len(lengths) // 2, -1)} if len(lengths) > MOST_LENGTHS else set(lengths)
+    return [cell for cell in cells if cell.length in shown]
+
+
+def by_mixing(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
+    """Returns the cells of every mixing, mixings in the order in which they appear."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(cell.mixing, []).append(cell)
     return found

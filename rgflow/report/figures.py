@@ -117,16 +117,8 @@ def draw(experiment_name: str, dataset: xr.Dataset, outside: Figures | None = No
 
     Those of an experiment that is no room are what ``outside`` returns, none without it.
     """
-    # Imported here because the rooms' figures are made of this module's parts.
-    from rgflow.report import rank_flow_figures
-
-    rooms: dict[str, Figures] = {
-        "rank_flow": rank_flow_figures.figures,
-    }
-    if experiment_name not in rooms:
-        rooms[experiment_name] = outside or (lambda dataset: [])
     with style():
-        drawn = rooms[experiment_name](dataset)
+        drawn = outside(dataset) if outside else []
         for one in drawn:
             settle(one.figure)
     return drawn

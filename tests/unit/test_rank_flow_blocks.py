@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
-from test_rank_flow_verdict import CONFIG, LAYERS, dataset, kill
+from test_rank_flow_verdict import LAYERS, dataset, kill, verdicts
 
-from rgflow.rank_flow import blocks, verdict
+from rgflow.rank_flow import blocks
 
 SPREAD = np.exp(np.linspace(-0.02, 0.02, 8))
 
@@ -26,7 +26,7 @@ def chains(slope, untrained_slope=0.0, groups=(2, 4, 8), factor=3.0):
 
 
 def judged(*parts):
-    found = verdict.verdict(xr.concat([dataset(0.3), *parts], "run"), CONFIG)
+    found = verdicts(xr.concat([dataset(0.3), *parts], "run"), only="S1-blocks")
     return {v.claim: v for v in found if v.claim.startswith("S1-blocks [")}
 
 

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from test_rank_flow_verdict import CONFIG, dataset, kill
-
-from rgflow.rank_flow import order, verdict
+from test_rank_flow_verdict import dataset, kill, verdicts
 
 
 def under(control, ratio, loss=2.7, **values):
@@ -17,7 +15,7 @@ def under(control, ratio, loss=2.7, **values):
 
 
 def judged(*parts):
-    found = verdict.verdict(xr.concat([dataset(0.3), *parts], "run"), CONFIG)
+    found = verdicts(xr.concat([dataset(0.3), *parts], "run"), only="S1-data")
     return {v.claim: v for v in found if v.claim.startswith("S1-data [")}
 
 
@@ -52,7 +50,7 @@ def test_an_unknown_optimum_of_the_control_does_not_count_against_it():
 def test_controls_at_lengths_or_mixings_without_the_claim_are_left_alone():
     elsewhere = under("iid", 0.6, length=7.0)
     assert judged(elsewhere) == {}
-    assert order.verdicts(elsewhere, CONFIG) == []
+    assert {v.status for v in verdicts(elsewhere, only="S1-data")} == {"not_run"}
 
 
 def test_dead_runs_are_counted():

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import xarray as xr
 from scipy.stats import norm
-from test_rank_flow_verdict import CONFIG, dataset, gated
+from test_rank_flow_verdict import CONFIG, collapse_is_selective, dataset, drift_concentrates, gated, rank_falls
 
-from rgflow.judging.readings import holm
-from rgflow.rank_flow import claims, robustness, select
+from rgflow.judging.readings import holm, overall
+from rgflow.rank_flow import readings, select
 
 
 def cells(short, long):
@@ -37,11 +37,11 @@ def test_holm_keeps_the_error_rate_of_dependent_tests():
 
 
 def test_every_reading_is_judged_once():
-    found = robustness.readings(cells(dataset(0.3), dataset(0.97, length=7.0)))
+    found = readings.readings(cells(dataset(0.3), dataset(0.97, length=7.0)))
     assert len({(r.claim, r.mixing, str(r.correlation_length), r.level, r.centring, r.measure) for r in found}) == len(
         found
     )
-    counts = {claim: sum(r.claim == claim for r in found) for claim in robustness.STATEMENTS}
+    counts = {claim: sum(r.claim == claim for r in found) for claim in ("S1-i", "S1-ii", "S1-iii")}
     # 4 levels x 2 centrings x 4 ranks at 2 lengths; the same once for the pair; 4 x 2 x 2 drifts at 2 lengths.
     assert counts == {"S1-i": 64, "S1-ii": 32, "S1-iii": 32}
 
@@ -49,13 +49,13 @@ def test_every_reading_is_judged_once():
 def test_readings_follow_the_rule_of_the_main_reading():
     for short, long in ((0.3, 0.97), (0.3, 0.31), (0.9, 0.3)):
         pair = dataset(short), dataset(long, length=7.0)
-        main = claims.collapse_is_selective(*pair).status
-        found = {r.status for r in robustness.readings(cells(*pair)) if r.claim == "S1-ii"}
+        main = collapse_is_selective(*pair).status
+        found = {r.status for r in readings.readings(cells(*pair)) if r.claim == "S1-ii"}
         assert found == {main}
     for ratio in (0.3, 1.5):
         data = dataset(ratio)
-        found = {r.status for r in robustness.readings({"window": {1.0: data}}) if r.claim == "S1-i"}
-        assert found == {claims.rank_falls(data).status}
+        found = {r.status for r in readings.readings({"window": {1.0: data}}) if r.claim == "S1-i"}
+        assert found == {rank_falls(data).status}
 
 
 def test_rounding_noise_is_no_effect():
@@ -63,7 +63,7 @@ def test_rounding_noise_is_no_effect():
     data = dataset(1.0, untrained_ratio=1.0)
     data["effective_rank"][:] = 1.0
     data["effective_rank"][:, 1:, ..., -1] -= 1e-7 * (1 + np.linspace(0, 0.1, 8))[:, None, None, None]
-    found = [r for r in robustness.readings({"window": {1.0: data}}) if r.measure == "effective_rank"]
+    found = [r for r in readings.readings({"window": {1.0: data}}) if r.measure == "effective_rank"]
     assert {r.status for r in found} == {"undefined"}
 
 
@@ -72,16 +72,16 @@ def test_table_asks_for_all_that_the_main_reading_asks_for():
     humped["effective_rank"][:, 1:, ..., 1:-1] = np.linspace(30, 60, 5)
     spread_out = dataset(0.3, drift=(0.5, 0.5, 0.02, 0.02, 0.02, 0.02))
     for data, claim, judge in (
-        (humped, "S1-i", claims.rank_falls),
-        (spread_out, "S1-iii", claims.drift_concentrates),
+        (humped, "S1-i", rank_falls),
+        (spread_out, "S1-iii", drift_concentrates),
     ):
-        found = [r for r in robustness.readings({"window": {1.0: data}}) if r.claim == claim]
+        found = [r for r in readings.readings({"window": {1.0: data}}) if r.claim == claim]
         same = [r.status for r in found if r.measure in ("effective_rank", "kernel_drift")]
         assert set(same) == {judge(data).status}
 
 
 def test_adjusted_values_are_those_of_holm_over_the_claim():
-    found = [r for r in robustness.readings(cells(dataset(0.3), dataset(0.7, length=7.0))) if r.claim == "S1-i"]
+    found = [r for r in readings.readings(cells(dataset(0.3), dataset(0.7, length=7.0))) if r.claim == "S1-i"]
     np.testing.assert_allclose([r.adjusted for r in found], holm([r.p_value for r in found]))
     assert all(r.low <= r.mean <= r.high for r in found)
 
@@ -89,12 +89,12 @@ def test_adjusted_values_are_those_of_holm_over_the_claim():
 def test_one_friendly_cell_does_not_make_a_verdict():
     friendly = dataset(1.5)
     friendly["effective_rank"][:, 1:, 3] = dataset(0.3)["effective_rank"][:, 1:, 3].values
-    found = robustness.readings({"window": {1.0: friendly}})
+    found = readings.readings({"window": {1.0: friendly}})
     statuses = [r.status for r in found if r.claim == "S1-i"]
     assert set(statuses) == {"supported", "contradicted"}
-    summary = next(v for v in robustness.summaries(found) if v.claim.startswith("S1-i ["))
+    (summary,) = readings.summed("S1-i", found)
     assert summary.status == "undecided"
-    assert summary.measured == pytest.approx(statuses.count("supported") / len(statuses))
+    assert summary.interval.mean == pytest.approx(statuses.count("supported") / len(statuses))
     assert summary.controls["contradicted"]["value"] == statuses.count("contradicted")
 
 
@@ -102,17 +102,17 @@ def test_undefined_readings_do_not_count():
     data = dataset(0.3)
     for name in ("effective_rank", "energy_rank", "participation_ratio", "stable_rank"):
         data[name][:, :, 1, 1] = np.nan
-    found = [r for r in robustness.readings({"window": {1.0: data}}) if r.claim == "S1-i"]
+    found = [r for r in readings.readings({"window": {1.0: data}}) if r.claim == "S1-i"]
     assert sum(r.status == "undefined" for r in found) == 4
     assert {r.status for r in found} == {"supported", "undefined"}
-    assert robustness.overall([r.status for r in found]) == "supported"
+    assert overall([r.status for r in found]) == "supported"
 
 
 def test_readings_of_selectivity_leave_out_what_learned_nothing():
     short, long = dataset(0.3), dataset(0.97, length=7.0)
-    found = [r for r in robustness.readings(cells(gated(short, range(5)), long)) if r.claim == "S1-ii"]
+    found = [r for r in readings.readings(cells(gated(short, range(5)), long)) if r.claim == "S1-ii"]
     assert {r.runs for r in found} == {5}
-    found = [r for r in robustness.readings(cells(gated(short, []), long)) if r.claim == "S1-ii"]
+    found = [r for r in readings.readings(cells(gated(short, []), long)) if r.claim == "S1-ii"]
     assert {r.status for r in found} == {"undefined"}
 
 

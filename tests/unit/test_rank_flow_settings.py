@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import xarray as xr
-from test_rank_flow_verdict import CONFIG, dataset
+from test_rank_flow_verdict import CONFIG, dataset, verdicts
 
 from configs import rank_flow as rank_flow_config
 from rgflow.engine import grid
-from rgflow.rank_flow import experiment, select, settings, verdict
+from rgflow.rank_flow import experiment, readings, select
 
 
 def runs(ratio, length=1.0, **values):
@@ -25,7 +25,7 @@ CLAIMED = both(0.3, 0.97)
 
 
 def judged(*parts):
-    return {v.claim: v for v in verdict.verdict(xr.concat(parts, "run"), CONFIG)}
+    return {v.claim: v for v in verdicts(xr.concat(parts, "run"))}
 
 
 def test_settings_are_told_apart_by_what_alone_departs():
@@ -60,7 +60,7 @@ def test_the_claims_themselves_do_not_see_other_settings():
 
 def test_settings_share_one_error_rate():
     parts = xr.concat([*CLAIMED, *both(0.3, 0.31, norm="post")], "run")
-    found = settings.robustness.decided(settings.tests(settings.cells_by_setting(parts, CONFIG)))
+    found = readings.judged(readings.tests_of_settings(readings.cells_by_setting(parts, CONFIG)))
     mine = [r for r in found if r.claim == "S1-i"]
     assert {r.mixing for r in mine} == {"window, as configured", "window, norm = post"}
     assert len(mine) == 4 and all(r.adjusted >= r.p_value for r in mine)

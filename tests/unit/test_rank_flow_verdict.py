@@ -6,13 +6,16 @@ import pytest
 import xarray as xr
 
 from configs import rank_flow as rank_flow_config
+from rgflow.judging.claim import judge, verdict_of
 from rgflow.probes.spectrum import RANK_MEASURES
-from rgflow.protocol import Point
-from rgflow.rank_flow import claims, robustness, verdict
+from rgflow.protocol import Point, Results
+from rgflow.rank_flow import collapse, drift, learning, readings
+from rgflow.rank_flow.claims import CLAIMS
 
 LAYERS, STEPS = 7, (0, 50, 100)
 CONFIG = rank_flow_config.get_config("default")
-CONFIG.training.window.update({"steps": 100, "learning_rate": 1e-3})
+for name in ("window", "tokenwise", "attention"):
+    CONFIG.training[name].update({"steps": 100, "learning_rate": 1e-3})
 MODULI = np.array([0.5, 0.3, 0.1])
 SMALL = datasets.config_of("rank_flow", "default", num_states=len(MODULI) + 1, depth=LAYERS - 1)
 """What the runs of the dataset were made with: the claims' own settings on a chain of few modes."""
@@ -24,6 +27,28 @@ def point(length, runs):
     chain = {"chain.kind": "dirichlet_lazy", "chain.groups": 0}
     training = {"steps": 100, "learning_rate": 1e-3, "control": "none"}
     return Point({"mixing": "window", "correlation_length": length, **training, **chain, **sizes}, runs)
+
+
+def verdicts(runs, only=""):
+    """The verdicts on all claims of the room, or on those whose names begin with ``only``."""
+    return judge([claim for claim in CLAIMS if claim.name.startswith(only)], Results(runs, CONFIG))
+
+
+def verdict_on(name, finding):
+    """The verdict on a claim that follows from a finding."""
+    return verdict_of(next(claim for claim in CLAIMS if claim.name == name), finding)
+
+
+def rank_falls(runs):
+    return verdict_on("S1-i", collapse.rank_falls(runs))
+
+
+def collapse_is_selective(short, long):
+    return verdict_on("S1-ii", collapse.collapse_is_selective(short, long))
+
+
+def drift_concentrates(runs):
+    return verdict_on("S1-iii", drift.drift_concentrates(runs))
 
 
 def dataset(trained_ratio, untrained_ratio=0.9, runs=8, loss=1.0, drift=(0.5, 0.1, 0.02, 0.02, 0.02, 0.02), length=1.0):
@@ -38,7 +63,7 @@ def dataset(trained_ratio, untrained_ratio=0.9, runs=8, loss=1.0, drift=(0.5, 0.
     rates = np.where(trained, [0.1, 0.2, 0.3], [0.2, 0.1, 0.3]) * spread[:, None, None]
     measured = {
         **dict.fromkeys(RANK_MEASURES, rank[:, :, None, None]),
-        **dict.fromkeys(robustness.DRIFT_MEASURES, moved[:, :, None, None]),
+        **dict.fromkeys(readings.DRIFT_MEASURES, moved[:, :, None, None]),
         "perturbation": (0.5 - rates[..., None]) * layers,
         "stream_growth": 0.5 * layers,
         "loss": loss,
@@ -51,7 +76,7 @@ def dataset(trained_ratio, untrained_ratio=0.9, runs=8, loss=1.0, drift=(0.5, 0.
 
 def kill(data, run):
     dead = data.copy(deep=True)
-    for name in (*RANK_MEASURES, *robustness.DRIFT_MEASURES, "loss", "excess_loss", "perturbation"):
+    for name in (*RANK_MEASURES, *readings.DRIFT_MEASURES, "loss", "excess_loss", "perturbation"):
         dead[name][run, 1:] = np.nan
     dead["died_at"][run] = 70
     return dead
@@ -59,7 +84,7 @@ def kill(data, run):
 
 @pytest.mark.parametrize(("ratio", "status"), [(0.3, "supported"), (1.5, "contradicted"), (0.9, "undecided")])
 def test_rank_falls(ratio, status):
-    judged = claims.rank_falls(dataset(ratio))
+    judged = rank_falls(dataset(ratio))
     assert judged.status == status
     assert judged.n_runs == 8
     assert judged.measured == pytest.approx(np.log(ratio / 0.9), abs=1e-6)
@@ -69,7 +94,7 @@ def test_rank_falls(ratio, status):
 def test_network_that_learned_nothing_supports_nothing():
     blind = dataset(0.3, loss=2.7)
     blind["architecture_loss"][:] = 2.7
-    judged = claims.rank_falls(blind)
+    judged = rank_falls(blind)
     assert judged.status == "undecided"
     assert judged.controls["converged"]["passed"]
     assert not judged.controls["information_learned"]["passed"]
@@ -77,13 +102,13 @@ def test_network_that_learned_nothing_supports_nothing():
 
 
 def test_untrained_network_contradicts_nothing_either():
-    assert claims.rank_falls(dataset(1.5, loss=2.0)).status == "undecided"
+    assert rank_falls(dataset(1.5, loss=2.0)).status == "undecided"
 
 
 def test_rank_that_rises_and_falls_is_not_monotone():
     humped = dataset(0.3)
     humped["effective_rank"][:, 1:, ..., 1:-1] = np.linspace(30, 60, LAYERS - 2)
-    judged = claims.rank_falls(humped)
+    judged = rank_falls(humped)
     assert not judged.controls["monotone"]["passed"]
     assert judged.status == "undecided"
 
@@ -93,11 +118,11 @@ def test_rank_that_rises_and_falls_is_not_monotone():
     [((0.9, 0.05, 0.01, 0.01, 0.01, 0.01), "supported"), ((0.1,) * 6, "contradicted")],
 )
 def test_drift_concentrates(drift, status):
-    assert claims.drift_concentrates(dataset(0.3, drift=drift)).status == status
+    assert drift_concentrates(dataset(0.3, drift=drift)).status == status
 
 
 def test_drift_as_concentrated_as_before_training_is_no_effect_of_training():
-    judged = claims.drift_concentrates(dataset(0.3, drift=tuple(np.linspace(0.2, 0.1, LAYERS - 1))))
+    judged = drift_concentrates(dataset(0.3, drift=tuple(np.linspace(0.2, 0.1, LAYERS - 1))))
     assert judged.status == "undecided"
     assert judged.measured == pytest.approx(0, abs=1e-9)
 
@@ -113,28 +138,28 @@ def test_drift_as_concentrated_as_before_training_is_no_effect_of_training():
     ],
 )
 def test_collapse_is_selective(short, long, status):
-    judged = claims.collapse_is_selective(dataset(short), dataset(long, length=7.0))
+    judged = collapse_is_selective(dataset(short), dataset(long, length=7.0))
     assert judged.status == status
     assert judged.measured == pytest.approx(np.log(short / long), abs=1e-6)
 
 
 def test_dead_runs_are_counted_and_left_out():
     healthy, wounded = dataset(0.3, runs=6), kill(kill(dataset(0.3, runs=8), 0), 7)
-    judged = claims.rank_falls(wounded)
+    judged = rank_falls(wounded)
     assert (judged.n_runs, judged.n_dead, judged.status) == (6, 2, "supported")
-    assert judged.measured == pytest.approx(claims.rank_falls(healthy).measured, abs=0.01)
+    assert judged.measured == pytest.approx(rank_falls(healthy).measured, abs=0.01)
 
 
 def test_sweep_of_dead_runs_decides_nothing():
     data = dataset(0.3, runs=2)
-    judged = verdict.verdict(kill(kill(data, 0), 1), CONFIG)
+    judged = verdicts(kill(kill(data, 0), 1))
     assert {v.status for v in judged} == {"undecided", "not_run"}
     assert all(v.measured is None for v in judged)
 
 
 def test_verdicts_cover_every_mixing_and_length():
     both = xr.concat([dataset(0.3), dataset(0.97, length=7.0)], "run")
-    found = {v.claim: v.status for v in verdict.verdict(both, CONFIG)}
+    found = {v.claim: v.status for v in verdicts(both)}
     assert found == {
         "S1-i [window, length 1]": "supported",
         "S1-i [window, length 7]": "contradicted",
@@ -151,7 +176,7 @@ def test_verdicts_cover_every_mixing_and_length():
 
 
 def test_one_length_alone_does_not_run_the_selectivity_claim():
-    judged = {v.claim: v for v in verdict.verdict(dataset(0.3), CONFIG)}
+    judged = {v.claim: v for v in verdicts(dataset(0.3))}
     assert judged["S1-ii [window]"].status == "not_run"
 
 
@@ -159,15 +184,15 @@ def test_each_run_is_read_at_its_own_last_step():
     short_run = dataset(0.3, runs=4)
     short_run["steps"][:] = 50
     short_run["effective_rank"][:, 2] = np.nan
-    assert claims.rank_falls(xr.concat([short_run, dataset(0.3)], "run")).n_runs == 12
+    assert rank_falls(xr.concat([short_run, dataset(0.3)], "run")).n_runs == 12
 
 
 def test_stacks_of_unlike_depth_are_read_to_their_own_last_layer():
     shallow = dataset(0.3)
     shallow["effective_rank"][..., 4:] = np.nan
-    assert np.isnan(claims.collapse_ratio(shallow["effective_rank"])).all(), "a rank that is lost is no shallow stack"
+    assert np.isnan(collapse.collapse_ratio(shallow["effective_rank"])).all(), "a rank that is lost is no shallow stack"
     shallow["depth"][:] = 3
-    ratio = claims.collapse_ratio(shallow["effective_rank"].isel(step=2).sel(claims.READING))
+    ratio = collapse.collapse_ratio(shallow["effective_rank"].isel(step=2).sel(collapse.READING))
     np.testing.assert_allclose(ratio, shallow["effective_rank"].isel(step=2, layer=3, level=0, centring=0) / 20)
 
 
@@ -183,7 +208,7 @@ def test_runs_that_learned_nothing_are_left_out_of_selectivity():
     short, long = dataset(0.3), dataset(0.97, length=7.0)
     # The runs that learned nothing would turn the verdict round.
     short["effective_rank"][4:, 1:] = 20.0
-    judged = claims.collapse_is_selective(gated(short, range(4)), long)
+    judged = collapse_is_selective(gated(short, range(4)), long)
     assert judged.status == "supported"
     assert (judged.n_runs, judged.controls["left_out"]["value"]) == (4, 4)
     assert judged.controls["without_gate"]["value"] > judged.measured + 0.3
@@ -191,7 +216,7 @@ def test_runs_that_learned_nothing_are_left_out_of_selectivity():
 
 def test_selectivity_of_networks_that_learned_nothing_is_not_judged():
     blind = [gated(dataset(ratio), []) for ratio in (0.3, 0.97)]
-    judged = claims.collapse_is_selective(*blind)
+    judged = collapse_is_selective(*blind)
     assert (judged.status, judged.measured, judged.n_runs) == ("undecided", None, 0)
     assert judged.controls["left_out"] == {
         "value": 16.0, "passed": False,
@@ -202,35 +227,35 @@ def test_selectivity_of_networks_that_learned_nothing_is_not_judged():
 def test_where_nothing_can_be_learned_no_fraction_is_read():
     flat = dataset(0.3, loss=2.7)
     flat["excess_loss"][:], flat["bayes_loss"][:] = 0.01, 2.7  # what is sampled scatters, what is known does not
-    assert np.isnan(claims.learned_fraction(claims.final(flat))).all()
-    assert not claims.gate(claims.final(flat)).any()
+    assert np.isnan(learning.learned_fraction(learning.final(flat))).all()
+    assert not learning.gate(learning.final(flat)).any()
 
 
 def test_mode_without_closed_form_is_judged_by_its_excess():
     bert = dataset(0.3)
     bert["bayes_loss"][:] = np.nan
     bert["architecture_loss"][:] = np.nan
-    assert claims.rank_falls(bert).status == "supported"
+    assert rank_falls(bert).status == "supported"
     bert["excess_loss"][2] = 0.2
-    one = claims.rank_falls(bert)
+    one = rank_falls(bert)
     assert one.controls["converged"]["value"] == pytest.approx(0.0425) and one.status == "undecided"
 
 
 def test_what_a_token_says_of_itself_is_no_information_learned():
     bert = dataset(0.3, loss=2.0)
     bert["architecture_loss"][:], bert["blind_loss"][:] = 2.0, 2.0
-    assert claims.learned_fraction(claims.final(bert)).values.tolist() == [0.0] * 8
-    assert claims.rank_falls(bert).status == "undecided"
+    assert learning.learned_fraction(learning.final(bert)).values.tolist() == [0.0] * 8
+    assert rank_falls(bert).status == "undecided"
 
 
 def test_one_run_that_is_not_trained_or_learned_nothing_is_enough_to_support_nothing():
     one_off = dataset(0.3)
     one_off["loss"][3] = 1.2
-    judged = claims.rank_falls(one_off)
+    judged = rank_falls(one_off)
     assert (judged.status, judged.controls["converged"]["passed"]) == ("undecided", False)
     blind = gated(dataset(0.3), range(7))
     blind["architecture_loss"][7] = 2.7
-    judged = claims.rank_falls(blind)
+    judged = rank_falls(blind)
     assert judged.controls["converged"]["passed"] and not judged.controls["information_learned"]["passed"]
     assert judged.status == "undecided"
 
@@ -238,7 +263,7 @@ def test_one_run_that_is_not_trained_or_learned_nothing_is_enough_to_support_not
 def test_a_rank_that_rises_less_than_untrained_does_not_fall():
     rising = dataset(1.05, untrained_ratio=1.5)
     rising["effective_rank"][:, 1:, ..., 1] = 26.0
-    judged = claims.rank_falls(rising)
+    judged = rank_falls(rising)
     assert (judged.high < 0 and judged.controls["monotone"]["passed"] is False) or judged.controls["ratio"]["value"] > 1
     assert not judged.controls["ratio"]["passed"]
     assert judged.status == "undecided"
@@ -247,29 +272,29 @@ def test_a_rank_that_rises_less_than_untrained_does_not_fall():
 def test_the_share_of_runs_that_fall_at_every_layer_is_said():
     data = dataset(0.3)
     data["effective_rank"][:2, 1:, ..., 3] = data["effective_rank"][:2, 1:, ..., 2]
-    assert claims.rank_falls(data).controls["every_layer"]["value"] == 0.75
+    assert rank_falls(data).controls["every_layer"]["value"] == 0.75
 
 
 def test_unknown_optimum_is_no_reason_to_call_a_run_untrained():
     attention = dataset(0.3).assign_coords({"mixing": ("run", ["attention"] * 8)})
     attention["architecture_loss"][:] = np.nan
     attention["excess_loss"][:] = 0.4
-    assert claims.rank_falls(attention).status == "supported"
-    assert claims.gate(claims.final(attention)).all()
+    assert rank_falls(attention).status == "supported"
+    assert learning.gate(learning.final(attention)).all()
 
 
 def test_claims_are_judged_on_their_own_study_alone():
     others = dataset(1.5)
     others = others.assign_coords({"control": ("run", ["iid"] * 8)})
-    judged = {v.claim: v for v in verdict.verdict(xr.concat([dataset(0.3), others], "run"), CONFIG)}
+    judged = {v.claim: v for v in verdicts(xr.concat([dataset(0.3), others], "run"))}
     assert judged["S1-i [window, length 1]"].n_runs == 8
     assert judged["S1-i [window, length 1]"].status == "supported"
-    alone = verdict.verdict(others, CONFIG)
+    alone = verdicts(others)
     assert {v.status for v in alone} == {"not_run"}
 
 
 def test_flat_networks_are_read_pooled():
     flat = dataset(0.3).assign_coords({"mixing": ("run", ["flat"] * 8)})
-    assert claims.reading_of(flat)["level"] == "pooled"
+    assert collapse.reading_of(flat)["level"] == "pooled"
     flat["effective_rank"][:, :, :3] = np.nan
-    assert claims.rank_falls(flat).status == "supported"
+    assert rank_falls(flat).status == "supported"

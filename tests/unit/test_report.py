@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from figure_words import checked_words, every_claim_of
+from rgflow.report.rank_flow_cells import cells_of
 from rich.console import Console
 
 from configs import rank_flow as rank_flow_config
@@ -30,7 +31,6 @@ from rgflow.probes.spectrum import RANK_MEASURES
 from rgflow.protocol import Point, Verdict
 from rgflow.rank_flow import probe, robustness
 from rgflow.report import figures, html, rank_flow_figures, tables
-from rgflow.report.rank_flow_cells import cells_of
 
 NAN = float("nan")
 STEPS = (0, 1, 10, 100)

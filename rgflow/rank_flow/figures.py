@@ -1,0 +1,316 @@
+"""Figures of the rank-flow room: ranks, drift and loss of the claims' own runs; those of other studies follow.
+
+Ranks are read at all positions, uncentred (of a flat network: pooled), unless a panel says otherwise. A run that is
+not finished is shown at its latest record.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from rgflow.judging.claim import verdict_at
+from rgflow.judging.readings import ERROR_RATE
+from rgflow.judging.text import number_text
+from rgflow.plots.figure import Figure, about_runs
+from rgflow.plots.matrix import STATUSES, Matrix, Square
+from rgflow.plots.panel import Guide, Panel, Series, constant
+from rgflow.protocol import Results, Verdict
+from rgflow.rank_flow import figures_controls, figures_modes, figures_phases
+from rgflow.rank_flow.collapse import (
+    LONG_RATIO,
+    SELECTIVITY_BOUND,
+    collapse_is_selective,
+    log_ratio,
+    reading_of,
+)
+from rgflow.rank_flow.learning import CONVERGED_NATS
+from rgflow.rank_flow.readings import Reading, readings
+from rgflow.rank_flow.select import Cell, by_mixing, by_mixing_and_length, claim_runs, ended, live_cells, some_lengths
+
+LAYER, STEP, LENGTH = "layer (0 = embedding)", "training step (0 = untrained)", "length {:g} tokens"
+RATIO = "rank ratio $R = ER_L / ER_0$"
+LEVELS = {"position": "all positions", "masked": "scored", "unmasked": "not scored", "pooled": "sequence means"}
+EXACT = "exact optimal predictor"
+ABOUT_EXACT = (
+    "The exact optimal predictor of what the architecture can see has this effective rank of its logits at scored "
+    "positions; a stream that weighs directions otherwise may lie below it."
+)
+
+
+def ratios(records: xr.Dataset) -> Float[np.ndarray, "runs *steps"]:
+    """Returns the rank ratio R in the main reading."""
+    return np.exp(log_ratio(records, reading_of(records)))
+
+
+def predicted(cell: Cell, centring: str) -> float:
+    """Returns the mean effective rank of the exact optimal predictor's logits, NaN without a live run."""
+    ranks = cell.latest["predictor_effective_rank"].sel(centring=centring).values
+    return float(ranks.mean()) if ranks.size else np.nan
+
+
+def predicted_ratio(cell: Cell) -> float:
+    """Returns the rank of the exact optimal predictor over that of the embedding, NaN without a live run."""
+    reading = reading_of(cell.runs)
+    embedding = cell.latest["effective_rank"].sel(reading).isel(layer=0).values
+    return predicted(cell, reading["centring"]) / float(embedding.mean()) if embedding.size else np.nan
+
+
+def ranks(cell: Cell, **reading: str) -> list[Series]:
+    """Returns the effective rank of a cell against depth, before and after training, beside the exact predictor's."""
+    layers = cell.runs["layer"].values
+    states = {"untrained": cell.untrained, "trained": cell.latest}
+    found = [
+        Series(cell.length, kind, layers, records["effective_rank"].sel(reading).transpose("run", "layer").values)
+        for kind, records in states.items()
+    ]
+    seen = any(series.found for series in found)
+    exact = constant(cell.length, "exact", layers, predicted(cell, reading["centring"]))
+    return [*found, exact] if seen else found
+
+
+def effective_rank_depth(cells: list[Cell], about: str) -> Figure:
+    """Returns effective rank against depth, one panel per mixing, trained and untrained."""
+    mixings = by_mixing(cells)
+    attention = {"S1b-rank": "attention at layer 1 below the number of symbols at the longest length"}
+    return Figure(
+        name="effective_rank_depth", x=LAYER, y="effective rank", scale="log", x_scale="whole", group=LENGTH,
+        each_run=True, called={"exact": EXACT},
+        caption="Effective rank of the residual stream against depth (all positions, uncentred). On the logarithmic "
+        f"axis equal drops are equal ratios. {ABOUT_EXACT} {about}",
+        falsified_by={
+            "S1-i": "solid lines that fall no more than the dashed ones of the same colour, or rise on their way",
+            "S1-ii": "solid lines that fall alike at all correlation lengths",
+        } | (attention if "attention" in mixings else {}),
+        panels=[
+            Panel(f"mixing: {mixing}", [s for cell in mine for s in ranks(cell, **reading_of(cell.runs))], height=3.4)
+            for mixing, mine in mixings.items()
+        ],
+    )  # fmt: skip
+
+
+def effective_rank_levels(cells: list[Cell], about: str) -> Figure:
+    """Returns effective rank against depth for every level (columns) and every mixing and centring (rows)."""
+    cells = some_lengths(cells)
+    some = cells[0].runs
+    return Figure(
+        name="effective_rank_levels", x=LAYER, y="effective rank", scale="log", x_scale="whole", group=LENGTH,
+        columns=some.sizes["level"], called={"exact": EXACT},
+        caption="The same effective rank read from other rows (columns: all positions, the scored ones, the others, "
+        "the mean over each sequence), with the column mean of the stream left in (uncentred) or taken out (centred). "
+        f"Where all rows are equal there is no centred rank. {about}",
+        falsified_by=dict.fromkeys(
+            ("S1-i", "S1-ii"), "as a statement about the whole stream, by a fall that shows in some panels only; one "
+            "that is gone when centred is a shift of the mean and no loss of directions"
+        ),
+        panels=[
+            Panel(f"{mixing}, {LEVELS[one]},\n{centring}",
+                  [s for cell in mine for s in ranks(cell, level=one, centring=centring)], height=1.75,
+                  empty="undefined" if any(cell.count for cell in mine) else "no live run")
+            for mixing, mine in by_mixing(cells).items()
+            for centring in some["centring"].values.tolist()
+            for one in some["level"].values.tolist()
+        ],
+    )  # fmt: skip
+
+
+def rank_training(cells: list[Cell], about: str) -> Figure:
+    """Returns the rank ratio against training step, one panel per mixing."""
+
+    def series(cell: Cell) -> list[Series]:
+        recorded = cell.runs.dropna("step", how="all", subset=["effective_rank"]).transpose("run", "step", ...)
+        steps = recorded["step"].values
+        exact = [constant(cell.length, "exact", steps, predicted_ratio(cell))] if cell.count else []
+        return [Series(cell.length, "trained", steps, ratios(recorded)), *exact]
+
+    return Figure(
+        name="rank_training", x=STEP, y=RATIO, x_scale="step", group=LENGTH, share_x=False, each_run=True,
+        called={"exact": EXACT, "trained": "stream"},
+        caption="Rank of the last layer over that of the embedding during training; the leftmost point is the "
+        f"untrained network. {about}",
+        falsified_by={
+            "S1-i": "curves that do not go down",
+            "S1-ii": "curves of all correlation lengths that go down together",
+        },
+        panels=[
+            Panel(f"mixing: {mixing}", [s for cell in mine for s in series(cell)], [Guide("no collapse", y=1.0)])
+            for mixing, mine in by_mixing(cells).items()
+        ],
+    )  # fmt: skip
+
+
+def rank_ratio_correlation_length(cells: list[Cell], results: Results, about: str) -> Figure:
+    """Returns rank ratio and selectivity against correlation length."""
+    mixings = {mixing: [c for c in mine if c.count] for mixing, mine in by_mixing(cells).items()}
+    judged = by_mixing_and_length(ended(claim_runs(results.dataset, results.config)))
+    ratio, selectivity = [], []
+    for mixing, mine in mixings.items():
+        lengths = [cell.length for cell in mine]
+        for kind, records in (("untrained", [c.untrained for c in mine]), ("trained", [c.latest for c in mine])):
+            ratio += [Series(mixing, kind, [x], ratios(at)[:, None]) for x, at in zip(lengths, records, strict=True)]
+        at = judged.get(mixing, {})
+        shorter = list(at)[:-1]
+        s = [collapse_is_selective(at[x], at[max(at)], mixing).interval for x in shorter]
+        selectivity.append(Series(mixing, "trained", shorter, intervals=s))
+    return Figure(
+        name="rank_ratio_correlation_length", x="correlation length (tokens)", x_scale="log", share_y=False,
+        caption="Left: rank ratio against correlation length. Right: selectivity against the longest length, "
+        "mean ln R(length) - mean ln R(longest), trained less untrained, of runs that converged and learned. "
+        f"{about}",
+        falsified_by={
+            "S1-ii": f"a selectivity above {SELECTIVITY_BOUND} at the shortest length, or R below {LONG_RATIO} at the "
+            "longest (grey lines)",
+            "S1-i": "R of the trained no lower than that of the untrained network",
+        },
+        panels=[
+            Panel("", ratio, [Guide("bounds of S1-ii", y=LONG_RATIO)], y=RATIO, height=3.2),
+            Panel("", selectivity, [Guide("bounds of S1-ii", y=SELECTIVITY_BOUND)], y="selectivity", height=3.2),
+        ],
+    )  # fmt: skip
+
+
+def kernel_drift(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> Figure:
+    """Returns the kernel drift of every transition, trained beside untrained, and the verdict's number on it."""
+
+    def panel(cell: Cell) -> Panel:
+        one = verdict_at(verdicts, "S1-iii", cell.place)
+        said = f"\n$C_2$ above bound: {number_text(one.measured, one.low, one.high)}" if one else ""
+        states = {"untrained bars": cell.untrained, "trained bars": cell.latest}
+        reading = reading_of(cell.runs)
+        names = [f"{k} → {k + 1}" for k in cell.runs["transition"].values]
+        return Panel(f"{cell.place}{said}", [
+            Series("", kind, names, records["kernel_drift"].sel(reading).transpose("run", "transition").values)
+            for kind, records in states.items()
+        ], height=2.1)  # fmt: skip
+
+    shown = some_lengths(cells)
+    return Figure(
+        name="kernel_drift", x="transition (layer → layer)", y="kernel drift, 1 - CKA", group={"": ""},
+        columns=len({cell.length for cell in shown}), share_x=False,
+        caption="Change of the Gram matrix of the stream from one layer to the next. $C_2$ is the share of the two "
+        "largest changes in the total; its bound is the untrained share, or 2/L where that is more. "
+        f"{about}",
+        falsified_by={"S1-iii": "filled bars spread evenly over the transitions, or as much as the hatched ones"},
+        panels=[panel(cell) for cell in shown],
+    )  # fmt: skip
+
+
+def above_optimum(records: xr.Dataset) -> xr.DataArray:
+    """Returns the loss above the optimum of the architecture (nats), where that is unknown above that of all tokens."""
+    known = records["loss"] - records["architecture_loss"]
+    return known.where(records["architecture_loss"].notnull(), records["excess_loss"]).transpose("run", "step")
+
+
+def loss(cells: list[Cell], about: str) -> Figure:
+    """Returns the loss above its optimum against training step, on a logarithmic axis."""
+
+    def series(cell: Cell) -> list[Series]:
+        recorded = cell.runs.dropna("step", how="all", subset=["loss"])
+        steps, values = recorded["step"].values, above_optimum(recorded).values
+        own = recorded["architecture_loss"].fillna(recorded["bayes_loss"])
+        blind = (recorded["blind_loss"] - own).values
+        blind = float(blind.mean()) if blind.size and blind.mean() > CONVERGED_NATS else np.nan
+        exact = [constant(cell.length, "exact", steps, blind)] if cell.count else []
+        return [Series(cell.length, "trained", steps, values), *exact]
+
+    mixings = by_mixing(cells)
+    unknown = {m: bool(mine[0].runs["architecture_loss"].isnull().all()) for m, mine in mixings.items()}
+    claims = {
+        "S1b-loss": "attention and an MLP that end apart at the shortest correlation length, or together at the longest"
+    }
+    return Figure(
+        name="loss", x=STEP, y="loss above the optimum (nats)", scale="log", x_scale="step", group=LENGTH,
+        share_x=False, each_run=True, called={"trained": "network", "exact": "optimum of one who sees no other token"},
+        caption="Loss on held-out masked tokens above the exact optimum of what the architecture can see"
+        + (", and where that is not known, above the optimum with the whole sequence in sight" * any(unknown.values()))
+        + f". The logarithmic axis leaves out what is not positive. {about}",
+        falsified_by=claims if "attention" in mixings else {},
+        purpose="It shows whether one can be judged: the ranks of a network that has learned no correlation say "
+        "nothing about the data.",
+        panels=[
+            Panel(f"mixing: {mixing}" + (" (whole sequence)" * unknown[mixing]),
+                  [s for cell in mine for s in series(cell)], [Guide("most for a verdict", y=CONVERGED_NATS)])
+            for mixing, mine in mixings.items()
+        ],
+    )  # fmt: skip
+
+
+SHORT = {"effective_rank": "effective", "energy_rank": "energy", "participation_ratio": "participation",
+         "stable_rank": "stable", "kernel_drift": "kernel", "frobenius_drift": "Frobenius"}  # fmt: skip
+"""Names of the measures that fit a column; the claim says whether a rank or a drift is meant."""
+
+
+def counts_text(found: Sequence[Reading]) -> str:
+    """Returns how many readings have each status, in words."""
+    statuses = [reading.status for reading in found]
+    undefined = statuses.count("undefined")
+    said = ", ".join(f"{statuses.count(s)} {s}" for s in ("supported", "contradicted", "undecided"))
+    return f"{said} of {len(found) - undefined} readings" + (f" ({undefined} more undefined)" if undefined else "")
+
+
+def readings_of_claim(claim: str, found: Sequence[Reading]) -> Matrix:
+    """Returns the table of all readings of one claim."""
+
+    def row(reading: Reading) -> tuple[str, ...]:
+        length = reading.correlation_length
+        return (reading.mixing,) if math.isnan(length) else (reading.mixing, f"{length:g}")
+
+    def column(reading: Reading) -> tuple[str, ...]:
+        return LEVELS[reading.level], reading.centring, SHORT.get(reading.measure, reading.measure)
+
+    squares = {
+        (row(r), column(r)): Square(STATUSES[r.status][1], status=r.status, numbers=dataclasses.asdict(r))
+        for r in found
+    }
+    known = dict.fromkeys(map(column, found))
+    parts = [list(dict.fromkeys(part)) for part in zip(*known, strict=True)]
+    across = [c for c in itertools.product(*parts) if c in known]
+    return Matrix(
+        f"{claim}: {counts_text(found)}", list(dict.fromkeys(map(row, found))), across, squares, said=extremes(found)
+    )
+
+
+def extremes(found: Sequence[Reading]) -> str:
+    """Returns the readings with the smallest and the largest mean, in words."""
+    defined = [r for r in found if r.status != "undefined"]
+    if not defined:
+        return "no reading is defined"
+    ends = min(defined, key=lambda r: r.mean), max(defined, key=lambda r: r.mean)
+    said = [f"{number_text(r.mean, r.low, r.high)} ({r.mixing}, {r.level}, {r.centring}, {r.measure})" for r in ends]
+    return f"statistic from {said[0]} to {said[1]}"
+
+
+def robustness(results: Results) -> list[Figure]:
+    """Returns the verdict of every reading of S1-i, S1-ii and S1-iii, one panel per claim; none without a reading."""
+    found = readings(by_mixing_and_length(ended(claim_runs(results.dataset, results.config))))
+    by_claim = {claim: [r for r in found if r.claim == claim] for claim in sorted({r.claim for r in found})}
+    if not by_claim:
+        return []
+    return [Figure(
+        name="robustness", columns=1, share_x=False, share_y=False, wide=True,
+        caption="Every claim in every reading. Rows: mixing and correlation length (S1-ii compares the shortest with "
+        "the longest). Columns: rows of the measured matrix, centring, measure. A square is a t-test over runs of the "
+        f"claim's statistic against its bound; the chance of any wrong decision within a claim is {ERROR_RATE:.0%} "
+        "(Holm). A failed control leaves a square undecided; undefined is a reading without a statistic.",
+        falsified_by=dict.fromkeys(by_claim, "a contradicted square, as a statement about every reading"),
+        panels=[readings_of_claim(claim, mine) for claim, mine in by_claim.items()],
+    )]  # fmt: skip
+
+
+def figures(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
+    """Returns every figure that the studies of a sweep allow: claims, readings, modes, controls, blocks, phases."""
+    runs = claim_runs(results.dataset, results.config)
+    drawn: list[Figure] = []
+    if runs.sizes["run"]:
+        cells, about = live_cells(runs), about_runs(runs)
+        drawn += [effective_rank_depth(cells, about)]
+        if len({cell.length for cell in cells}) > 2:
+            drawn += [rank_ratio_correlation_length(cells, results, about)]
+        drawn += [rank_training(cells, about), kernel_drift(cells, verdicts, about), loss(cells, about)]
+        drawn += [effective_rank_levels(cells, about), *robustness(results)]
+        drawn += figures_modes.figures(cells, verdicts, about)
+    return [*drawn, *figures_controls.figures(results), *figures_phases.figures(results)]

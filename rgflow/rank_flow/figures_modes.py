@@ -1,0 +1,196 @@
+"""Figures of what happens to the modes of the chain on their way through the stack, and of the stream's spectrum.
+
+Mode k of a chain is the right eigenfunction of its transition matrix with eigenvalue lambda_k. Correlations along it
+decay as |lambda_k|^n over n tokens, so |lambda_k| is the chain's own measure of relevance.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from rgflow.judging.claim import verdict_at
+from rgflow.judging.intervals import Interval
+from rgflow.judging.text import number_text
+from rgflow.plots import style
+from rgflow.plots.figure import Figure
+from rgflow.plots.panel import Guide, Panel, Series
+from rgflow.protocol import Verdict
+from rgflow.rank_flow.collapse import reading_of
+from rgflow.rank_flow.decay import relative_perturbation
+from rgflow.rank_flow.modes import damping
+from rgflow.rank_flow.select import Cell, some_lengths
+
+LAYER = "layer (0 = embedding)"
+LEAST_R2 = 0.01
+"""A readout that explains less than this share in every layer has no panel."""
+
+COLOURS = {"theory": style.INK, "untrained": style.GREY, "trained": style.BLUE}
+PUSHED = "a small push of the embedding along a mode, relative to the stream, which grows with depth"
+
+
+def states_of(cell: Cell) -> dict[str, xr.Dataset]:
+    """Returns the records before and after training, by the kind of their series."""
+    return {"untrained": cell.untrained, "trained": cell.latest}
+
+
+def moduli(cell: Cell) -> Float[np.ndarray, " modes"]:
+    """Returns |lambda_k| of the chain that the runs of a cell share, slowest first; NaN where there is no mode."""
+    return cell.runs["mode_modulus"].values[0].astype(np.float64)
+
+
+def columns_of(cells: Sequence[Cell]) -> int:
+    """Returns how many panels stand side by side: one for each correlation length."""
+    return len({cell.length for cell in cells})
+
+
+def each(cells: Sequence[Cell], draw: Callable[[Cell], Panel]) -> list[Panel]:
+    """Returns a panel for every cell, an empty one where no run is alive."""
+    return [draw(cell) if cell.count else Panel(cell.place, []) for cell in cells]
+
+
+def having(cells: Sequence[Cell], some: Callable[[Cell], bool]) -> list[Cell]:
+    """Returns the cells, at no more than three lengths, of the mixings for which something holds at some length."""
+    mixings = {cell.mixing for cell in cells if cell.count and some(cell)}
+    return [cell for cell in some_lengths(cells) if cell.mixing in mixings]
+
+
+def mode_flow(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> list[Figure]:
+    """Returns the damping of every mode by the stack against |lambda|, beside what coarse-graining would do."""
+    cells = having(cells, lambda cell: bool(relative_perturbation(cell.latest).notnull().any()))
+    if not cells:
+        return []
+
+    def panel(cell: Cell) -> Panel:
+        one = verdict_at(verdicts, "S1-modes", cell.place)
+        said = f"\ngain in order by training: {number_text(one.measured, one.low, one.high)}" if one else ""
+        at = moduli(cell)
+        order = np.flatnonzero(np.isfinite(at))[np.argsort(at[np.isfinite(at)], kind="stable")]
+        exact = [Interval(-float(np.log(x)), np.nan, np.nan, 0) for x in at[order] if x > 0]
+        series = [Series("theory", "theory", at[order][-len(exact) :], intervals=exact)]
+        for state, records in states_of(cell).items():
+            values = damping(records, 0, records["depth"].astype(int)).values[:, order].astype(np.float64)
+            series.append(Series(state, f"measured, {state}", at[order], np.where(np.isfinite(values), values, np.nan)))
+        return Panel(f"{cell.place}{said}", series)
+
+    claims = {
+        "S1-modes": "filled points that do not fall to the right, or fall no more than open ones",
+        **dict.fromkeys(("S1-i", "S1-ii"), "as a statement about renormalization, by the same"),
+    }
+    attention = {"S1b-decay": "at the longest length, points that spread no further for attention than for an MLP"}
+    return [Figure(
+        name="mode_flow", x=r"$|\lambda_k|$ of the mode", y=r"damping, $-\ln\,|\delta h_L| / |h_L|$ (nats)",
+        group=dict.fromkeys(COLOURS, ""), colours=COLOURS,
+        columns=columns_of(cells), share_x="col", share_y=False,
+        called={"theory": r"coarse-graining by one token, $-\ln|\lambda_k|$"},
+        caption=f"Flow of the modes of the chain: by how much the stack damps {PUSHED}. Renormalization would damp in "
+        "proportion to the line. The gain in order is Kendall's tau of damping and mode, slowest first, trained less "
+        f"untrained. {about}",
+        falsified_by=claims | (attention if any(cell.mixing == "attention" for cell in cells) else {}),
+        panels=each(cells, panel),
+    )]  # fmt: skip
+
+
+def slowest_and_fastest(cell: Cell) -> dict[str, int]:
+    """Returns the places of the modes with the largest and the smallest |lambda|."""
+    return {"slowest mode": int(np.nanargmax(moduli(cell))), "fastest mode": int(np.nanargmin(moduli(cell)))}
+
+
+def perturbation_decay(cells: list[Cell], about: str) -> list[Figure]:
+    """Returns how a push along the slowest and the fastest mode grows or decays with depth."""
+    cells = having(cells, lambda cell: bool(relative_perturbation(cell.latest).notnull().any()))
+    if not cells:
+        return []
+
+    def panel(cell: Cell) -> Panel:
+        return Panel(cell.place, [
+            Series(name, kind, records["layer"].values,
+                   relative_perturbation(records).isel(mode=k).transpose("run", "layer").values)
+            for name, k in slowest_and_fastest(cell).items() for kind, records in states_of(cell).items()
+        ], [Guide("no change", y=0.0)], height=2.0)  # fmt: skip
+
+    return [Figure(
+        name="perturbation_decay", x=LAYER, y=r"$\ln\,|\delta h_l| / |h_l|$, from layer 0", x_scale="whole",
+        columns=columns_of(cells),
+        caption=f"Linear response to {PUSHED}, layer by layer, for the slowest and the fastest mode of the chain. "
+        f"{about}",
+        falsified_by={"S1-modes": "a fast mode that is damped no more than the slow one, or no more than untrained"},
+        panels=each(cells, panel),
+    )]  # fmt: skip
+
+
+def mode_relevance(cells: list[Cell], about: str) -> list[Figure]:
+    """Returns what can be read out of each layer; mixings from which nothing can be read have no panel."""
+
+    def readable(cell: Cell) -> bool:
+        found = xr.concat([x["mode_r2"].mean("run") for x in states_of(cell).values()], "state", coords="minimal")
+        return bool((found > LEAST_R2).any())
+
+    mixings = list(dict.fromkeys(cell.mixing for cell in cells if cell.count))
+    cells = having(cells, readable)
+    if not cells:
+        return []
+    missing = [mixing for mixing in mixings if mixing not in {cell.mixing for cell in cells}]
+
+    def panel(cell: Cell) -> Panel:
+        series = []
+        for kind, records in states_of(cell).items():
+            modes = {name: records["mode_r2"].isel(mode=k) for name, k in slowest_and_fastest(cell).items()}
+            series += [
+                Series(name, kind, records["layer"].values, values.transpose("run", "layer").values)
+                for name, values in {"Bayes logits": records["bayes_r2"], **modes}.items()
+            ]
+        return Panel(cell.place, series, limits=(-0.2, 1.02), height=2.3)
+
+    return [Figure(
+        name="mode_relevance", x=LAYER, y="held-out $R^2$", x_scale="whole", columns=columns_of(cells),
+        caption="What a linear readout of the stream recovers at scored positions whose two neighbours are shown: the "
+        "slowest and the fastest mode of the chain at the neighbours, and the logits of the exact posterior. "
+        + (f"Nothing can be read out of: {', '.join(missing)}. " if missing else "") + about,
+        falsified_by=dict.fromkeys(("S1-i", "S1-ii"), "as a statement about renormalization, which keeps slow modes "
+                                   "and loses fast ones: both modes fall together with depth, or neither does"),
+        panels=each(cells, panel),
+    )]  # fmt: skip
+
+
+def singular_values(cells: list[Cell], about: str) -> list[Figure]:
+    """Returns the singular values of the stream, layer by layer; none where they were not recorded."""
+    cells = having(cells, lambda cell: "singular_values" in cell.runs and bool(
+        cell.latest["singular_values"].notnull().any()))  # fmt: skip
+    if not cells:
+        return []
+
+    def series(cell: Cell, kind: str, records: xr.Dataset) -> list[Series]:
+        reading = {n: v for n, v in reading_of(cell.runs).items() if n in records["singular_values"].dims}
+        values = records["singular_values"].sel(reading)
+        place = next(str(d) for d in values.dims if d not in ("run", "layer"))
+        values = values.transpose("run", "layer", place).values.astype(np.float64)
+        share = values / np.sqrt((values**2).sum(axis=-1, keepdims=True))
+        share = np.where(share > 0, share, np.nan)
+        numbers = np.arange(1, share.shape[-1] + 1)
+        return [Series(int(layer), kind, numbers, share[:, k]) for k, layer in enumerate(records["layer"].values)]
+
+    def panel(cell: Cell, kind: str) -> Panel:
+        # Of a record that is kept at the last step only there is none before training.
+        records = {"untrained": cell.untrained, "trained": cell.latest}[kind]
+        return Panel(f"{cell.place}, {kind}", series(cell, kind, records), height=2.6)
+
+    kinds = ("untrained", "trained") if "step" in cells[0].runs["singular_values"].dims else ("trained",)
+    return [Figure(
+        name="singular_values", x="number of the singular value", y=r"$s_n / \|h_l\|_F$", scale="log", x_scale="log",
+        group="layer {:g}", columns=columns_of(cells),
+        caption="Singular values of the residual stream at every layer, largest first, in units of the norm of the "
+        f"layer: what every rank is made of. A smaller rank is a steeper curve. {about}",
+        falsified_by={"S1-i": "curves that are no steeper at the last layer than at the embedding"},
+        panels=[panel(cell, kind) for mixing in dict.fromkeys(c.mixing for c in cells) for kind in kinds
+                for cell in cells if cell.mixing == mixing and cell.count],
+    )]  # fmt: skip
+
+
+def figures(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> list[Figure]:
+    """Returns the figures of modes and spectra that the records allow."""
+    return [
+        *singular_values(cells, about), *mode_flow(cells, verdicts, about), *mode_relevance(cells, about),
+        *perturbation_decay(cells, about),
+    ]  # fmt: skip
