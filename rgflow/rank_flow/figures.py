@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from rgflow.judging.claim import verdict_at
+from rgflow.judging.claim import known
 from rgflow.judging.readings import ERROR_RATE
 from rgflow.judging.text import number_text
 from rgflow.plots.figure import Figure, about_runs
@@ -177,8 +177,8 @@ def kernel_drift(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> 
     """Returns the kernel drift of every transition, trained beside untrained, and the verdict's number on it."""
 
     def panel(cell: Cell) -> Panel:
-        one = verdict_at(verdicts, "S1-iii", cell.place)
-        said = f"\n$C_2$ above bound: {number_text(one.measured, one.low, one.high)}" if one else ""
+        share = known(verdicts, "S1-iii", cell.place)
+        said = f"\n$C_2$ above bound: {number_text(*share[:3])}" if share.n else ""
         states = {"untrained bars": cell.untrained, "trained bars": cell.latest}
         reading = reading_of(cell.runs)
         names = [f"{k} → {k + 1}" for k in cell.runs["transition"].values]

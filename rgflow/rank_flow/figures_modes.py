@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from rgflow.judging.claim import verdict_at
+from rgflow.judging.claim import known
 from rgflow.judging.intervals import Interval
 from rgflow.judging.text import number_text
 from rgflow.plots import style
@@ -23,6 +23,9 @@ from rgflow.rank_flow.modes import damping
 from rgflow.rank_flow.select import Cell, some_lengths
 
 LAYER = "layer (0 = embedding)"
+ROUNDING = 1e-6
+"""Singular values below this share of the norm are rounding."""
+
 LEAST_R2 = 0.01
 """A readout that explains less than this share in every layer has no panel."""
 
@@ -63,8 +66,8 @@ def mode_flow(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> lis
         return []
 
     def panel(cell: Cell) -> Panel:
-        one = verdict_at(verdicts, "S1-modes", cell.place)
-        said = f"\ngain in order by training: {number_text(one.measured, one.low, one.high)}" if one else ""
+        gain = known(verdicts, "S1-modes", cell.place)
+        said = f"\ngain in order by training: {number_text(*gain[:3])}" if gain.n else ""
         at = moduli(cell)
         order = np.flatnonzero(np.isfinite(at))[np.argsort(at[np.isfinite(at)], kind="stable")]
         exact = [Interval(-float(np.log(x)), np.nan, np.nan, 0) for x in at[order] if x > 0]
@@ -156,36 +159,30 @@ def mode_relevance(cells: list[Cell], about: str) -> list[Figure]:
 
 def singular_values(cells: list[Cell], about: str) -> list[Figure]:
     """Returns the singular values of the stream, layer by layer; none where they were not recorded."""
-    cells = having(cells, lambda cell: "singular_values" in cell.runs and bool(
-        cell.latest["singular_values"].notnull().any()))  # fmt: skip
-    if not cells:
-        return []
+    names = {"untrained": "first_singular_values", "trained": "singular_values"}
+    recorded = having(
+        cells, lambda cell: all(n in cell.runs and bool(cell.runs[n].notnull().any()) for n in [*names.values()])
+    )
 
-    def series(cell: Cell, kind: str, records: xr.Dataset) -> list[Series]:
-        reading = {n: v for n, v in reading_of(cell.runs).items() if n in records["singular_values"].dims}
-        values = records["singular_values"].sel(reading)
-        place = next(str(d) for d in values.dims if d not in ("run", "layer"))
-        values = values.transpose("run", "layer", place).values.astype(np.float64)
-        share = values / np.sqrt((values**2).sum(axis=-1, keepdims=True))
-        share = np.where(share > 0, share, np.nan)
-        numbers = np.arange(1, share.shape[-1] + 1)
-        return [Series(int(layer), kind, numbers, share[:, k]) for k, layer in enumerate(records["layer"].values)]
+    def panel(cell: Cell, state: str) -> Panel:
+        found = cell.runs[names[state]].sel(centring=reading_of(cell.runs)["centring"])
+        values = found.transpose("layer", "run", "direction").values.astype(np.float64)
+        shares = values / np.sqrt((values**2).sum(axis=-1, keepdims=True))
+        shares = np.where(shares > ROUNDING, shares, np.nan)
+        numbers = found["direction"].values
+        return Panel(f"{cell.place}, {state}", [
+            Series(int(layer), "measured", numbers, at) for layer, at in zip(found["layer"].values, shares, strict=True)
+        ])  # fmt: skip
 
-    def panel(cell: Cell, kind: str) -> Panel:
-        # Of a record that is kept at the last step only there is none before training.
-        records = {"untrained": cell.untrained, "trained": cell.latest}[kind]
-        return Panel(f"{cell.place}, {kind}", series(cell, kind, records), height=2.6)
-
-    kinds = ("untrained", "trained") if "step" in cells[0].runs["singular_values"].dims else ("trained",)
     return [Figure(
-        name="singular_values", x="number of the singular value", y=r"$s_n / \|h_l\|_F$", scale="log", x_scale="log",
-        group="layer {:g}", columns=columns_of(cells),
-        caption="Singular values of the residual stream at every layer, largest first, in units of the norm of the "
-        f"layer: what every rank is made of. A smaller rank is a steeper curve. {about}",
-        falsified_by={"S1-i": "curves that are no steeper at the last layer than at the embedding"},
-        panels=[panel(cell, kind) for mixing in dict.fromkeys(c.mixing for c in cells) for kind in kinds
-                for cell in cells if cell.mixing == mixing and cell.count],
-    )]  # fmt: skip
+        name="singular_values", x="direction of the stream, largest first", y=r"singular value $s_n / \|h_l\|_F$",
+        scale="log", x_scale="log", group="layer {:g}", columns=columns_of(recorded),
+        caption="Singular values of the residual stream in every layer, as shares of the norm of the layer: what every "
+        f"rank is made of. A steeper curve is a smaller rank; what is rounding is left out. {about}",
+        falsified_by={"S1-i": "trained curves that are no steeper at the last layer than at the embedding"},
+        panels=[panel(cell, state) for mixing in dict.fromkeys(c.mixing for c in recorded) for state in names
+                for cell in recorded if cell.mixing == mixing],
+    )] if recorded else []  # fmt: skip
 
 
 def figures(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> list[Figure]:

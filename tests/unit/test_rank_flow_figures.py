@@ -4,21 +4,23 @@ import csv
 import io
 import xml.etree.ElementTree
 
+import datasets
 import numpy as np
 import pytest
-import xarray as xr
 from figure_words import checked_words, every_claim_of
 
+from rgflow.engine import grid
 from rgflow.judging.claim import judge
 from rgflow.judging.intervals import t_interval
+from rgflow.judging.points import where
 from rgflow.plots import style
-from rgflow.protocol import Results
+from rgflow.protocol import Point, Results
 from rgflow.rank_flow import figures, probe
 from rgflow.rank_flow.claims import CLAIMS
 from rgflow.rank_flow.readings import DRIFT_MEASURES
 
 NAN = float("nan")
-LAYERS, MODES, SEEDS = 4, 3, 3
+LAYERS, MODES, SEEDS = 4, 5, 3
 CLAIM, PHASE = {"steps": 100, "learning_rate": 1e-3}, {"steps": 10, "learning_rate": 3e-3}
 STEPS = (0, 1, 10, 100)
 SIZES = {"depth": 3, "width": 32, "window": 4, "cooldown": 0.0}
@@ -30,6 +32,7 @@ CONFIG = {
     "training": dict.fromkeys(("window", "tokenwise", "flat", "attention"), CLAIM),
     "phases": {**CENTRE, **PHASE},
 }
+MADE = datasets.config_of("rank_flow", "default", num_states=MODES + 1)
 SHORT, LONG = 1.0, 7.0
 UNTRAINED_RATIO = 0.9
 GROWTH = 0.7
@@ -50,67 +53,70 @@ def phase(length, ratio, loss=1.01, **size):
     return point(length=length, ratio=ratio, loss=loss, **{**CENTRE, **PHASE, **size})
 
 
+def spectrum(width, depth):
+    """Singular values [layer, direction] that fall as powers, faster at deeper layers."""
+    return np.arange(1.0, width + 1) ** -np.linspace(0.5, 2.0, depth + 1)[:, None]
+
+
+def records_of(p, seed, died):
+    """Records of one run and what is known of it; a run that ``died`` has no record after the untrained one."""
+    depth, last = p["depth"], STEPS.index(p["steps"])
+    layer, step = np.arange(depth + 1), np.arange(last + 1)[:, None] / last
+    slow = np.exp(-1 / p["correlation_length"])
+    moduli = slow ** np.arange(1, MODES + 1)
+    if p["chain.kind"] == "block":
+        moduli = np.where(np.arange(MODES) < p["chain.groups"] - 1, slow, 1e-17)
+    final = 1.0 if p["control"] == "untrained" else p["ratio"] / UNTRAINED_RATIO * SPREAD[seed]
+    rank = 20 * (UNTRAINED_RATIO * final**step) ** (layer / depth)
+    loss = 2.9 + (p["loss"] - 2.9) * step[:, 0]
+    nothing, unknown = p["control"] in ("iid", "random_labels"), p["control"] == "time_shuffled"
+    bayes = 2.7 if nothing else NAN if unknown else 1.0
+    pushed = -0.1 * np.arange(1, MODES + 1)[:, None] * step[..., None] * layer * SPREAD[seed]
+    flat = p["mixing"] == "flat"
+    ranks = rank[:, None, None] * np.ones((len(probe.LEVELS), len(probe.CENTRINGS), 1))
+    if flat:
+        ranks[:, :3] = NAN
+    if p["mixing"] == "tokenwise":
+        ranks[:, 1, 1] = NAN
+    measured = {
+        **{name: ranks / k for k, name in enumerate(probe.RANKS, 1)},
+        **dict.fromkeys(DRIFT_MEASURES, 0.4 * np.exp(-2.0 * np.arange(depth)) * ranks[..., 1:] / 20),
+        "singular_values": spectrum(p["width"], depth) * np.ones((len(step), len(probe.CENTRINGS), 1, 1)),
+        "predictor_effective_rank": np.full((len(step), 2), 2.5),
+        "mode_r2": 0.9 * step[..., None] * moduli ** (layer[:, None] / 3) * SPREAD[seed] * (NAN if flat else 1),
+        "bayes_r2": (0.5 + 0.4 * step + 0 * layer) * (NAN if flat else 1),
+        "perturbation": pushed + GROWTH * layer,
+        "stream_growth": GROWTH * layer + 0 * step,
+        "loss": loss,
+        "excess_loss": loss - bayes,
+    }
+    end = 1 if died else len(step)
+    for name, values in measured.items():
+        after = np.full((len(STEPS) - end, *values.shape[1:]), NAN)
+        measured[name] = np.concatenate([values[:end], after])
+    return measured, {"mode_modulus": moduli, "blind_loss": 2.7, "bayes_loss": bayes, "architecture_loss": bayes}
+
+
 def results(points, dead=()):
     """Results of three seeds per point; ``dead`` runs have no record after the untrained one."""
-    runs = [(p, seed) for p in points for seed in range(SEEDS)]
-    shape = (len(runs), len(STEPS), len(probe.LEVELS), len(probe.CENTRINGS), LAYERS)
-    rank, loss = np.full(shape, NAN), np.full(shape[:2], NAN)
-    r2, push = np.full((*shape[:2], LAYERS, MODES), NAN), np.full((*shape[:2], MODES, LAYERS), NAN)
-    bayes_r2, moduli = np.full((*shape[:2], LAYERS), NAN), np.zeros((len(runs), MODES))
-    for k, (p, seed) in enumerate(runs):
-        last, depth = STEPS.index(p["steps"]), p["depth"]
-        layer = np.arange(depth + 1)
-        slow = np.exp(-1 / p["correlation_length"])
-        block = p["chain.kind"] == "block"
-        moduli[k] = (
-            np.where(np.arange(MODES) < p["chain.groups"] - 1, slow, 1e-17) if block else slow ** np.arange(1, 4)
-        )
-        for s in range(1 if k in dead else last + 1):
-            final = 1.0 if p["control"] == "untrained" else p["ratio"] / UNTRAINED_RATIO * SPREAD[seed]
-            ratio = UNTRAINED_RATIO * final ** (s / last)
-            rank[k, s, ..., : depth + 1] = 20 * ratio ** (layer / depth)
-            loss[k, s] = 2.9 + (p["loss"] - 2.9) * s / last
-            r2[k, s, : depth + 1] = 0.9 * s / last * moduli[k] ** (layer[:, None] / 3) * SPREAD[seed]
-            bayes_r2[k, s, : depth + 1] = 0.5 + 0.4 * s / last
-            push[k, s, :, : depth + 1] = -(0.1 * np.arange(1, 4) * s / last)[:, None] * layer * SPREAD[seed]
-    if runs:
-        flat = np.array([p["mixing"] == "flat" for p, _ in runs])
-        rank[flat, :, :3], r2[flat], bayes_r2[flat] = NAN, NAN, NAN
-        tokenwise = np.array([p["mixing"] == "tokenwise" for p, _ in runs])
-        rank[tokenwise, :, 1, 1] = NAN
-    nothing = np.array([p["control"] in ("iid", "random_labels") for p, _ in runs])
-    unknown = np.array([p["control"] == "time_shuffled" for p, _ in runs])
-    bayes = np.where(nothing, 2.7, np.where(unknown, NAN, 1.0))
-    reading, grid = ("run", "step", "level", "centring"), ("run", "step")
-    falling = np.arange(1.0, 7.0) ** -np.linspace(0.5, 2.0, LAYERS)[:, None]
-    drift = 0.4 * np.exp(-2.0 * np.arange(LAYERS - 1)) * rank[..., 1:] / 20
-    ranks = {name: ((*reading, "layer"), rank / k) for k, name in enumerate(probe.RANKS, 1)}
-    names = dict.fromkeys(name for p in (point(), *points) for name in p if name not in ("ratio", "loss"))
-    return xr.Dataset(
-        {
-            **ranks,
-            **dict.fromkeys(DRIFT_MEASURES, ((*reading, "transition"), drift)),
-            "singular_values": ((*reading, "layer", "number"), 0 * rank[..., None] + 3 * falling),
-            "predictor_effective_rank": ((*grid, "centring"), np.stack([0 * loss + 2.5] * 2, axis=-1)),
-            "mode_r2": ((*grid, "layer", "mode"), r2),
-            "bayes_r2": ((*grid, "layer"), bayes_r2),
-            "perturbation": ((*grid, "mode", "layer"), push + GROWTH * np.arange(LAYERS)),
-            "stream_growth": ((*grid, "layer"), GROWTH * np.arange(LAYERS) + 0 * loss[..., None]),
-            "loss": (grid, loss),
-            "excess_loss": (grid, loss - bayes[:, None]),
-            "mode_modulus": (("run", "mode"), moduli),
-            "blind_loss": ("run", np.full(len(runs), 2.7)),
-            "bayes_loss": ("run", bayes),
-            "architecture_loss": ("run", bayes),
-            "died_at": ("run", np.array([1 if k in dead else -1 for k in range(len(runs))], int)),
-        },
-        {
-            "step": list(STEPS), "level": list(probe.LEVELS), "centring": list(probe.CENTRINGS),
-            "layer": np.arange(LAYERS), "transition": np.arange(LAYERS - 1), "mode": np.arange(1, MODES + 1),
-            "seed": ("run", [s for _, s in runs]),
-            **{name: ("run", [p.get(name, CONFIG.get(name)) for p, _ in runs]) for name in names},
-        },
-    )  # fmt: skip
+    if not points:
+        return results(CLAIMS_RUN).isel(run=[])
+    made, wanted = {}, []
+    for p in points:
+        values = {name: value for name, value in p.items() if name not in ("ratio", "loss")}
+        wanted.append(Point(values, SEEDS))
+        for run in grid.expand(wanted[-1:]):
+            made[run.identity] = records_of(p, run.seed, died=len(made) in dead)
+    died_at = [1 if k in dead else -1 for k in range(len(made))]
+    return datasets.results(
+        MADE,
+        wanted,
+        lambda run, _: made[run.identity][0],
+        lambda run, _: made[run.identity][1],
+        died_at,
+        STEPS,
+        dtype=np.float64,
+    )
 
 
 PHASES = [
@@ -253,16 +259,16 @@ def test_numbers_on_claims_are_those_of_the_verdicts():
 def test_flow_of_modes_holds_every_mode_and_the_line_of_coarse_graining(drawn):
     one = drawn["mode_flow"]
     line = rows(one, panel="window, length 1", kind="theory")
-    assert [number(f["x"]) for f in line] == pytest.approx(np.exp([-3 / SHORT, -2 / SHORT, -1 / SHORT]))
-    assert [number(f["mean"]) for f in line] == pytest.approx([3.0, 2.0, 1.0])
+    assert [number(f["x"]) for f in line] == pytest.approx(np.exp(-np.arange(MODES, 0, -1) / SHORT))
+    assert [number(f["mean"]) for f in line] == pytest.approx([5.0, 4.0, 3.0, 2.0, 1.0])
     fastest = rows(one, panel="window, length 1", kind="measured, trained")[0]
-    assert interval(fastest) == pytest.approx(t_interval(0.3 * 3 * SPREAD)[:3])
+    assert interval(fastest) == pytest.approx(t_interval(0.5 * 3 * SPREAD)[:3])
     untrained = [number(f["mean"]) for f in rows(one, panel="window, length 1", kind="measured, untrained")]
-    assert untrained == pytest.approx([0.0] * 3, abs=1e-12)
+    assert untrained == pytest.approx([0.0] * MODES, abs=1e-12)
 
 
 def test_perturbations_follow_the_slowest_and_the_fastest_mode(drawn):
-    for group, rate in (("slowest mode", 0.1), ("fastest mode", 0.3)):
+    for group, rate in (("slowest mode", 0.1), ("fastest mode", 0.5)):
         found = rows(drawn["perturbation_decay"], panel="window, length 7", group=group, kind="trained")
         assert [number(f["mean"]) for f in found] == pytest.approx(-rate * np.arange(LAYERS) * SPREAD.mean())
 
@@ -287,14 +293,12 @@ def test_a_flat_network_has_perturbations_but_no_readout():
 def test_singular_values_are_shares_of_the_norm_of_their_layer(drawn):
     one = drawn["singular_values"]
     found = rows(one, panel="window, length 7, trained", group="layer 3")
-    values = np.arange(1.0, 7.0) ** -2
+    values = spectrum(32, 3)[-1]
     assert [number(f["mean"]) for f in found] == pytest.approx(list(values / np.linalg.norm(values)))
+    assert rows(one, panel="window, length 7, untrained")
     assert {axes.get_yscale() for axes in one.canvas.axes} == {axes.get_xscale() for axes in one.canvas.axes} == {"log"}
-    at_the_end = results(CLAIMS_RUN)
-    at_the_end["singular_values"] = at_the_end["singular_values"].isel(step=-1)
-    (latest,) = figures.figures_modes.singular_values(figures.live_cells(at_the_end), "")
-    assert all("untrained" not in panel.title for panel in latest.panels)
-    assert figures.figures_modes.singular_values(figures.live_cells(at_the_end.drop_vars("singular_values")), "") == []
+    without = results(CLAIMS_RUN).drop_vars("first_singular_values")
+    assert figures.figures_modes.singular_values(figures.live_cells(without), "") == []
 
 
 def test_many_lengths_have_a_figure_of_their_own_with_the_verdicts_selectivity():
@@ -438,7 +442,7 @@ def test_dead_runs_do_no_harm(dead):
 
 def test_dead_runs_do_not_enter_a_mean():
     found = results(CLAIMS_RUN[:1], dead=(0,))
-    found["effective_rank"][0, 0] = 1e6  # what a run that died later had recorded before
+    found["effective_rank"][(found["died_at"] >= 0).values, 0] = 1e6  # what a run that died later had recorded before
     one = figures.figures(Results(found, CONFIG), [])[0]
     assert "Dead runs left out: 1." in one.caption
     assert max(number(f["mean"]) for f in rows(one)) < 100
@@ -454,7 +458,7 @@ def test_unfinished_runs_are_read_at_their_latest_record():
 
 @pytest.mark.filterwarnings("error")
 def test_one_seed_or_only_the_untrained_network_will_do():
-    one_seed = results(CLAIMS_RUN).isel(run=slice(0, None, SEEDS))
+    one_seed = results(CLAIMS_RUN).pipe(where, seed=0)
     for found in (one_seed, results(CLAIMS_RUN[:2]).sel(step=[0])):
         shown = figures.figures(Results(found, CONFIG), [])
         assert {"effective_rank_depth", "loss", "mode_flow"} <= {one.name for one in shown if one.svg}

@@ -8,15 +8,12 @@ import pathlib
 import re
 import subprocess
 import sys
-import xml.etree.ElementTree
 from html.parser import HTMLParser
 
 import datasets
 import numpy as np
 import pytest
 import xarray as xr
-from figure_words import checked_words, every_claim_of
-from rgflow.report.rank_flow_cells import cells_of
 from rich.console import Console
 
 from configs import rank_flow as rank_flow_config
@@ -27,10 +24,13 @@ from rgflow import registry
 from rgflow.engine import grid, records
 from rgflow.engine.plan import Plan
 from rgflow.judging.text import number_text
+from rgflow.plots.figure import Figure
+from rgflow.plots.panel import Guide, Panel, Series
 from rgflow.probes.spectrum import RANK_MEASURES
 from rgflow.protocol import Point, Verdict
-from rgflow.rank_flow import probe, robustness
-from rgflow.report import figures, html, rank_flow_figures, tables
+from rgflow.rank_flow import probe
+from rgflow.rank_flow.readings import DRIFT_MEASURES
+from rgflow.report import html, tables
 
 NAN = float("nan")
 STEPS = (0, 1, 10, 100)
@@ -79,7 +79,7 @@ def results(mixings=("tokenwise", "window"), lengths=(1.0, 7.0), seeds=3, depth=
     seen = rank[:, :, 0, 0]
     measured = {
         **dict.fromkeys(RANK_MEASURES, rank),
-        **dict.fromkeys(robustness.DRIFT_MEASURES, drift),
+        **dict.fromkeys(DRIFT_MEASURES, drift),
         "loss": loss,
         "excess_loss": loss - 1.2,
         "predictor_effective_rank": 0 * rank[:, :, 0, :, 0] + 2.5,
@@ -99,6 +99,29 @@ def results(mixings=("tokenwise", "window"), lengths=(1.0, 7.0), seeds=3, depth=
     return datasets.results(MADE, points, measured, known, died_at, STEPS, attributes=attributes)
 
 
+def made_up():
+    """Figures of all that a page must carry: lines, bars, a legend, words with signs of HTML, claims and none."""
+    falling = 20.0 * np.array([0.5, 0.6, 0.7])[:, None] ** np.arange(4)
+    lines = [Series(x, kind, range(4), falling / x) for x in (1.0, 7.0) for kind in ("untrained", "trained")]
+    bars = [Series("", "trained bars", ["0 \u2192 1", "1 \u2192 2"], falling[:, :2])]
+    wanted = {"S1-i": "lines that do not fall", "S1-ii": "lines that fall <alike> & together"}
+    return [
+        Figure(
+            "ranks", "Rank against depth.", [Panel("window", lines)], wanted, x="layer", y="rank", group="length {:g}"
+        ),
+        Figure(
+            "drift", "Drift & depth.", [Panel("a", bars), Panel("b", bars)], {"S1-iii": "even bars"}, x="transition"
+        ),
+        Figure(
+            "loss",
+            "Loss.",
+            [Panel("", lines, [Guide("bound", y=1.0)])],
+            purpose="It shows what was learned.",
+            scale="log",
+        ),
+    ]
+
+
 def run_json(dataset):
     runs = [{"values": {}, "seed": 0}] * dataset.sizes["run"]
     command = "python -m launch.sweep --config=a.py"
@@ -107,7 +130,7 @@ def run_json(dataset):
 
 
 def page_of(dataset, verdicts=VERDICTS, drawn=None, workdir=pathlib.Path("/tmp/w")):
-    drawn = figures.draw("rank_flow", dataset) if drawn is None else drawn
+    drawn = made_up() if drawn is None else drawn
     return html.render("A title", "A title\n\nIntro & more.", verdicts, drawn, run_json(dataset), dataset, workdir)
 
 
@@ -179,109 +202,23 @@ def test_run_summary_counts_dead_and_unfinished():
 # --- figures
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "RESAMPLES", 99)
-        yield
-
-
 @pytest.fixture(scope="module")
 def dataset():
     return results(dead=(0,))
 
 
 @pytest.fixture(scope="module")
-def drawn(dataset):
-    return figures.draw("rank_flow", dataset)
+def drawn():
+    return made_up()
 
 
-CASES = {
-    "nine_lengths": {"lengths": (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0), "seeds": 2, "dead": (3,)},
-    "one_seed_one_mixing": {"mixings": ("window",), "lengths": (1.0,), "seeds": 1},
-    "unfinished": {"mixings": ("window",), "reached": 10},
-    "only_untrained": {"mixings": ("window",), "reached": 0},
-    "a_dead_cell": {"mixings": ("window",), "dead": (0, 1, 2)},
-    "all_dead": {"mixings": ("window",), "dead": tuple(range(6))},
-    "depths": {"mixings": ("window",), "depths": (2, 2, 4)},
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.filterwarnings("error")
-def test_figures_cope_with(case):
-    dataset = results(**CASES[case])
-    drawn = figures.draw("rank_flow", dataset)
-    names = [d.name for d in drawn]
-    assert len(set(names)) == len(names)
-    assert ("rank_ratio_correlation_length" in names) == (case == "nine_lengths")
-    assert checked_words("rank_flow", drawn)
-    for d in drawn:
-        assert "nan" not in d.alt.lower()
-
-
-def test_words_say_what_would_falsify_which_claim(drawn):
-    of_studies = {"S1-data", "S1-blocks", "S1b-loss", "S1b-rank", "S1b-decay"}
-    assert checked_words("rank_flow", drawn) == every_claim_of("rank_flow") - of_studies
-    with_attention = figures.draw("rank_flow", results(("tokenwise", "attention")))
-    # The figures of the controls and of the block chains are drawn in another test.
-    assert checked_words("rank_flow", with_attention) == every_claim_of("rank_flow") - {"S1-data", "S1-blocks"}
-
-
-def test_the_rank_of_the_exact_predictor_is_drawn_into_every_rank_figure(drawn):
-    found = {d.name: d for d in [*drawn, *figures.draw("rank_flow", results(lengths=(1.0, 3.0, 7.0), seeds=2))]}
-    ranks = {"effective_rank_depth": 2.5, "effective_rank_levels": 2.5, "rank_training": None}
-    for name, value in {**ranks, "rank_ratio_correlation_length": None}.items():
-        lines = [line for axes in found[name].figure.axes for line in axes.get_lines() if line.get_linestyle() == ":"]
-        panels = [axes for axes in found[name].figure.axes if axes.get_visible() and axes.has_data()]
-        heights = [float(np.asarray(line.get_ydata())[0]) for line in lines if len(line.get_ydata()) > 1]
-        assert len(heights) >= len(panels) - (name == "rank_ratio_correlation_length") > 0, name
-        assert value is None or set(heights) == {value}
-        assert "exact optimal predictor" in found[name].caption
-
-
-def test_svg_is_xml(drawn):
-    for d in drawn:
-        assert xml.etree.ElementTree.fromstring(d.svg).tag == "{http://www.w3.org/2000/svg}svg"
-
-
-def test_alt_text_holds_numbers_of_the_data(dataset, drawn):
-    alt = {d.name: d.alt for d in drawn}
-    window = dataset.isel(run=(dataset["mixing"] == "window").values & (dataset["correlation_length"] == 7).values)
-    rank = window["effective_rank"].sel(step=100, level="position", centring="uncentred")
-    ratio = float((rank.isel(layer=-1) / rank.isel(layer=0)).mean())
-    found = float(
-        re.search(r"window, length 7: from \S+ at the embedding, R = (\S+)", alt["effective_rank_depth"]).group(1)
-    )
-    assert abs(found - ratio) < 0.01
-
-
-def test_transitions_of_deeper_networks_are_left_out():
-    shallow = results(("window",), (1.0,), depths=(2, 2, 2))
-    with figures.style():
-        drawn = rank_flow_figures.kernel_drift(cells_of(shallow), "")
-    assert len(drawn.figure.axes[0].get_xticks()) == 2
-    assert "1 [1, 1] trained" in drawn.alt
-
-
-def test_dead_runs_do_not_enter_a_mean():
-    dataset = results(("window",), (1.0,), dead=(0,))
-    dataset["effective_rank"][0, 0] = 1e6  # what a run that died later had recorded before
-    alive = figures.draw("rank_flow", dataset)[0]
-    assert "Dead runs left out: 1." in alive.caption
-    highest = max(np.max(line.get_ydata()) for axes in alive.figure.axes for line in axes.lines)
-    assert highest < 100
-
-
-def test_files_and_page_are_the_same_on_two_calls(tmp_path, monkeypatch):
-    monkeypatch.setattr(rank_flow_figures, "FIGURES", rank_flow_figures.FIGURES[:3])
+def test_files_and_page_are_the_same_on_two_calls(tmp_path, dataset):
     pages = []
     for folder in ("a", "b"):
-        found = results(("window",), (1.0,), seeds=2)
-        again = figures.draw("rank_flow", found)
-        pages.append(page_of(found, drawn=again))
+        again = made_up()
+        pages.append(page_of(dataset, drawn=again))
         for d in again:
-            figures.save(d, tmp_path / folder)
+            d.save(tmp_path / folder)
     assert pages[0] == pages[1]
     files = sorted(p.name for p in (tmp_path / "a").iterdir())
     assert len(files) == 2 * len(again)
@@ -294,8 +231,8 @@ def test_drawing_leaves_matplotlib_alone():
     code = (
         "import sys, matplotlib; names = ('font.size', 'svg.fonttype', 'svg.hashsalt', 'axes.grid')\n"
         "before = [matplotlib.rcParams[n] for n in names]\n"
-        "from rgflow.report import figures\n"
-        "with figures.style(): assert [matplotlib.rcParams[n] for n in names] != before\n"
+        "from rgflow.plots import style\n"
+        "with style.style(): assert [matplotlib.rcParams[n] for n in names] != before\n"
         "assert [matplotlib.rcParams[n] for n in names] == before\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
@@ -303,12 +240,8 @@ def test_drawing_leaves_matplotlib_alone():
     assert shown.returncode == 0, shown.stderr
 
 
-def test_an_experiment_that_is_no_room_has_its_own_figures_or_none():
-    assert figures.draw("somebodys_experiment", results()) == []
-    mine = figures.Drawn("mine", figures.panels(1, 1, 2.0)[0], "what is seen", "in words")
-    (drawn,) = figures.draw("somebodys_experiment", results(), lambda dataset: [mine])
-    assert drawn is mine
-    assert b"<svg" in drawn.svg
+def test_an_experiment_without_figures_has_none():
+    assert registry.figures("configs.common")(None, []) == []
 
 
 # --- page
@@ -371,7 +304,7 @@ def test_page_loads_nothing(page):
 def test_every_figure_has_alt_text_and_caption(page, drawn):
     parsed = Page(page)
     drawings = [a for tag, a in parsed.tags if tag == "svg"]
-    assert len(drawings) == len(drawn) >= 8
+    assert len(drawings) == len(drawn) == 3
     assert all(a["role"] == "img" and len(a["aria-label"]) > 40 for a in drawings)
     assert page.count("<figcaption>") == len(drawn)
 
@@ -393,9 +326,9 @@ def test_claims_and_figures_link_to_each_other(page, drawn):
     parsed = Page(page)
     links, claims = parsed.all("href"), {"S1-i", "S1-ii", "S1-iii"}
     for d in drawn:
-        assert links.count(f"#figure-{d.name}") == len(claims & set(d.claims))
+        assert links.count(f"#figure-{d.name}") == len(claims & set(d.falsified_by))
     for claim in claims:
-        assert links.count(f"#claim-{claim}") == sum(claim in d.claims for d in drawn) > 0
+        assert links.count(f"#claim-{claim}") == sum(claim in d.falsified_by for d in drawn) > 0
 
 
 def test_folds_are_open_only_where_they_are_few(dataset):
@@ -445,7 +378,7 @@ def make_workdir(folder, finished=("group_000",), started=("group_001",)):
 
 
 def test_report_of_an_unfinished_sweep(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(rank_flow_figures, "FIGURES", rank_flow_figures.FIGURES[:1])
+    monkeypatch.setattr(registry, "figures", lambda name: lambda results, verdicts: made_up())
     report_command.write_report(make_workdir(tmp_path))
     printed = capsys.readouterr().out
     assert "not finished: 4 of 8 runs" in printed
@@ -457,15 +390,15 @@ def test_report_of_an_unfinished_sweep(tmp_path, capsys, monkeypatch):
         assert dataset.sizes["run"] == 8
         assert json.loads(dataset.attrs["config"])["depth"] == rank_flow_config.get_config("smoke").depth
         assert {"experiment", "versions", "device", "git_commit"} <= set(dataset.attrs)
-    assert (tmp_path / "figures" / "effective_rank_depth.svg").exists()
+    assert (tmp_path / "figures" / "ranks.svg").exists()
+    assert (tmp_path / "tables" / "ranks.csv").read_text() == made_up()[0].csv
     for name in ("report.html", "figures", "tables", "verdicts.json", "results.nc"):
         assert (f"{tmp_path / name}\n" in printed) == (tmp_path / name).exists(), name
     assert "The verdicts rest on the finished runs" in (tmp_path / "report.html").read_text()
 
 
 def test_all_takes_the_newest_finished_sweep_and_writes_its_report(tmp_path, capsys, monkeypatch):
-    empty, _ = figures.panels(1, 1, 2.0)
-    monkeypatch.setattr(figures, "draw", lambda *_: [figures.Drawn("empty", empty, "Nothing.", "Nothing.")])
+    monkeypatch.setattr(registry, "figures", lambda name: lambda results, verdicts: made_up()[:1])
     monkeypatch.setattr(report_command, "ROOT", tmp_path)
     every = ("group_000", "group_001")
     old, new = (make_workdir(tmp_path / name, finished=every) for name in ("old", "new"))
@@ -494,7 +427,7 @@ def test_all_takes_the_newest_finished_sweep_and_writes_its_report(tmp_path, cap
 
 
 def test_report_before_any_run_is_finished(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(figures, "draw", lambda *_: [])
+    monkeypatch.setattr(registry, "figures", lambda name: lambda results, verdicts: [])
     report_command.write_report(make_workdir(tmp_path, finished=(), started=("group_000",)))
     assert "nothing to judge yet" in capsys.readouterr().out
     assert records.read_json(tmp_path / "verdicts.json") == []
