@@ -66,8 +66,3 @@ def known(verdicts: Iterable[Verdict], claim: str, place: str = "") -> Interval:
         return NOTHING
     mean, low, high = (math.nan if x is None else x for x in (found.measured, found.low, found.high))
     return Interval(mean, low, high, found.n_runs)
-
-
-def verdict_at(verdicts: Iterable[Verdict], claim: str, place: str) -> Verdict | None:
-    """Returns the verdict on a claim at a place, None where the claim was not judged there."""
-    return next((v for v in verdicts if v.claim == f"{claim} [{place}]"), None)

@@ -22,14 +22,14 @@ and the kernel drifts at one or two transitions only (S1-iii).
 | linear response to a shift along a mode, its decay    | relevance.perturbation_records, decay.decay_rates |
 | the same relative to the stream, range of its lengths | decay.relative_perturbation, decay.dynamic_range |
 | runs of claims, controls, settings, blocks, phases    | select                                 |
-| S1-i, S1-ii, S1-iii: statistic, controls, rule        | claims                                 |
-| the same in every reading, with one error rate        | robustness.readings                    |
-| the same at settings that the source leaves open      | settings.verdicts                      |
-| S1-data: is the fall owed to the order of the data?   | order.owed_to_order                    |
+| S1-i, S1-ii, S1-data; S1-iii: statistic and rule      | collapse, drift                        |
+| S1-i to S1-iii in every reading, with one error rate  | readings.readings                      |
+| the same at settings that the source leaves open      | readings.tests_of_settings             |
+| how far training came: controls of every claim        | learning.training_controls             |
 | S1-modes: are fast modes forgotten first?             | modes.forgotten_in_order               |
-| S1-blocks: does the rank follow the slow modes?       | blocks.rank_follows                    |
+| S1-blocks: does the rank follow the slow modes?       | blocks.on_block_chains                 |
 | S1b-loss, S1b-rank, S1b-decay: attention beside MLPs  | attention                              |
-| all of them                                           | verdict.verdict                        |
+| the table of claims                                   | claims.CLAIMS                          |
 
 Notation: $\xi$ = correlation_length (tokens), V = num_states, T = length, p = mask_prob, L = depth, d = width,
 $R = \mathrm{ER}_L / \mathrm{ER}_0$ = rank ratio, S = selectivity.

@@ -154,7 +154,7 @@ def render(
         command=f"python -m launch.sweep --config=configs/{run['experiment']}.py",
         unfold=len(verdicts) <= summary.MANY_VERDICTS,
         figures=[picture(d.texts, d.svg.decode()) for d in drawn],
-        shown={c.name: [(k + 1, d.name) for k, d in enumerate(drawn) if c.name in d.texts["claims"]] for c in claims},
+        shown={c.name: [(k + 1, d.name) for k, d in enumerate(drawn) if c.name in d.texts["claims"]] for c in judged},
         marks=marks(drawn, judged),
         points=points,
         few=FEW_POINTS,

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from rgflow.judging.claim import complete, make_verdict, not_run
+from rgflow.judging.claim import Finding, judge, known, lacking
 from rgflow.judging.convergence import Estimate
 from rgflow.judging.decisions import INTERVAL_SIGMA, control, equivalent, information, interval_of, one_sided, passed
 from rgflow.judging.intervals import Interval
 from rgflow.judging.points import average, counts, split_points
+from rgflow.protocol import Claim, Results
 
 NAN = float("nan")
 FAILED = {"gap": control(2.0, "below 1", False), "runs": information(3, "runs")}
-CLAIMS = {"A": ("It falls.", "depth"), "B": ("It grows.", "width")}
 
 
 def runs(**more):
@@ -122,22 +122,46 @@ def test_equivalent(ends, status):
     assert equivalent(Interval(0.0, *ends, 5), 0.1, FAILED) == "undecided"
 
 
+def claim(name, *findings):
+    """A claim on which this is found, wherever it is asked."""
+    return Claim(name, "ours", f"{name} falls.", "below 0", "the runs of the study 'depth'", lambda results: findings)
+
+
 def test_verdicts_carry_numbers_counts_and_controls():
-    verdict = make_verdict(
-        "A [N = 4]", ("It falls.", "below 0"), Interval(0.5, -np.inf, NAN, 5), "undecided", (5, 1), FAILED
-    )
-    assert (verdict.claim, verdict.statement, verdict.expected) == ("A [N = 4]", "It falls.", "below 0")
+    found = Finding("N = 4", Interval(0.5, -np.inf, NAN, 5), "undecided", (5, 1), FAILED)
+    (verdict,) = judge([claim("A", found)], Results(runs(), {}))
+    assert (verdict.claim, verdict.statement, verdict.expected) == ("A [N = 4]", "A falls.", "below 0")
     assert (verdict.measured, verdict.low, verdict.high) == (0.5, None, None)
     assert (verdict.n_runs, verdict.n_dead, verdict.controls) == (5, 1, FAILED)
     assert counts(split_points(runs(), system="ring")) == (4, 1)
+    peculiar = found._replace(statement="A falls at 4.", expected="below 1")
+    (verdict,) = judge([claim("A", peculiar)], Results(runs(), {}))
+    assert (verdict.statement, verdict.expected) == ("A falls at 4.", "below 1")
 
 
-def test_complete_orders_and_says_what_was_not_run():
+def test_verdicts_stand_in_the_order_of_the_table_and_say_what_was_not_run():
     ends = Interval(0.5, 0.4, 0.6, 5)
-    found = [make_verdict(f"B [N = {n}]", ("It grows.", "above 0"), ends, "supported", (5, 0), {}) for n in (8, 4)]
-    whole = complete(found, CLAIMS)
-    assert [verdict.claim for verdict in whole] == ["A", "B [N = 8]", "B [N = 4]"]
-    assert (whole[0].status, whole[0].statement) == ("not_run", "It falls.")
-    assert whole[0].expected == "needs the runs of the study 'depth'"
-    with pytest.raises(ValueError, match="claim = 'C': must be one of A, B"):
-        complete([not_run("C", "It stays.", "-")], CLAIMS)
+    both = [Finding(f"N = {n}", ends, "supported", (5, 0), {}) for n in (8, 4)]
+    here = Finding("", ends, "supported", (5, 0), {})
+    whole = judge(
+        [claim("A"), claim("B", *both), claim("C", here), claim("D", lacking("N = 8", "needs luck"))],
+        Results(runs(), {}),
+    )
+    assert [verdict.claim for verdict in whole] == ["A", "B [N = 8]", "B [N = 4]", "C", "D [N = 8]"]
+    assert [v.status for v in whole] == ["not_run", *["supported"] * 3, "not_run"]
+    assert (whole[0].statement, whole[0].expected) == ("A falls.", "needs the runs of the study 'depth'")
+    assert (whole[0].measured, whole[0].n_runs, whole[4].expected) == (None, 0, "needs luck")
+    assert known(whole, "B", "N = 4") == known(whole, "C") == ends
+    assert np.isnan(known(whole, "B")).tolist() == [True, True, True, False]
+
+
+def test_what_claims_and_figures_share_is_worked_out_once():
+    asked = []
+
+    def work(results):
+        asked.append(results)
+        return len(asked)
+
+    results = Results(runs(), {"depth": 3})
+    assert [results.once(work), results.once(work), Results(runs(), {}).once(work)] == [1, 1, 2]
+    assert asked[0] is results and results.config["depth"] == 3
