@@ -56,8 +56,8 @@ def test_paper_is_the_published_size():
     ("values", "message"),
     [
         ({"system": "brain"}, "system = 'brain': must be one of lattice, stack, small"),
-        ({"coupling": float("nan")}, "coupling = nan: must lie within [-5.0, 5.0]"),
-        ({"coupling": float("inf")}, "coupling = inf: must lie within [-5.0, 5.0]"),
+        ({"coupling": float("nan")}, "coupling = nan: must lie within [-5, 5]"),
+        ({"coupling": float("inf")}, "coupling = inf: must lie within [-5, 5]"),
         ({"sweeps": 0}, "sweeps = 0: must be at least 1"),
         ({"shuffle": "spins"}, "shuffle = 'spins': must be one of none, sites, bonds"),
         ({"l1": -1.0}, "l1 = -1.0: must be at least 0"),
