@@ -4,36 +4,26 @@ import csv
 import io
 import xml.etree.ElementTree
 
+import datasets
 import ml_collections
 import numpy as np
 import pytest
-import xarray as xr
 
-from rgflow.exact.block_moments import SCHEMES
+from rgflow.engine import grid
 from rgflow.fixed_points import figures as module
 from rgflow.fixed_points.claims import CLAIMS, orbits, place_of
 from rgflow.fixed_points.figures import effect_text, figures
 from rgflow.fixed_points.probe import DIMS as PROBE_DIMS
-from rgflow.fixed_points.probe import ESTIMATORS, GAUGES, POWERS
 from rgflow.fixed_points.reference import DIMS as REFERENCE_DIMS
 from rgflow.fixed_points.select import Network, overview
-from rgflow.fixed_points.task import COMPRESSIONS
 from rgflow.judging.claim import judge
 from rgflow.plots import style
-from rgflow.protocol import Results
+from rgflow.protocol import Point, Results
 
 NAN = float("nan")
-DEPTH, ORBIT, STEPS = 3, 2, (0, 10, 90, 100)
-SIZES = {
-    "layer": DEPTH, "gauge": len(GAUGES), "estimator": len(ESTIMATORS), "power": len(POWERS),
-    "compression": len(COMPRESSIONS), "scheme": len(SCHEMES), "level": DEPTH + 1, "orbit": ORBIT,
-}  # fmt: skip
-COORDS = {
-    "layer": range(1, DEPTH + 1), "gauge": GAUGES, "estimator": ESTIMATORS, "power": POWERS,
-    "compression": COMPRESSIONS, "scheme": SCHEMES, "level": range(DEPTH + 1), "orbit": range(ORBIT),
-}  # fmt: skip
+ORBIT, STEPS = 2, (0, 10, 90, 100)
+MADE = datasets.config_of("fixed_points", "default", steps=STEPS[-1], plateau_steps=10, orbit=ORBIT)
 LOSSES = ("loss", "relative_loss", "relative_optimum")
-DIMS = {**PROBE_DIMS, **REFERENCE_DIMS, **dict.fromkeys(LOSSES, ())}
 KNOWN = {"correlation_length": 1.5, "plateau": 0.01, "plateau_steps": 10.0, "steps": float(STEPS[-1])}
 SETTING = {"activation": "tanh", "halvings": 2, "weight_decay": 0.0, "shuffle": "none"}
 BARE = ["couplings", "on_site", "quartic", "model_free"]
@@ -68,14 +58,15 @@ SPINS = [p for p in ALL if p["data"] == "ising" and p["task"] != "energy" and p[
 
 def flow(p):
     """Couplings by scheme and level: halved by a step of decimation, less so by block sums."""
-    levels = np.arange(DEPTH + 1)
-    found = p["coupling"] * np.stack([0.5**levels, 0.8**levels])
-    return np.where(levels[None, :] <= p["halvings"], found, NAN)
+    levels = np.arange(p["halvings"] + 1)
+    return p["coupling"] * np.stack([0.5**levels, 0.8**levels])
 
 
-def blank(name):
-    lead = (len(STEPS),) if name in PROBE_DIMS or name in LOSSES else ()
-    return np.full((*lead, *(SIZES[dim] for dim in DIMS[name])), NAN)
+def blank(p):
+    """Returns records and reference variables without a number."""
+    shapes = datasets.shapes(MADE, [Point(p, 1)], orbit=ORBIT)
+    measured = {name: np.full((len(STEPS), *shapes.get(name, ())), NAN) for name in (*PROBE_DIMS, *LOSSES)}
+    return measured, {name: np.full(shapes[name], NAN) for name in REFERENCE_DIMS}
 
 
 def at_layers(found, p, value):
@@ -85,20 +76,20 @@ def at_layers(found, p, value):
 
 
 def records(p, rng):
-    """Records of one run: a network whose couplings fall to 0.2 K, or linear maps of the data."""
-    made = {name: blank(name) for name in DIMS}
-    made["exact_coupling"][:] = flow(p)
+    """Records of a run and what is known of it: a network whose couplings fall to 0.2 K, or linear maps of the data."""
+    made, known = blank(p)
+    known["exact_coupling"][:] = flow(p)
     if p["data"] == "ising":
-        made["exact_coupling"][1] = NAN
-    made["exact_kurtosis"][:] = -1.0
-    made["fixed_kurtosis"][:] = (-2.0 if p["data"] == "ising" else -0.8, 0.0)
-    made["fixed_onsite"][:] = NAN if p["data"] == "ising" else np.array([[0.1, 0.2, 0.0], [0.5, 0.0, 0.0]])
+        known["exact_coupling"][1] = NAN
+    known["exact_kurtosis"][:] = -1.0
+    known["fixed_kurtosis"][:] = (-2.0 if p["data"] == "ising" else -0.8, 0.0)
+    known["fixed_onsite"][:] = NAN if p["data"] == "ising" else np.array([[0.1, 0.2, 0.0], [0.5, 0.0, 0.0]])
     noise = lambda: 0.005 * rng.standard_normal()  # noqa: E731
     if p["task"] == "compression":
         for name in (n for n in PROBE_DIMS if n.startswith("compressed_")):
             made[name][0] = 0.3 + noise()
         made["flow_coupling"][0] = 0.9 * flow(p)[:, 1:, None]
-        return made
+        return made, known
     for name in ("mean_coupling", "max_coupling", "ring_coupling"):
         at_layers(made[name], p, 0.2 * p["coupling"] + noise())
         made[name][0][np.isfinite(made[name][0])] = 0.45 + noise()
@@ -113,28 +104,24 @@ def records(p, rng):
     if p["activation"] == "identity":
         made["orbit_coupling"][:] = np.array([0.4, 0.9])[None, :, None] + noise()
         made["orbit_loss"][:] = made["loss"][:, None] * (1 + 1e-6)
-    return made
+    return made, known
 
 
 def results(points, seeds=3, dead=(), lost=()):
     """Results of some points; runs in ``dead`` died, live runs in ``lost`` have no number from the last record on."""
     rng = np.random.default_rng(0)
-    runs = [(p, seed) for p in points for seed in range(seeds)]
-    made = [records(p, rng) for p, _ in runs]
+    wanted = [Point(p, seeds) for p in points]
+    made = [records(run.values, rng) for run in grid.expand(wanted)]
     for k in [*dead, *lost]:
-        for name in (n for n in made[k] if n in PROBE_DIMS or n in LOSSES):
-            made[k][name][0 if k in dead else -1 :] = NAN
-    variables = {}
-    for name in DIMS:
-        lead = ("run", "step") if name in PROBE_DIMS or name in LOSSES else ("run",)
-        variables[name] = ((*lead, *DIMS[name]), np.stack([one[name] for one in made]))
-    variables |= {name: ("run", np.full(len(runs), value)) for name, value in KNOWN.items()}
-    variables["died_at"] = ("run", np.array([10 if k in dead else -1 for k in range(len(runs))]))
-    coordinates = {
-        "step": list(STEPS), **{name: list(values) for name, values in COORDS.items()},
-        "seed": ("run", [seed for _, seed in runs]), **{n: ("run", [p[n] for p, _ in runs]) for n in points[0]},
-    }  # fmt: skip
-    return xr.Dataset(variables, coordinates)
+        for values in made[k][0].values():
+            values[0 if k in dead else -1 :] = NAN
+    place = {run.identity: k for k, run in enumerate(grid.expand(wanted))}
+    return datasets.results(
+        MADE, wanted,
+        measured=lambda run, _: made[place[run.identity]][0],
+        known=lambda run, _: {**made[place[run.identity]][1], **KNOWN},
+        died_at=[10 if k in dead else -1 for k in range(len(made))], schedule=STEPS, dtype=np.float64,
+    )  # fmt: skip
 
 
 def judged(data):
