@@ -61,8 +61,9 @@ from rgflow.probes.dependence import (
     mutual_information,
 )
 from rgflow.probes.gauges import GAUGES, apply_gauge, binarise, computed_after, orbit
+from rgflow.probes.pair_moments import POWERS
 from rgflow.probes.pseudo_likelihood import pseudo_likelihood
-from rgflow.probes.score_matching import POWERS, score_matching
+from rgflow.probes.score_matching import score_matching
 from rgflow.protocol import Stream
 from rgflow.types import Hypers, Key, Record
 

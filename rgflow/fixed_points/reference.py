@@ -25,7 +25,7 @@ from rgflow.exact.block_moments import SCHEMES
 from rgflow.exact.potential import Potential, check_normalisable
 from rgflow.exact.transfer import Operator, correlation_length, gaussian_parameter, ising_operator, transfer_operator
 from rgflow.fixed_points import theory
-from rgflow.probes.score_matching import POWERS
+from rgflow.probes.pair_moments import POWERS
 from rgflow.types import Config
 
 DIMS = {

@@ -15,7 +15,8 @@ from rgflow.exact.block_moments import Block, coarse_grain, cumulants, ring_mome
 from rgflow.exact.potential import Potential, potential_energy, support
 from rgflow.exact.ring import decimate_1d, ring_log_partition
 from rgflow.exact.transfer import Operator
-from rgflow.probes.score_matching import POWERS, PairMoments, fit_moments
+from rgflow.probes.pair_moments import POWERS, PairMoments
+from rgflow.probes.score_matching import fit_moments
 
 FIELD_POINTS = 128
 """Points of the grid of a field chain; moments do not change in ten digits beyond 64."""

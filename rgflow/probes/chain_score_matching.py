@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from rgflow.probes.inflation import INFLATION, inflations
 from rgflow.probes.pseudo_likelihood import sum_over_blocks
-from rgflow.probes.score_matching import INFLATION, inflations
 
 HIGHEST = jax.lax.Precision.HIGHEST
 """Accelerators would round the factors of a product to bfloat16 or tf32."""

@@ -110,12 +110,10 @@ def sum_over_blocks(
     r"""Return $\sum_b f(x_b, w_b)$ over blocks of rows, of which only one is in memory at a time.
 
     ``function`` maps ``size`` rows and their weights, 1 or 0 for the rows of zeros that fill up the last block, to a
-    sum over the rows. Shapes: [n, M] -> that of the function. Raises nothing.
+    sum over the rows. Shapes: [n, M] -> that of the function.
 
     >>> float(sum_over_blocks(lambda rows, weight: jnp.sum(weight[:, None] * (rows + 1)), jnp.ones((5, 2)), size=3))
     20.0
-
-    Ref: standard.
     """
     n, width = rows.shape
     size = min(size, n)

@@ -10,11 +10,9 @@ features with a hard bound, are outside. Errors are from the scatter over indepe
 and vmap; :func:`fit_moments` also in float64 on the host.
 
 Keys: hyvarinen2005 = Hyvarinen, J. Mach. Learn. Res. 6 (2005) 695 (score matching), 8 (2007) 2499 for this family;
-godambe1960 = Godambe, Ann. Math. Stat. 31 (1960) 1208 (variance of an estimating equation); fukaya2020 = Fukaya et al.,
-SIAM J. Sci. Comput. 42 (2020) A477 (shifted Cholesky QR).
+godambe1960 = Godambe, Ann. Math. Stat. 31 (1960) 1208 (variance of an estimating equation).
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,19 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from rgflow.probes.pseudo_likelihood import SUM_NOISE, sum_over_blocks
-
-POWERS = (2, 4, 6)
-"""Powers of a feature that an on-site potential may have."""
+from rgflow.probes.inflation import INFLATION, inflations
+from rgflow.probes.pair_moments import POWERS, Moments, PairMoments, pair_moments
+from rgflow.probes.pseudo_likelihood import sum_over_blocks
 
 SAMPLES_PER_PARAMETER = 50
 """Samples needed for each parameter of the score of one feature, see :func:`require_samples`."""
-
-INFLATION = 1e-3
-r"""Largest inflation of a variance by other parameters, times machine epsilon: 8000 in float32.
-
-Rounding of the moments, some 10 epsilon, moves a parameter by about $10\epsilon$ times its inflation, in units of the
-feature: 1 % at this limit. Chance moves it by the root of inflation / n, 30 % for $10^5$ samples."""
 
 MOMENT_NOISE = 48.0
 """Error of a matrix of given moments, at the most, in units of machine epsilon: 20 for 1e5 samples, see
@@ -45,17 +36,7 @@ CLEARANCE = 48.0
 
 Where it vanishes, it is found between 1/2 and 3/2: the threshold is at a factor 30 from what rounding makes of zero."""
 
-Moments = Float[Array | np.ndarray, "..."]
-
 Live = Bool[Array | np.ndarray, " M"]
-
-
-class PairMoments(NamedTuple):
-    r"""Moments of features: ``cross`` $\langle x_i^a x_j\rangle$, a = 1, 3, 5, and ``even`` $\langle x_i^2\rangle$ to
-    $\langle x_i^{10}\rangle$."""
-
-    cross: Float[Array | np.ndarray, "3 M M"]
-    even: Float[Array | np.ndarray, "5 M"]
 
 
 class Fit(NamedTuple):
@@ -83,8 +64,6 @@ def require_samples(num_samples: int, num_features: int, powers: tuple[int, ...]
 
     >>> require_samples(4096, 32)
     4096
-
-    Ref: standard (bias of sandwich errors in regressions).
     """
     if powers:
         _check_powers(powers)
@@ -92,22 +71,6 @@ def require_samples(num_samples: int, num_features: int, powers: tuple[int, ...]
     if num_samples < needed:
         raise ValueError(f"samples = {num_samples}: must be at least {needed} for a fit of {num_features} features")
     return num_samples
-
-
-def pair_moments(samples: Float[Array, "n M"]) -> PairMoments:
-    r"""Return $\langle x_i^a x_j\rangle$ for a = 1, 3, 5 and $\langle x_i^{2k}\rangle$ for k = 1..5, not connected.
-
-    Shapes: [n, M] -> [3, M, M] and [5, M]. Raises nothing.
-
-    >>> pair_moments(jnp.array([[1.0], [-2.0]])).even.ravel().tolist()
-    [2.5, 8.5, 32.5, 128.5, 512.5]
-
-    Ref: hyvarinen2005.
-    """
-    square = samples**2
-    odd = jnp.stack([samples, samples * square, samples * square**2])
-    cross = jnp.einsum("anm,nk->amk", odd, samples, precision=jax.lax.Precision.HIGHEST) / len(samples)
-    return PairMoments(cross, jnp.stack([jnp.mean(square**k, axis=0) for k in range(1, 6)]))
 
 
 def fit_moments(moments: PairMoments, powers: tuple[int, ...] = POWERS) -> Fit:
@@ -176,32 +139,6 @@ def score_matching(samples: Float[Array, "n M"], powers: tuple[int, ...] = POWER
         return Fit(sign * onsite / units, couplings / (size[:, None] * size[None, :]))
 
     return ScoreMatch(fit(solution, -1), fit(errors, 1))
-
-
-def inflations(
-    matrix: Float[Array, "*batch F F"], turned: Callable[[Float[Array, "*batch F F"]], Float[Array, "*batch F F"]]
-) -> Float[Array, "*batch F"]:
-    r"""Return $1/(1 - R^2)$ of every column of D, of n rows, with the R of its best fit by the other columns.
-
-    ``matrix`` is $D^T D/n$, and ``turned`` maps T to the same of the columns $D T^T$, made row by row; both are sums
-    over blocks (:func:`sum_over_blocks`). With unit columns the matrix is off by up to $\rho = 16 F \epsilon$ and
-    cannot tell a smaller $1 - R^2$ from zero. So it only serves to make the columns nearly orthogonal, with T from the
-    Cholesky factor of the matrix and $\rho$; the products of the new columns hold the rest. Where $D v = 0$, |v| = 1,
-    for unit columns, the result is near $v_k^2/\rho^2$ in place of infinity, in whatever order a processor sums: in
-    float32 $10^9 v_k^2$ for 15 columns. Columns of zeros count as orthogonal to all. NaN where a column is not finite.
-    Shapes: [*batch, F, F] -> [*batch, F].
-
-    >>> rows = jnp.array([[1.0, 0.0], [1.0, 1.0]])
-    >>> inflations(rows.T @ rows / 2, lambda turn: turn @ (rows.T @ rows / 2) @ turn.T).round(2).tolist()
-    [2.0, 2.0]
-
-    Ref: fukaya2020.
-    """
-    square = jnp.diagonal(matrix, axis1=-2, axis2=-1)
-    root = jnp.sqrt(jnp.where(square > 0, square, 1.0))
-    turn = _whitener(matrix / (root[..., :, None] * root[..., None, :])) / root[..., None, :]
-    again = jnp.matmul(_whitener(turned(turn)), turn, precision=jax.lax.Precision.HIGHEST)
-    return square * jnp.sum(again**2, axis=-2)
 
 
 def _solved(xp: Any, moments: PairMoments, powers: tuple[int, ...], live: Live) -> tuple[Any, Any]:
@@ -313,14 +250,6 @@ def _inverse(xp: Any, matrix: Moments, ridge: float = 0.0) -> Moments:
         return np.linalg.inv(unit) / outer
     factor = jnp.linalg.cholesky(unit)
     return jax.scipy.linalg.cho_solve((factor, True), jnp.broadcast_to(eye, unit.shape)) / outer
-
-
-def _whitener(matrix: Float[Array, "*batch F F"]) -> Float[Array, "*batch F F"]:
-    """Return $L^{-1}$ of the Cholesky factor L of a matrix and $\\rho$, see :func:`inflations`."""
-    eye = jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
-    ridge = SUM_NOISE * len(eye) * jnp.finfo(matrix.dtype).eps
-    eye = jnp.broadcast_to(eye, matrix.shape)
-    return jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(matrix + ridge * eye), eye, lower=True)
 
 
 def _split(xp: Any, vector: Moments, live: Live, powers: tuple[int, ...]) -> tuple[Moments, Moments]:

@@ -4,9 +4,6 @@ Ranks are read at all positions, uncentred (of a flat network: pooled), unless a
 not finished is shown at its latest record.
 """
 
-import dataclasses
-import itertools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,10 +11,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from rgflow.judging.claim import known
-from rgflow.judging.readings import ERROR_RATE
 from rgflow.judging.text import number_text
 from rgflow.plots.figure import Figure, about_runs
-from rgflow.plots.matrix import STATUSES, Matrix, Square
 from rgflow.plots.panel import Guide, Panel, Series, constant
 from rgflow.protocol import Results, Verdict
 from rgflow.rank_flow import figures_controls, figures_modes, figures_phases
@@ -28,13 +23,12 @@ from rgflow.rank_flow.collapse import (
     log_ratio,
     reading_of,
 )
+from rgflow.rank_flow.figures_readings import LEVELS, robustness
 from rgflow.rank_flow.learning import CONVERGED_NATS
-from rgflow.rank_flow.readings import Reading, readings
 from rgflow.rank_flow.select import Cell, by_mixing, by_mixing_and_length, claim_runs, ended, live_cells, some_lengths
 
 LAYER, STEP, LENGTH = "layer (0 = embedding)", "training step (0 = untrained)", "length {:g} tokens"
 RATIO = "rank ratio $R = ER_L / ER_0$"
-LEVELS = {"position": "all positions", "masked": "scored", "unmasked": "not scored", "pooled": "sequence means"}
 EXACT = "exact optimal predictor"
 ABOUT_EXACT = (
     "The exact optimal predictor of what the architecture can see has this effective rank of its logits at scored "
@@ -237,68 +231,6 @@ def loss(cells: list[Cell], about: str) -> Figure:
             for mixing, mine in mixings.items()
         ],
     )  # fmt: skip
-
-
-SHORT = {"effective_rank": "effective", "energy_rank": "energy", "participation_ratio": "participation",
-         "stable_rank": "stable", "kernel_drift": "kernel", "frobenius_drift": "Frobenius"}  # fmt: skip
-"""Names of the measures that fit a column; the claim says whether a rank or a drift is meant."""
-
-
-def counts_text(found: Sequence[Reading]) -> str:
-    """Returns how many readings have each status, in words."""
-    statuses = [reading.status for reading in found]
-    undefined = statuses.count("undefined")
-    said = ", ".join(f"{statuses.count(s)} {s}" for s in ("supported", "contradicted", "undecided"))
-    return f"{said} of {len(found) - undefined} readings" + (f" ({undefined} more undefined)" if undefined else "")
-
-
-def readings_of_claim(claim: str, found: Sequence[Reading]) -> Matrix:
-    """Returns the table of all readings of one claim."""
-
-    def row(reading: Reading) -> tuple[str, ...]:
-        length = reading.correlation_length
-        return (reading.mixing,) if math.isnan(length) else (reading.mixing, f"{length:g}")
-
-    def column(reading: Reading) -> tuple[str, ...]:
-        return LEVELS[reading.level], reading.centring, SHORT.get(reading.measure, reading.measure)
-
-    squares = {
-        (row(r), column(r)): Square(STATUSES[r.status][1], status=r.status, numbers=dataclasses.asdict(r))
-        for r in found
-    }
-    known = dict.fromkeys(map(column, found))
-    parts = [list(dict.fromkeys(part)) for part in zip(*known, strict=True)]
-    across = [c for c in itertools.product(*parts) if c in known]
-    return Matrix(
-        f"{claim}: {counts_text(found)}", list(dict.fromkeys(map(row, found))), across, squares, said=extremes(found)
-    )
-
-
-def extremes(found: Sequence[Reading]) -> str:
-    """Returns the readings with the smallest and the largest mean, in words."""
-    defined = [r for r in found if r.status != "undefined"]
-    if not defined:
-        return "no reading is defined"
-    ends = min(defined, key=lambda r: r.mean), max(defined, key=lambda r: r.mean)
-    said = [f"{number_text(r.mean, r.low, r.high)} ({r.mixing}, {r.level}, {r.centring}, {r.measure})" for r in ends]
-    return f"statistic from {said[0]} to {said[1]}"
-
-
-def robustness(results: Results) -> list[Figure]:
-    """Returns the verdict of every reading of S1-i, S1-ii and S1-iii, one panel per claim; none without a reading."""
-    found = readings(by_mixing_and_length(ended(claim_runs(results.dataset, results.config))))
-    by_claim = {claim: [r for r in found if r.claim == claim] for claim in sorted({r.claim for r in found})}
-    if not by_claim:
-        return []
-    return [Figure(
-        name="robustness", columns=1, share_x=False, share_y=False, wide=True,
-        caption="Every claim in every reading. Rows: mixing and correlation length (S1-ii compares the shortest with "
-        "the longest). Columns: rows of the measured matrix, centring, measure. A square is a t-test over runs of the "
-        f"claim's statistic against its bound; the chance of any wrong decision within a claim is {ERROR_RATE:.0%} "
-        "(Holm). A failed control leaves a square undecided; undefined is a reading without a statistic.",
-        falsified_by=dict.fromkeys(by_claim, "a contradicted square, as a statement about every reading"),
-        panels=[readings_of_claim(claim, mine) for claim, mine in by_claim.items()],
-    )]  # fmt: skip
 
 
 def figures(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:

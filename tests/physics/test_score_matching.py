@@ -15,7 +15,8 @@ from scipy.stats import chi2
 
 from rgflow.probes import chain_score_matching as chain
 from rgflow.probes import score_matching as probes
-from rgflow.probes.score_matching import PairMoments, fit_moments, pair_moments, require_samples
+from rgflow.probes.pair_moments import PairMoments, pair_moments
+from rgflow.probes.score_matching import fit_moments, require_samples
 from rgflow.samplers.fields import sample_fields
 
 PHI4 = (0.8, (0.2, 0.25, 0.0))
