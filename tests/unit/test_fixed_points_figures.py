@@ -4,11 +4,12 @@ import csv
 import io
 import xml.etree.ElementTree
 
+import datasets
 import ml_collections
 import numpy as np
 import pytest
-import xarray as xr
 
+from rgflow.engine import health
 from rgflow.exact.block_moments import SCHEMES
 from rgflow.fixed_points import figures as module
 from rgflow.fixed_points.claims import CLAIMS, orbits, place_of
@@ -20,18 +21,13 @@ from rgflow.fixed_points.select import Network, overview
 from rgflow.fixed_points.task import COMPRESSIONS
 from rgflow.judging.claim import judge
 from rgflow.plots import style
-from rgflow.protocol import Results
+from rgflow.protocol import Point, Results
 
 NAN = float("nan")
-DEPTH, ORBIT, STEPS = 3, 2, (0, 10, 90, 100)
-SIZES = {
-    "layer": DEPTH, "gauge": len(GAUGES), "estimator": len(ESTIMATORS), "power": len(POWERS),
-    "compression": len(COMPRESSIONS), "scheme": len(SCHEMES), "level": DEPTH + 1, "orbit": ORBIT,
-}  # fmt: skip
-COORDS = {
-    "layer": range(1, DEPTH + 1), "gauge": GAUGES, "estimator": ESTIMATORS, "power": POWERS,
-    "compression": COMPRESSIONS, "scheme": SCHEMES, "level": range(DEPTH + 1), "orbit": range(ORBIT),
-}  # fmt: skip
+ORBIT, STEPS = 2, (0, 10, 90, 100)
+MADE = datasets.config_of("fixed_points", "default", steps=STEPS[-1], plateau_steps=10, orbit=ORBIT)
+SIZES = {"gauge": len(GAUGES), "estimator": len(ESTIMATORS), "power": len(POWERS), "compression": len(COMPRESSIONS),
+         "scheme": len(SCHEMES), "orbit": ORBIT}  # fmt: skip
 LOSSES = ("loss", "relative_loss", "relative_optimum")
 DIMS = {**PROBE_DIMS, **REFERENCE_DIMS, **dict.fromkeys(LOSSES, ())}
 KNOWN = {"correlation_length": 1.5, "plateau": 0.01, "plateau_steps": 10.0, "steps": float(STEPS[-1])}
@@ -66,16 +62,17 @@ ALL = [p for members in STUDIES.values() for p in members]
 SPINS = [p for p in ALL if p["data"] == "ising" and p["task"] != "energy" and p["weight_decay"] == 0]
 
 
-def flow(p):
+def flow(p, depth):
     """Couplings by scheme and level: halved by a step of decimation, less so by block sums."""
-    levels = np.arange(DEPTH + 1)
+    levels = np.arange(depth + 1)
     found = p["coupling"] * np.stack([0.5**levels, 0.8**levels])
     return np.where(levels[None, :] <= p["halvings"], found, NAN)
 
 
-def blank(name):
+def blank(name, depth):
     lead = (len(STEPS),) if name in PROBE_DIMS or name in LOSSES else ()
-    return np.full((*lead, *(SIZES[dim] for dim in DIMS[name])), NAN)
+    sizes = {**SIZES, "layer": depth, "level": depth + 1}
+    return np.full((*lead, *(sizes[dim] for dim in DIMS[name])), NAN)
 
 
 def at_layers(found, p, value):
@@ -84,10 +81,10 @@ def at_layers(found, p, value):
     found[:, p["halvings"] - 1] = value
 
 
-def records(p, rng):
+def records(p, rng, depth):
     """Records of one run: a network whose couplings fall to 0.2 K, or linear maps of the data."""
-    made = {name: blank(name) for name in DIMS}
-    made["exact_coupling"][:] = flow(p)
+    made = {name: blank(name, depth) for name in DIMS}
+    made["exact_coupling"][:] = flow(p, depth)
     if p["data"] == "ising":
         made["exact_coupling"][1] = NAN
     made["exact_kurtosis"][:] = -1.0
@@ -97,7 +94,7 @@ def records(p, rng):
     if p["task"] == "compression":
         for name in (n for n in PROBE_DIMS if n.startswith("compressed_")):
             made[name][0] = 0.3 + noise()
-        made["flow_coupling"][0] = 0.9 * flow(p)[:, 1:, None]
+        made["flow_coupling"][0] = 0.9 * flow(p, depth)[:, 1:, None]
         return made
     for name in ("mean_coupling", "max_coupling", "ring_coupling"):
         at_layers(made[name], p, 0.2 * p["coupling"] + noise())
@@ -118,23 +115,15 @@ def records(p, rng):
 
 def results(points, seeds=3, dead=(), lost=()):
     """Results of some points; runs in ``dead`` died, live runs in ``lost`` have no number from the last record on."""
-    rng = np.random.default_rng(0)
-    runs = [(p, seed) for p in points for seed in range(seeds)]
-    made = [records(p, rng) for p, _ in runs]
+    rng, depth = np.random.default_rng(0), max(p["halvings"] for p in points)
+    made = [records(p, rng, depth) for p in points for _ in range(seeds)]
     for k in [*dead, *lost]:
         for name in (n for n in made[k] if n in PROBE_DIMS or n in LOSSES):
             made[k][name][0 if k in dead else -1 :] = NAN
-    variables = {}
-    for name in DIMS:
-        lead = ("run", "step") if name in PROBE_DIMS or name in LOSSES else ("run",)
-        variables[name] = ((*lead, *DIMS[name]), np.stack([one[name] for one in made]))
-    variables |= {name: ("run", np.full(len(runs), value)) for name, value in KNOWN.items()}
-    variables["died_at"] = ("run", np.array([10 if k in dead else -1 for k in range(len(runs))]))
-    coordinates = {
-        "step": list(STEPS), **{name: list(values) for name, values in COORDS.items()},
-        "seed": ("run", [seed for _, seed in runs]), **{n: ("run", [p[n] for p, _ in runs]) for n in points[0]},
-    }  # fmt: skip
-    return xr.Dataset(variables, coordinates)
+    every = {name: np.stack([one[name] for one in made]) for name in DIMS}
+    known = KNOWN | {name: every.pop(name) for name in REFERENCE_DIMS}
+    died = [10 if k in dead else health.NEVER for k in range(len(made))]
+    return datasets.results(MADE, [Point(p, seeds) for p in points], every, known, died, STEPS)
 
 
 def judged(data):
@@ -211,7 +200,7 @@ def test_no_runs_no_figures(dataset):
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
 def test_dead_runs_and_lost_records_are_left_out():
     places = range(3 * len(SPINS))
-    assert not {"couplings", "gauges", "orbits", "training"} & set(made(results(SPINS, dead=places)))
+    assert list(made(results(SPINS, dead=places))) == ["readings"]
     # Of every point one run died and another lost its last record.
     found = made(results(SPINS, dead=places[::3], lost=places[1::3]))
     assert list(found) == [name for name in EVERYTHING if name != "quartic"]
