@@ -38,8 +38,8 @@ def _layers(point: Point, network: Network, coupling: float, group: Any) -> list
     start = np.full(point.runs - point.dead, coupling if network.data == "ising" else np.nan)
     after = by_place([start, *(read("ring_coupling", layer, -1) for layer in layers)])
     before = by_place([read("ring_coupling", layer, 0) for layer in layers])
-    floors = [np.abs(read("floor_ring_coupling", layer, -1)).max(initial=0.0) for layer in layers]
-    floor = [Interval(0.0, -size, size, point.runs - point.dead) for size in floors]
+    floors = [np.abs(read("floor_ring_coupling", layer, -1)).max(initial=-np.inf) for layer in layers]
+    floor = [Interval(0.0 if size >= 0 else np.nan, -size, size, point.runs - point.dead) for size in floors]
     return [
         Series(group, "noise floor", layers, intervals=floor),
         Series(group, "trained", [0, *layers], after),
@@ -94,6 +94,11 @@ RANK = "K{}"
 RANKS = "Colours are couplings K of the data, K1 the smallest of those above the panel."
 
 
+def _any_number(panels: Sequence[Panel]) -> bool:
+    """Returns whether anything is drawn: without a live run nothing is."""
+    return any(series.found for panel in panels for series in panel.series)
+
+
 def _in_a_row(panels: Sequence[Panel]) -> int:
     """Returns how many panels of networks stand in a row: one for each task, at least three."""
     return min(5, max(3, len(panels)))
@@ -109,7 +114,7 @@ def flow(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
         ]
         series += _exact_flow(results, network, points, {coupling: ranks[coupling] for coupling in points})
         panels.append(Panel(title, series, height=SMALL))
-    if not panels:
+    if not _any_number(panels):
         return []
     return [Figure(
         name="fixed_points_flow", columns=_in_a_row(panels), group=RANK, panels=panels, **FLOW_AXES,
@@ -136,7 +141,7 @@ def other_settings(results: Results, verdicts: Sequence[Verdict]) -> list[Figure
         deepest = max(networks, key=lambda network: network.halvings)
         series += _exact_flow(results, deepest, seen.trained[deepest], {coupling: ""})
         panels.append(Panel(f"{data_name(data)}, $K$ = {coupling:g}\n{NAMES[task]}", series))
-    if not panels:
+    if not _any_number(panels):
         return []
     names = [Network("", "", *setting).setting for setting in settings]
     return [Figure(
@@ -162,7 +167,7 @@ def training(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
             lost.append(Series(ranks[coupling], "exact", steps, np.where(optimum > 0, optimum, np.nan)))
         couplings.append(Panel(title, moved, [AT_ZERO], height=SMALL))
         losses.append(Panel(title, lost, height=SMALL))
-    if not any(series.found for panel in couplings for series in panel.series):
+    if not _any_number(couplings):
         return []
     setting, about = next(iter(seen.main)).setting, about_runs(results.dataset)
     axes: dict[str, Any] = {"x": "training step", "x_scale": "step", "group": RANK}

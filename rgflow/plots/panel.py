@@ -186,7 +186,7 @@ class Panel:
         for s in self.series:
             for place, x, interval in s.found:
                 name, x = marks.name_of(s.kind), x.replace("\n", " ") if isinstance(x, str) else x
-                kind = figure.called.get(name, marks.KINDS[s.kind].label or s.kind)
+                kind = figure.called.get(name) or marks.KINDS[s.kind].label or s.kind
                 row = {"panel": panel, "group": figure.name_of(s.group), "kind": kind, "x": x}
                 row |= dict(zip(("mean", "low", "high", "runs"), interval, strict=True))
                 each = " ".join(f"{value:.9g}" for value in s.runs[:, place]) if figure.faint(s) else ""

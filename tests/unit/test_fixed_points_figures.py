@@ -9,13 +9,16 @@ import ml_collections
 import numpy as np
 import pytest
 
-from rgflow.engine import grid
+from rgflow.engine import health
+from rgflow.exact.block_moments import SCHEMES
 from rgflow.fixed_points import figures as module
 from rgflow.fixed_points.claims import CLAIMS, orbits, place_of
 from rgflow.fixed_points.figures import effect_text, figures
 from rgflow.fixed_points.probe import DIMS as PROBE_DIMS
+from rgflow.fixed_points.probe import ESTIMATORS, GAUGES, POWERS
 from rgflow.fixed_points.reference import DIMS as REFERENCE_DIMS
 from rgflow.fixed_points.select import Network, overview
+from rgflow.fixed_points.task import COMPRESSIONS
 from rgflow.judging.claim import judge
 from rgflow.plots import style
 from rgflow.protocol import Point, Results
@@ -23,7 +26,10 @@ from rgflow.protocol import Point, Results
 NAN = float("nan")
 ORBIT, STEPS = 2, (0, 10, 90, 100)
 MADE = datasets.config_of("fixed_points", "default", steps=STEPS[-1], plateau_steps=10, orbit=ORBIT)
+SIZES = {"gauge": len(GAUGES), "estimator": len(ESTIMATORS), "power": len(POWERS), "compression": len(COMPRESSIONS),
+         "scheme": len(SCHEMES), "orbit": ORBIT}  # fmt: skip
 LOSSES = ("loss", "relative_loss", "relative_optimum")
+DIMS = {**PROBE_DIMS, **REFERENCE_DIMS, **dict.fromkeys(LOSSES, ())}
 KNOWN = {"correlation_length": 1.5, "plateau": 0.01, "plateau_steps": 10.0, "steps": float(STEPS[-1])}
 SETTING = {"activation": "tanh", "halvings": 2, "weight_decay": 0.0, "shuffle": "none"}
 BARE = ["couplings", "on_site", "quartic", "model_free"]
@@ -56,17 +62,17 @@ ALL = [p for members in STUDIES.values() for p in members]
 SPINS = [p for p in ALL if p["data"] == "ising" and p["task"] != "energy" and p["weight_decay"] == 0]
 
 
-def flow(p):
+def flow(p, depth):
     """Couplings by scheme and level: halved by a step of decimation, less so by block sums."""
-    levels = np.arange(p["halvings"] + 1)
-    return p["coupling"] * np.stack([0.5**levels, 0.8**levels])
+    levels = np.arange(depth + 1)
+    found = p["coupling"] * np.stack([0.5**levels, 0.8**levels])
+    return np.where(levels[None, :] <= p["halvings"], found, NAN)
 
 
-def blank(p):
-    """Returns records and reference variables without a number."""
-    shapes = datasets.shapes(MADE, [Point(p, 1)], orbit=ORBIT)
-    measured = {name: np.full((len(STEPS), *shapes.get(name, ())), NAN) for name in (*PROBE_DIMS, *LOSSES)}
-    return measured, {name: np.full(shapes[name], NAN) for name in REFERENCE_DIMS}
+def blank(name, depth):
+    lead = (len(STEPS),) if name in PROBE_DIMS or name in LOSSES else ()
+    sizes = {**SIZES, "layer": depth, "level": depth + 1}
+    return np.full((*lead, *(sizes[dim] for dim in DIMS[name])), NAN)
 
 
 def at_layers(found, p, value):
@@ -75,21 +81,21 @@ def at_layers(found, p, value):
     found[:, p["halvings"] - 1] = value
 
 
-def records(p, rng):
-    """Records of a run and what is known of it: a network whose couplings fall to 0.2 K, or linear maps of the data."""
-    made, known = blank(p)
-    known["exact_coupling"][:] = flow(p)
+def records(p, rng, depth):
+    """Records of one run: a network whose couplings fall to 0.2 K, or linear maps of the data."""
+    made = {name: blank(name, depth) for name in DIMS}
+    made["exact_coupling"][:] = flow(p, depth)
     if p["data"] == "ising":
-        known["exact_coupling"][1] = NAN
-    known["exact_kurtosis"][:] = -1.0
-    known["fixed_kurtosis"][:] = (-2.0 if p["data"] == "ising" else -0.8, 0.0)
-    known["fixed_onsite"][:] = NAN if p["data"] == "ising" else np.array([[0.1, 0.2, 0.0], [0.5, 0.0, 0.0]])
+        made["exact_coupling"][1] = NAN
+    made["exact_kurtosis"][:] = -1.0
+    made["fixed_kurtosis"][:] = (-2.0 if p["data"] == "ising" else -0.8, 0.0)
+    made["fixed_onsite"][:] = NAN if p["data"] == "ising" else np.array([[0.1, 0.2, 0.0], [0.5, 0.0, 0.0]])
     noise = lambda: 0.005 * rng.standard_normal()  # noqa: E731
     if p["task"] == "compression":
         for name in (n for n in PROBE_DIMS if n.startswith("compressed_")):
             made[name][0] = 0.3 + noise()
-        made["flow_coupling"][0] = 0.9 * flow(p)[:, 1:, None]
-        return made, known
+        made["flow_coupling"][0] = 0.9 * flow(p, depth)[:, 1:, None]
+        return made
     for name in ("mean_coupling", "max_coupling", "ring_coupling"):
         at_layers(made[name], p, 0.2 * p["coupling"] + noise())
         made[name][0][np.isfinite(made[name][0])] = 0.45 + noise()
@@ -104,24 +110,20 @@ def records(p, rng):
     if p["activation"] == "identity":
         made["orbit_coupling"][:] = np.array([0.4, 0.9])[None, :, None] + noise()
         made["orbit_loss"][:] = made["loss"][:, None] * (1 + 1e-6)
-    return made, known
+    return made
 
 
 def results(points, seeds=3, dead=(), lost=()):
     """Results of some points; runs in ``dead`` died, live runs in ``lost`` have no number from the last record on."""
-    rng = np.random.default_rng(0)
-    wanted = [Point(p, seeds) for p in points]
-    made = [records(run.values, rng) for run in grid.expand(wanted)]
+    rng, depth = np.random.default_rng(0), max(p["halvings"] for p in points)
+    made = [records(p, rng, depth) for p in points for _ in range(seeds)]
     for k in [*dead, *lost]:
-        for values in made[k][0].values():
-            values[0 if k in dead else -1 :] = NAN
-    place = {run.identity: k for k, run in enumerate(grid.expand(wanted))}
-    return datasets.results(
-        MADE, wanted,
-        measured=lambda run, _: made[place[run.identity]][0],
-        known=lambda run, _: {**made[place[run.identity]][1], **KNOWN},
-        died_at=[10 if k in dead else -1 for k in range(len(made))], schedule=STEPS, dtype=np.float64,
-    )  # fmt: skip
+        for name in (n for n in made[k] if n in PROBE_DIMS or n in LOSSES):
+            made[k][name][0 if k in dead else -1 :] = NAN
+    every = {name: np.stack([one[name] for one in made]) for name in DIMS}
+    known = KNOWN | {name: every.pop(name) for name in REFERENCE_DIMS}
+    died = [10 if k in dead else health.NEVER for k in range(len(made))]
+    return datasets.results(MADE, [Point(p, seeds) for p in points], every, known, died, STEPS)
 
 
 def judged(data):
@@ -198,7 +200,7 @@ def test_no_runs_no_figures(dataset):
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
 def test_dead_runs_and_lost_records_are_left_out():
     places = range(3 * len(SPINS))
-    assert not {"couplings", "gauges", "orbits", "training"} & set(made(results(SPINS, dead=places)))
+    assert list(made(results(SPINS, dead=places))) == ["readings"]
     # Of every point one run died and another lost its last record.
     found = made(results(SPINS, dead=places[::3], lost=places[1::3]))
     assert list(found) == [name for name in EVERYTHING if name != "quartic"]
