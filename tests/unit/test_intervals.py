@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from rgflow.judging import intervals
 from rgflow.judging.decisions import decide
 from rgflow.judging.intervals import (
     Interval,
@@ -22,7 +23,7 @@ NAN = float("nan")
 
 
 def test_doctests_run():
-    outcome = doctest.testmod(stats)
+    outcome = doctest.testmod(intervals)
     assert outcome.attempted >= 6 and outcome.failed == 0
 
 

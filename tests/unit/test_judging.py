@@ -52,7 +52,7 @@ def test_cells_by_several_values_by_none_and_by_a_missing_coordinate():
 
 def test_cells_end_at_the_last_step_of_their_point():
     short = runs(steps=("run", [5, 10, 5, 5, 10, 5]))
-    assert {cell.values["system"]: cell.live["step"].values.tolist() for cell in cells(short)} == {
+    assert {cell.values["system"]: cell.live["step"].values.tolist() for cell in split_points(short)} == {
         "ring": [0, 5],
         "torus": [0, 5, 10],
     }
