@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 
+import datasets
 import ml_collections
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from launch import sweep
 from rgflow import registry
 from rgflow.engine import grid
 from rgflow.judging import claim
-from rgflow.protocol import Results
+from rgflow.protocol import Point, Results
 
 ROOT = pathlib.Path(__file__).parents[2]
 FILE = ROOT / "examples" / "signal_propagation.py"
@@ -219,24 +220,12 @@ def test_side_of_one_agrees_with_the_phase(sigma_w, ordered):
 def dataset(rates, widths=(5, 400), seeds=16, end=0.3):
     """Runs whose near inputs part at given rates, by width, around mean-field values of 0.7 and 0.3."""
     generator = np.random.default_rng(1)
-    runs = [(width, seed) for width in widths for seed in range(seeds)]
-    growth = np.array([rates[width] for width, _ in runs]) + 0.005 * generator.normal(size=len(runs))
-    steps = np.arange(25)
-    exact = {"exact_chi": 0.7, "exact_end": 0.3, "exact_q": 1.0}
-    return xr.Dataset(
-        {
-            "near": (("run", "step"), 1e-6 * np.exp(growth[:, None] * steps)),
-            "far": (("run", "step"), np.full((len(runs), 25), end)),
-            "died_at": ("run", np.full(len(runs), -1)),
-            **{name: ("run", np.full(len(runs), value)) for name, value in exact.items()},
-        },
-        {
-            "step": steps,
-            "seed": ("run", [seed for _, seed in runs]),
-            "width": ("run", [width for width, _ in runs]),
-            "sigma_w": ("run", np.ones(len(runs))),
-        },
-    )
+    growth = np.repeat([rates[width] for width in widths], seeds) + 0.005 * generator.normal(size=len(widths) * seeds)
+    config = example.get_config("smoke")
+    config.depth = 24
+    measured = {"near": 1e-6 * np.exp(growth[:, None] * np.arange(25)), "far": end}
+    points = [Point({"width": width, "sigma_w": 1.0}, seeds) for width in widths]
+    return datasets.results(config, points, measured, {"exact_chi": 0.7, "exact_end": 0.3, "exact_q": 1.0})
 
 
 @pytest.mark.parametrize(
