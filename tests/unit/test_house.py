@@ -12,7 +12,7 @@ FILES = sorted(p for folder in ("rgflow", "launch", "configs", "examples") for p
 GROUND = {"types", "protocol", "checks"}
 TOOLS = {"samplers", "exact", "nets", "probes"}
 SHARED = {"judging", "plots"}
-ROOMS = set(registry.EXPERIMENTS)
+ROOMS = {name for name, maker in registry.EXPERIMENTS.items() if isinstance(maker, registry.Room)}
 ROOM_FILES = {"__init__", "experiment", "task", "theory", "dynamics", "probe", "select", "claims", "figures"}
 ALLOWED = {
     **dict.fromkeys(GROUND, GROUND),
