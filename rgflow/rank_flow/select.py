@@ -24,12 +24,12 @@ MOST_LENGTHS = 3
 
 
 def _departures(dataset: xr.Dataset, config: Any) -> dict[str, Bool[np.ndarray, " runs"]]:
-    """Tells, for every setting that the sweep varies, which runs have another one than the config."""
+    """Returns, for every setting that the sweep varies, which runs have another one than the config."""
     return {name: dataset[name].values != config[name] for name in SETTINGS if name in dataset.coords}
 
 
 def _as_set(dataset: xr.Dataset, config: Any) -> Bool[np.ndarray, " runs"]:
-    """Tells which runs have the config's own settings."""
+    """Returns which runs have the config's own settings."""
     return ~np.any([np.zeros(dataset.sizes["run"], bool), *_departures(dataset, config).values()], axis=0)
 
 
@@ -39,7 +39,7 @@ def _lacks(mixing: np.ndarray, size: str) -> Bool[np.ndarray, " runs"]:
 
 
 def _as_planned(dataset: xr.Dataset, config: Any, sizes: Any) -> Bool[np.ndarray, " runs"]:
-    """Tells which runs have these sizes and the steps and learning rate that the config plans for their mixing."""
+    """Returns which runs have these sizes and the steps and learning rate that the config plans for their mixing."""
     mixing = dataset["mixing"].values
     keep = np.ones(mixing.size, bool)
     for name in SIZES:
@@ -51,7 +51,7 @@ def _as_planned(dataset: xr.Dataset, config: Any, sizes: Any) -> Bool[np.ndarray
 
 
 def _of_the_chain(dataset: xr.Dataset, config: Any) -> Bool[np.ndarray, " runs"]:
-    """Tells which runs have the config's own family of chains."""
+    """Returns which runs have the config's own family of chains."""
     kind, groups = config["chain"]["kind"], config["chain"]["groups"]
     same = dataset["chain.kind"].values == kind
     return same & (dataset["chain.groups"].values == groups) if kind == "block" else same
