@@ -299,11 +299,12 @@ def test_of_some_large_records_the_results_hold_the_first_one_too(tmp_path):
     large = ("singular_value",)
     made = dataclasses.replace(toy.make(toy.config()), latest=large, first=large)
     plan = Plan(toy.config(), lambda config: made).grown(grid.expand(toy.points((0.5,), 3)), lambda runs: 2)
+    (group,) = plan.groups
     for step in made.schedule[1:]:
-        records.write_record(tmp_path, plan.groups[0].name, step, toy_records(3, step), 0, 3)
+        records.write_record(tmp_path, group.name, step, toy_records(3, step), 0, 3)
     # A later record does not pass for the first one, which is lost.
     assert np.isnan(records.merge(tmp_path, plan, {})["first_singular_value"]).all()
-    records.write_record(tmp_path, plan.groups[0].name, 0, toy_records(3, 0), 0, 3)
+    records.write_record(tmp_path, group.name, 0, toy_records(3, 0), 0, 3)
     found = records.merge(tmp_path, plan, {})
     for name, step in (("first_singular_value", 0), ("singular_value", made.schedule[-1])):
         assert found[name].dims == ("run", "index")
