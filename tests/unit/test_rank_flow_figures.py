@@ -15,9 +15,10 @@ from rgflow.judging.intervals import t_interval
 from rgflow.judging.points import where
 from rgflow.plots import style
 from rgflow.protocol import Point, Results
-from rgflow.rank_flow import figures, probe
+from rgflow.rank_flow import figures, figures_readings, probe
 from rgflow.rank_flow.claims import CLAIMS
 from rgflow.rank_flow.readings import DRIFT_MEASURES
+from rgflow.rank_flow.select import by_mixing_and_length
 
 NAN = float("nan")
 LAYERS, MODES, SEEDS = 4, 5, 3
@@ -319,8 +320,8 @@ def test_many_lengths_have_a_figure_of_their_own_with_the_verdicts_selectivity()
 
 
 def test_every_reading_is_a_square_with_all_its_numbers(drawn):
-    found = figures.robustness(Results(results(CLAIMS_RUN), CONFIG))[0]
-    readings = figures.readings(figures.by_mixing_and_length(results(CLAIMS_RUN)))
+    found = figures_readings.robustness(Results(results(CLAIMS_RUN), CONFIG))[0]
+    readings = figures_readings.readings(by_mixing_and_length(results(CLAIMS_RUN)))
     assert len(found.rows) == len(readings)
     names = ("claim", "mixing", "level", "centring", "measure", "status", "p_value")
     assert sorted(str([r[n] for n in names]) for r in found.rows) == sorted(
@@ -328,7 +329,7 @@ def test_every_reading_is_a_square_with_all_its_numbers(drawn):
     )
     for panel, claim in zip(found.panels, ("S1-i", "S1-ii", "S1-iii"), strict=True):
         mine = [r for r in readings if r.claim == claim]
-        assert panel.title == f"{claim}: {figures.counts_text(mine)}"
+        assert panel.title == f"{claim}: {figures_readings.counts_text(mine)}"
         assert panel.title in found.alt
 
 
