@@ -46,6 +46,7 @@ KINDS: dict[str, Kind] = {
     "second control": Kind("line", {"linestyle": DOTTED, "marker": "^", "markerfacecolor": "w"}),
     "third control": Kind("line", {"linestyle": (0, (5, 1, 1, 1)), "marker": "D", "markerfacecolor": "w"}),
     "path": Kind("line", {"linestyle": "-", "linewidth": 0.7, "alpha": 0.4, "marker": "o", "markersize": 2.5}),
+    "spectrum": Kind("line", {"linestyle": "-", "linewidth": 1.3}),
     "measured": Kind("points", {"marker": "o"}),
     "measured, trained": Kind("points", {"marker": "o"}),
     "measured, untrained": Kind("points", {"marker": "o", "markerfacecolor": "w"}),

@@ -171,12 +171,12 @@ def singular_values(cells: list[Cell], about: str) -> list[Figure]:
         shares = np.where(shares > ROUNDING, shares, np.nan)
         numbers = found["direction"].values
         return Panel(f"{cell.place}, {state}", [
-            Series(int(layer), "measured", numbers, at) for layer, at in zip(found["layer"].values, shares, strict=True)
-        ])  # fmt: skip
+            Series(int(layer), "spectrum", numbers, at) for layer, at in zip(found["layer"].values, shares, strict=True)
+        ], height=2.0)  # fmt: skip
 
     return [Figure(
         name="singular_values", x="direction of the stream, largest first", y=r"singular value $s_n / \|h_l\|_F$",
-        scale="log", x_scale="log", group="layer {:g}", columns=columns_of(recorded),
+        scale="log", x_scale="log", group="layer {:g}", called={"spectrum": ""}, columns=columns_of(recorded),
         caption="Singular values of the residual stream in every layer, as shares of the norm of the layer: what every "
         f"rank is made of. A steeper curve is a smaller rank; what is rounding is left out. {about}",
         falsified_by={"S1-i": "trained curves that are no steeper at the last layer than at the embedding"},
