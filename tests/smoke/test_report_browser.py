@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from rgflow import registry
+from rgflow.plots.figure import Figure
+from rgflow.plots.panel import Panel, Series
 from rgflow.protocol import Verdict
-from rgflow.report import compare, figures, html, ledger
+from rgflow.report import compare, html, ledger
 
 PAGES = ("report", "compare", "ledger")
 ROOMS = {"rank_flow": ("S1-i", "S1-ii"), "kernel_rg": ("S4-size", "S4-ReLU mean")}
@@ -63,12 +66,10 @@ def verdict(claim, k):
 
 
 def drawn(name, claims):
-    with figures.style():
-        figure, axes = figures.panels(1, 2, 3.0)
-        axes[0, 0].plot([1, 2, 3], [3, 1, 2], label="a & <b>")
-        figures.legend(figure, axes[0, 0].lines)
-    falsified_by = f"{', '.join(claims)}: lines that rise." if claims else f"{figures.NO_CLAIM}It is a drawing."
-    return figures.Drawn(name, figure, f"Caption of {name}.", f"Lines of {name}.", (), claims, falsified_by)
+    """A figure of two panels; one that bears on no claim says what it is for."""
+    panels = [Panel(title, [Series("a & <b>", "trained", [1, 2, 3], [[3.0, 1.0, 2.0]])]) for title in ("one", "other")]
+    falsified_by = dict.fromkeys(claims, "lines that rise")
+    return Figure(name, f"Caption of {name}.", panels, falsified_by, "It is a drawing.", x="layer", y="rank")
 
 
 def results():
@@ -97,7 +98,7 @@ def sweep_of(room, path):
 
 
 def pictures(claims):
-    return [(html.texts_of(d), d.svg.decode()) for d in (drawn("ranks", claims), drawn("loss", ()))]
+    return [(d.texts, d.svg.decode()) for d in (drawn("ranks", claims), drawn("loss", ()))]
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +115,12 @@ def pages(tmp_path_factory):
     verdicts = [verdict(claim, k) for claim in claims for k in range(20)]
     every = [drawn("ranks", claims), drawn("loss", ())]
     two = [sweep_of("rank_flow", "short"), sweep_of("rank_flow", "a/much/longer/path")]
-    docs = {room: f"{room}\n\nReference keys: HR2026 = someone." for room in ledger.SOURCES}
+    docs = {room: f"{room}\n\nReference keys: HR2026 = someone." for room in ROOMS}
+    tables = {room: registry.claims(room) for room in ROOMS}
     texts = {
         "report": html.render("A title", ABOUT, verdicts, every, run_of("rank_flow"), results(), folder),
         "compare": compare.render([*two, sweep_of("kernel_rg", "third")]),
-        "ledger": ledger.render({room: sweep_of(room, room) for room in ROOMS}, docs),
+        "ledger": ledger.render({room: sweep_of(room, room) for room in ROOMS}, tables, docs),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")

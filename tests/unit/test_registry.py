@@ -49,7 +49,7 @@ from rgflow.protocol import Experiment
 def make(config):
     """Returns it."""
     nothing = lambda *arguments: {}
-    return Experiment("walk", {}, nothing, nothing, nothing, nothing, (0, config.steps), {})
+    return Experiment("walk", {}, nothing, nothing, nothing, (0, config.steps), {})
 '''
 
 

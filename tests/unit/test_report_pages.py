@@ -1,6 +1,5 @@
 """Pages over several sweeps: side by side, and the claims of all rooms; and the commands that write them."""
 
-import ast
 import importlib
 import pathlib
 import re
@@ -15,7 +14,9 @@ from rgflow.report import compare, ledger
 
 ROOT = pathlib.Path(__file__).parents[2]
 SVG = '<svg viewBox="0 0 100 50"><defs><clipPath id="c"/></defs><path clip-path="url(#c)"/></svg>'
-DOCS = {name: importlib.import_module(registry.package(name)).__doc__ for name in ledger.SOURCES}
+ROOMS = sorted(name for name, maker in registry.EXPERIMENTS.items() if isinstance(maker, registry.Room))
+DOCS = {name: importlib.import_module(registry.package(name)).__doc__ for name in ROOMS}
+TABLES = {name: registry.claims(name) for name in ROOMS}
 
 
 def verdict(claim, status="supported", measured=1.0, controls=None, statement="It falls."):
@@ -87,34 +88,18 @@ def test_letters_go_on_after_the_alphabet():
 # --- all rooms
 
 
-def claims_in_code(room):
-    """The beginnings of all texts in a room's code that look like claims."""
-    found = set()
-    for path in (ROOT / "rgflow" / room).glob("*.py"):
-        tree = ast.parse(path.read_text())
-        alone = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]
-        doc_lines = {value.lineno for value in alone if isinstance(value, ast.Constant)}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.lineno not in doc_lines:
-                match = re.match(r"S\d[a-z]?(?:-[\w-]+(?: \w+)?)?(?= |$)", node.value)
-                found |= {match.group()} if match else set()
-    return found
-
-
-@pytest.mark.parametrize("room", ledger.SOURCES)
+@pytest.mark.parametrize("room", ROOMS)
 def test_every_claim_of_a_room_has_a_source_that_its_docstring_names(room):
-    sources, told = ledger.SOURCES[room], claims_in_code(room)
-    for claim in told:
-        assert any(known.startswith(claim) for known in sources), claim
-    for known, whose in sources.items():
-        assert any(known.startswith(claim) for claim in told), known
-        keys = re.findall(r"\w+\d{4}", whose)
-        assert keys or whose == ledger.OWN_CHECK, known
-        assert all(f"{key} = " in ledger.papers(DOCS[room]) for key in keys), known
+    names = [claim.name for claim in TABLES[room]]
+    assert names and len(set(names)) == len(names)
+    for claim in TABLES[room]:
+        keys = re.findall(r"\w+\d{4}", claim.source)
+        assert keys or ledger.rank(claim) == 2, claim.name
+        assert all(f"{key} = " in ledger.papers(DOCS[room]) for key in keys), claim.name
 
 
 def test_rooms_of_the_ledger_are_those_of_the_project():
-    assert set(ledger.SOURCES) == {p.parent.name for p in (ROOT / "rgflow").glob("*/experiment.py")}
+    assert set(ROOMS) == {p.parent.name for p in (ROOT / "rgflow").glob("*/experiment.py")}
 
 
 def test_ledger_answers_by_all_readings_and_names_what_is_missing():
@@ -123,7 +108,7 @@ def test_ledger_answers_by_all_readings_and_names_what_is_missing():
     }
     summed = verdict("S1-i [all readings]", "undecided", 0.2, counts)
     judged = [verdict("S1-i [x]"), summed, verdict("S1-ii", "undecided")]
-    text = plain(ledger.render({"rank_flow": sweep(verdicts=judged)}, DOCS))
+    text = plain(ledger.render({"rank_flow": sweep(verdicts=judged)}, TABLES, DOCS))
     assert "holds in some readings, fails in others" in text and "of 22 readings" in text
     assert "open everywhere" in text and "HR2026 = Haggi-Mani and Rish" in text
     for room in ("fixed_points", "kernel_rg", "variational_rg"):
@@ -133,15 +118,17 @@ def test_ledger_answers_by_all_readings_and_names_what_is_missing():
 
 def test_ledger_puts_the_literature_first_and_our_checks_last():
     judged = [verdict("S4-sampler"), verdict("S4-trained mean"), verdict("S4-size"), verdict("S4-new")]
-    room = next(r for r in ledger.rooms({"kernel_rg": sweep(room="kernel_rg", verdicts=judged)}, DOCS) if r.sweep)
+    room = next(
+        r for r in ledger.rooms({"kernel_rg": sweep(room="kernel_rg", verdicts=judged)}, TABLES, DOCS) if r.sweep
+    )
     assert [c.name for c in room.claims] == ["S4-size", "S4-trained mean", "S4-sampler", "S4-new"]
-    assert ledger.whose("kernel_rg", "S4-new") == "-" and ledger.whose("kernel_rg", "S4-sampler") == ledger.OWN_CHECK
+    assert room.whose("S4-new") == "-" and room.whose("S4-sampler").startswith(ledger.CHECK)
 
 
 def test_markdown_ledger_is_a_table_for_each_room():
     judged = [verdict("S1-i [a | b]", statement="|x| falls."), verdict("S1-i [y]", "contradicted", -2.0)]
     unfinished = sweep(verdicts=judged, unfinished="Not finished: 1 of 4.")
-    lines = ledger.markdown({"rank_flow": unfinished}, DOCS).splitlines()
+    lines = ledger.markdown({"rank_flow": unfinished}, TABLES, DOCS).splitlines()
     rows = [line for line in lines if line.startswith("|")]
     assert len(rows) == 3 and {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {len(ledger.COLUMNS) + 1}
     answer = "HR2026 | holds in some places, fails in others | 1 | 1 | 0 | 0 | places | -2 [-2, -2] to 1 [1, 1] |"
@@ -158,7 +145,7 @@ def read(monkeypatch):
     """Sweeps by path, instead of folders."""
     sweeps = {
         "a": sweep("a", verdicts=[verdict("S1-i")]), "b": sweep("b", verdicts=[verdict("S1-i", "undecided")]),
-        "k": sweep("k", "kernel_rg", [verdict("S4-size")]), "t": sweep("t", "toy", [verdict("T")]),
+        "k": sweep("k", "kernel_rg", [verdict("S4-size")]), "t": sweep("t", "configs.common", [verdict("T")]),
     }  # fmt: skip
     monkeypatch.setattr(results, "read_sweep", sweeps.__getitem__)
 
@@ -205,7 +192,7 @@ def test_all_writes_a_page_or_markdown(tmp_path, capsys):
         (("--compare=a,b", "--out=x.md"), ("x.md", "must end in .html")),
         (("--all", "a", "--out=x.txt"), ("x.txt", "must end in .html or .md")),
         (("--all", "a", "b"), ("'b'", "second sweep of rank_flow", "'a'")),
-        (("--all", "t"), ("'t'", "of toy", "rank_flow")),
+        (("--all", "t"), ("'t'", "has no table of claims")),
         (("--workdir=a", "b"), ("'b'", "not understood")),
     ],
 )
