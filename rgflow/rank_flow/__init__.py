@@ -29,7 +29,7 @@ and the kernel drifts at one or two transitions only (S1-iii).
 | S1-modes: are fast modes forgotten first?             | modes.forgotten_in_order               |
 | S1-blocks: does the rank follow the slow modes?       | blocks.on_block_chains                 |
 | S1b-loss, S1b-rank, S1b-decay: attention beside MLPs  | attention                              |
-| the table of claims                                   | claims.CLAIMS                          |
+| the table of claims                                   | claims                                 |
 
 Notation: $\xi$ = correlation_length (tokens), V = num_states, T = length, p = mask_prob, L = depth, d = width,
 $R = \mathrm{ER}_L / \mathrm{ER}_0$ = rank ratio, S = selectivity.

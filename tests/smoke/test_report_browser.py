@@ -115,8 +115,9 @@ def pages(tmp_path_factory):
     verdicts = [verdict(claim, k) for claim in claims for k in range(20)]
     every = [drawn("ranks", claims), drawn("loss", ())]
     two = [sweep_of("rank_flow", "short"), sweep_of("rank_flow", "a/much/longer/path")]
-    docs = {room: f"{room}\n\nReference keys: HR2026 = someone." for room in ROOMS}
-    tables = {room: registry.claims(room) for room in ROOMS}
+    every_room = [name for name, maker in registry.EXPERIMENTS.items() if isinstance(maker, registry.Room)]
+    docs = {room: f"{room}\n\nReference keys: HR2026 = someone." for room in every_room}
+    tables = {room: registry.claims(room) for room in every_room}
     texts = {
         "report": html.render("A title", ABOUT, verdicts, every, run_of("rank_flow"), results(), folder),
         "compare": compare.render([*two, sweep_of("kernel_rg", "third")]),
