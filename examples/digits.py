@@ -19,6 +19,7 @@ from sklearn.model_selection import train_test_split
 
 from rgflow.judging.intervals import t_interval
 from rgflow.judging.text import number_text
+from rgflow.plots import network as network_figures
 from rgflow.probes import measure
 from rgflow.probes.kernel import drift_concentration
 
