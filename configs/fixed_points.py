@@ -57,7 +57,7 @@ def _sweep() -> Config:
 def _shrink(config: Config) -> None:
     """Makes a config a test of the plumbing."""
     config.seeds = 2
-    config.num_sites, config.batch_size, config.steps, config.records = 8, 16, 20, 2
+    config.num_sites, config.batch, config.steps, config.records = 8, 16, 20, 2
     config.plateau_steps, config.samples, config.orbit, config.halvings = 5, 512, 2, 1
     sweep = config.sweep
     for name in ("ising", "phi4"):
@@ -106,12 +106,10 @@ def get_config(preset: str = "default") -> Config:
     )
     config.points = 48  # of the grid on which fields are sampled
 
-    config.batch_size = 128
+    config.batch = 128
     config.steps = 1_500
     config.learning_rate = 1e-2
-    config.cooldown = (
-        0.5  # from this share of the steps on the rate falls to a tenth, halfway to the end; then it stays
-    )
+    config.cooldown = 0.5  # share of the steps, at the end: in its first half the rate falls to a tenth, then it stays
     config.records = 1  # evenly spaced up to plateau_steps before the end, besides the first and the last step
     config.samples = 2_048  # on which everything is measured
     config.plateau_steps = 400  # before the last step: since then the loss must not have moved by more than plateau

@@ -27,8 +27,8 @@ SWEPT = {
     "mixing": ("tokenwise", "sweep.mixing"),
     "correlation_length": (1.062, "sweep.correlation_length"),
     "control": ("none", "sweep.control"),
-    "steps": (10_000, "training.MIXING.steps"),
-    "learning_rate": (3e-4, "training.MIXING.learning_rate"),
+    "steps": (10_000, "runs.MIXING.steps"),
+    "learning_rate": (3e-4, "runs.MIXING.learning_rate"),
 }
 """Keys that every point sets: their value here, which a sweep never reads, and what to set instead."""
 
@@ -75,7 +75,7 @@ def _sweep() -> Config:
 
 def _shrink(config: Config) -> None:
     """Makes a config a test of the plumbing."""
-    config.training = {name: _training(seeds=2, steps=20, learning_rate=1e-3) for name in config.training}
+    config.runs = {name: _training(seeds=2, steps=20, learning_rate=1e-3) for name in config.runs}
     config.batch, config.probe_batch, config.pooled_batch, config.records = 8, 16, 32, 3
     config.depth, config.width = 3, 32
     config.phases.update({"seeds": 2, "steps": 10, "records": 2, "depth": 2, "width": 8, "window": 1})
@@ -85,8 +85,8 @@ def _shrink(config: Config) -> None:
 
 def _enlarge(config: Config) -> None:
     """Gives a config every study and the published sizes."""
-    for name in config.training:
-        config.training[name] = _training(seeds=32, steps=10_000, learning_rate=3e-4)
+    for name in config.runs:
+        config.runs[name] = _training(seeds=32, steps=10_000, learning_rate=3e-4)
     lengths = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0)
     config.pooled_batch = 4096
     config.sweep.study, config.sweep.correlation_length = STUDIES, lengths
@@ -127,10 +127,10 @@ def get_config(preset: str = "default") -> Config:
     config.probe_batch = 64  # held-out sequences for positions: 4096 rows
     config.pooled_batch = 512  # held-out sequences for the loss, for one row per sequence, for linear readouts
     config.records = 8  # * log-spaced in training step, besides the untrained one
-    config.training = ml_collections.ConfigDict(
+    config.runs = ml_collections.ConfigDict(
         {mixing: _training(seeds=4, steps=3_000, learning_rate=1e-3) for mixing in MIXINGS}
     )
-    config.training.tokenwise = _training(seeds=8, steps=10_000, learning_rate=3e-4)
+    config.runs.tokenwise = _training(seeds=8, steps=10_000, learning_rate=3e-4)
 
     config.phases = _training(seeds=4, steps=2_000, learning_rate=3e-3)  # and the centre of the phase diagrams:
     config.phases.update({"cooldown": 0.5, "records": 5, "depth": 6, "width": 32, "window": 4})
@@ -154,8 +154,8 @@ def _check_training(name: str, training: Config) -> None:
 
 def _point(config: Config, mixing: str, correlation_length: float, training: Config, **values: Any) -> Point:
     """Returns a point with every swept key set, those that the mixing or the chain ignores to 0."""
-    if mixing not in config.training:
-        raise ValueError(f"sweep.mixing = {mixing!r}: must be one of {', '.join(sorted(config.training))}")
+    if mixing not in config.runs:
+        raise ValueError(f"sweep.mixing = {mixing!r}: must be one of {', '.join(sorted(config.runs))}")
     kind = values.pop("kind", config.chain.kind)
     groups = values.pop("groups", config.chain.groups)
     sizes = {name: values.pop(name, config[name]) for name in PHASE_AXES}
@@ -200,7 +200,7 @@ def get_sweep(config: Config) -> list[Point]:
     _check_swept(config)
     axes = config.sweep
     for name, training in {
-        **{f"training.{m}": config.training[m] for m in config.training},
+        **{f"runs.{m}": config.runs[m] for m in config.runs},
         "phases": config.phases,
     }.items():
         _check_training(name, training)
@@ -219,6 +219,6 @@ def get_sweep(config: Config) -> list[Point]:
     for study in (s for s in variants if s in studies):
         for values in variants[study]:
             for mixing in mixings:
-                training, lengths = config.training.get(mixing), axes.correlation_length
+                training, lengths = config.runs.get(mixing), axes.correlation_length
                 points += [_point(config, mixing, length, training, **values) for length in lengths]
     return points

@@ -46,7 +46,7 @@ def _shrink(config: Config) -> None:
         config.runs[name].seeds = 2
     config.size = 8
     config.lattice.update({"walkers": 8, "steps": 32, "records": 4, "levels": 1})
-    config.stack.update({"layers": (16, 4), "epochs": 2, "batch_size": 20, "num_samples": 200, "num_test": 40})
+    config.stack.update({"layers": (16, 4), "epochs": 2, "batch": 20, "num_samples": 200, "num_test": 40})
     config.stack.update({"records": 2, "shown": 4})
     config.model.update({"chains": 8, "sweeps": 16, "temperatures": 20})
     config.small.update({"steps": 40, "records": 3})
@@ -96,7 +96,7 @@ def get_config(preset: str = "default") -> Config:
     config.stack = common.section(
         layers=(100, 25),  # hidden units of each machine; with the lattice below them squares of whole blocks
         epochs=30,  # per machine, one machine after the other
-        batch_size=100,
+        batch=100,
         num_samples=10_000,
         num_test=1_000,
         pass_up="means",  # means | draws: what a trained machine hands to the next one
@@ -110,7 +110,7 @@ def get_config(preset: str = "default") -> Config:
     config.small = common.section(
         size=3,
         hidden=4,
-        batch_size=100,
+        batch=100,
         steps=10_000,
         records=6,
         learning_rate=0.02,  # without momentum: persistent chains of a law with two peaks follow no faster

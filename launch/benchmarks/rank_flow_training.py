@@ -46,7 +46,7 @@ def config_of(mixing: str, tiny: bool, **values: Any) -> ml_collections.ConfigDi
     """Returns the config of one run of the default preset (smallest sizes if ``tiny``), with ``values`` set."""
     config = rank_flow_config.get_config()
     config.mixing, config.records = mixing, 1
-    config.learning_rate = config.training[mixing].learning_rate
+    config.learning_rate = config.runs[mixing].learning_rate
     config.update({**(TINY if tiny else SMALL_PROBE), **values})
     config.steps = 10**6  # of which a benchmark takes the first few; the learning rate is constant
     return config

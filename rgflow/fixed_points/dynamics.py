@@ -56,12 +56,12 @@ def objective(static: Static, hypers: Hypers, params: Any, data: Batch) -> tuple
 
 
 def learning_rate(hypers: Hypers, step: Int[Array, ""]) -> Float[Array, ""]:
-    r"""Returns the rate at one step: constant for a share c of all steps, in a line down to a tenth, constant again.
+    r"""Returns the rate at one step: constant but for the last share c of the steps, in whose first half it falls.
 
-    The line ends at a share $(1 + c)/2$: a loss that still falls at the end is seen to fall, and not held by the rate.
+    The line ends at a tenth, a share $c/2$ before the end: a loss that still falls there is not held by the rate.
     """
-    since = step / hypers["steps"] - hypers["cooldown"]
-    share = jnp.clip(2 * since / jnp.maximum(1 - hypers["cooldown"], 1e-6), 0.0, 1.0)
+    since = step / hypers["steps"] - (1 - hypers["cooldown"])
+    share = jnp.clip(2 * since / jnp.maximum(hypers["cooldown"], 1e-6), 0.0, 1.0)
     return hypers["learning_rate"] * (1 - (1 - FINAL_RATE) * share)
 
 

@@ -18,7 +18,7 @@ from rgflow.probes.score_matching import require_samples
 from rgflow.protocol import Experiment, Late
 from rgflow.types import Config
 
-LEAST = {"batch_size": 2, "steps": 1, "records": 1, "samples": 16, "plateau_steps": 1, "orbit": 1, "points": 16}
+LEAST = {"batch": 2, "steps": 1, "records": 1, "samples": 16, "plateau_steps": 1, "orbit": 1, "points": 16}
 """Least allowed values of the whole numbers."""
 
 LARGEST_COUPLING = 5.0
@@ -39,14 +39,14 @@ def validate(config: Config) -> None:
     one_of("shuffle", config.shuffle, SHUFFLES)
     for name, least in LEAST.items():
         at_least(name, config[name], least)
-    for name in ("batch_size", "samples"):
+    for name in ("batch", "samples"):
         if config[name] % 2:
             raise ValueError(f"{name} = {config[name]}: must be even, one half for each coupling to classify")
     _check_shapes(config)
     between("coupling", config.coupling, 0, LARGEST_COUPLING)
-    for name in ("contrast", "cooldown"):
-        if not 0 <= config[name] < 1:
-            raise ValueError(f"{name} = {config[name]}: must lie within [0, 1)")
+    if not 0 <= config.contrast < 1:
+        raise ValueError(f"contrast = {config.contrast}: must lie within [0, 1)")
+    between("cooldown", config.cooldown, 0, 1)
     for name in ("learning_rate", "plateau"):
         if not 0 < config[name] < np.inf:
             raise ValueError(f"{name} = {config[name]}: must be a finite positive number")
@@ -78,7 +78,7 @@ def make_static(config: Config) -> Static:
         head=head_of(config.task),
         num_sites=config.num_sites,
         halvings=config.halvings,
-        batch=config.batch_size,
+        batch=config.batch,
         samples=config.samples,
         orbit=config.orbit,
         points=config.points,

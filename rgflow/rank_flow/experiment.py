@@ -39,8 +39,7 @@ def validate(config: Config) -> None:
     for name, least in LEAST.items():
         at_least(name, config[name], least)
     between("mask_prob", config.mask_prob, 0, 1, ends=False)
-    if not 0 <= config.cooldown <= 1:
-        raise ValueError(f"cooldown = {config.cooldown}: must be a share of the steps, within [0, 1]")
+    between("cooldown", config.cooldown, 0, 1)
     if config.window >= config.length:
         raise ValueError(
             f"window = {config.window}: must be below length = {config.length}, not a window wider than the sequence"

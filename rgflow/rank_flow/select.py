@@ -45,7 +45,7 @@ def _as_planned(dataset: xr.Dataset, config: Any, sizes: Any) -> Bool[np.ndarray
     for name in SIZES:
         keep &= (dataset[name].values == sizes[name]) | _lacks(mixing, name)
     for name in ("steps", "learning_rate"):
-        planned = np.array([config["training"][m][name] for m in mixing.tolist()])
+        planned = np.array([config["runs"][m][name] for m in mixing.tolist()])
         keep &= dataset[name].values == planned
     return keep
 

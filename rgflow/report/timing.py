@@ -121,7 +121,7 @@ def resume_command(run: Mapping[str, Any], workdir: pathlib.Path) -> str:
 def seed_keys(run: Mapping[str, Any], config: Mapping[str, str]) -> dict[str, int]:
     """Returns the config keys that hold numbers of seeds, of the kinds of runs that the sweep has.
 
-    ``config`` is flat. A key such as ``training.window.seeds`` counts where a run has the value ``window``.
+    ``config`` is flat. A key such as ``runs.window.seeds`` counts where a run has the value ``window``.
     """
     swept = {str(value) for group in run["groups"] for one in group["runs"] for value in one["values"].values()}
     found = {key: value for key, value in config.items() if key.split(".")[-1] == "seeds"}

@@ -36,7 +36,7 @@ class Static:
     mean_field: bool
     l1_method: str
     pass_up: str
-    batch_size: int
+    batch: int
     steps_per_machine: int
     shown: int
     chains: int
@@ -89,7 +89,7 @@ def init(static: Static, key: Key, hypers: Hypers) -> StackState:
         for k, (visible, hidden) in zip(keys, pairs, strict=False)
     )
     starts = tuple(
-        to_units(jax.random.rademacher(k, (static.batch_size, width), jnp.float32), static.units)
+        to_units(jax.random.rademacher(k, (static.batch, width), jnp.float32), static.units)
         for k, width in zip(keys[len(static.layers) :], static.widths, strict=False)
     )
     return StackState(
@@ -114,9 +114,9 @@ def pass_up(
 
 def batch_of(static: Static, steps: Int[Array, ""], hypers: Hypers) -> Float[Array, "B sites"]:
     """Returns the training samples of a step as values of units: consecutive rows, over and over."""
-    batches = hypers["samples"].shape[0] // static.batch_size
-    start = (steps % static.steps_per_machine % batches) * static.batch_size
-    packed = jax.lax.dynamic_slice_in_dim(hypers["samples"], start, static.batch_size)
+    batches = hypers["samples"].shape[0] // static.batch
+    start = (steps % static.steps_per_machine % batches) * static.batch
+    packed = jax.lax.dynamic_slice_in_dim(hypers["samples"], start, static.batch)
     return to_units(unpack(packed, static.sites), static.units)
 
 

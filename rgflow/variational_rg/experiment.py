@@ -30,7 +30,7 @@ LEAST = {
     "data_seed": 0,
     "momentum_epochs": 0,
     "stack.epochs": 1,
-    "stack.batch_size": 1,
+    "stack.batch": 1,
     "stack.num_samples": 1,
     "stack.num_test": 2,
     "stack.records": 1,
@@ -39,7 +39,7 @@ LEAST = {
     "model.sweeps": 2,
     "model.temperatures": 1,
     "small.hidden": 1,
-    "small.batch_size": 1,
+    "small.batch": 1,
     "small.steps": 1,
     "small.records": 1,
 }
@@ -90,8 +90,8 @@ def _check_stack(config: Config) -> None:
     sides = [block_spins.block_side(config.size**2, units) for units in stack.layers]
     if any(b % a for a, b in itertools.pairwise(sides)) or sides != sorted(set(sides)):
         raise ValueError(f"stack.layers = {tuple(stack.layers)}: must shrink from layer to layer, by whole blocks")
-    if stack.num_samples % stack.batch_size:
-        raise ValueError(f"stack.num_samples = {stack.num_samples}: must be a multiple of stack.batch_size")
+    if stack.num_samples % stack.batch:
+        raise ValueError(f"stack.num_samples = {stack.num_samples}: must be a multiple of stack.batch")
     if stack.num_test < max(config.model.chains // 2, probe.EXAMPLES):
         raise ValueError(
             f"stack.num_test = {stack.num_test}: must be at least {probe.EXAMPLES} and half of model.chains = "
@@ -102,7 +102,7 @@ def _check_stack(config: Config) -> None:
 
 
 def _steps(config: Config) -> int:
-    return config.stack.epochs * (config.stack.num_samples // config.stack.batch_size)
+    return config.stack.epochs * (config.stack.num_samples // config.stack.batch)
 
 
 def _rates(config: Config) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _stack(config: Config) -> dict[str, Any]:
         mean_field=config.mean_field,
         l1_method=config.l1_method,
         pass_up=stack.pass_up,
-        batch_size=stack.batch_size,
+        batch=stack.batch,
         steps_per_machine=_steps(config),
         shown=stack.shown,
         chains=model.chains,
@@ -139,7 +139,7 @@ def _stack(config: Config) -> dict[str, Any]:
 
     def hypers() -> dict[str, Any]:
         samples, test, _ = data(*data_keys(config))
-        batches = stack.num_samples // stack.batch_size
+        batches = stack.num_samples // stack.batch
         switch = np.int32(config.momentum_epochs * batches)
         return {"samples": pack(samples), "test_samples": pack(test), "momentum_steps": switch, **_rates(config)}
 
@@ -178,7 +178,7 @@ def _small(config: Config) -> dict[str, Any]:
         sweeps=config.sweeps,
         mean_field=config.mean_field,
         l1_method=config.l1_method,
-        batch_size=section.batch_size,
+        batch=section.batch,
     )
     return {
         "static": static,

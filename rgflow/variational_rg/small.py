@@ -39,7 +39,7 @@ class Static:
     sweeps: int
     mean_field: bool
     l1_method: str
-    batch_size: int
+    batch: int
 
 
 @flax.struct.dataclass
@@ -74,7 +74,7 @@ def init(static: Static, key: Key, hypers: Hypers) -> SmallState:
     machine_key, chain_key = jax.random.split(jax.random.fold_in(key, Stream.INIT))
     sites = static.size**2
     machine = init_machine(machine_key, sites, static.hidden, static.units, hypers["weight_deviation"])
-    start = to_units(jax.random.rademacher(chain_key, (static.batch_size, sites), jnp.float32), static.units)
+    start = to_units(jax.random.rademacher(chain_key, (static.batch, sites), jnp.float32), static.units)
     chain = start if static.algorithm == "pcd" else ()
     return SmallState(machine, jax.tree.map(jnp.zeros_like, machine), chain)
 
@@ -86,7 +86,7 @@ def step(static: Static, key: Key, state: SmallState, hypers: Hypers) -> tuple[S
     if static.algorithm == "exact":
         gradient = exact_contrast(state.machine, law, states)
     else:
-        drawn = jax.random.choice(draw_key, len(states), (static.batch_size,), p=law)
+        drawn = jax.random.choice(draw_key, len(states), (static.batch,), p=law)
         persistent = chain if static.algorithm == "pcd" else None
         found = contrast(sample_key, state.machine, states[drawn], static.sweeps, persistent, static.mean_field)
         gradient, chain = found.gradient, chain if persistent is None else found.chain

@@ -66,14 +66,14 @@ def test_point_values_reach_nested_keys_and_leave_the_config_alone():
 
 
 def test_digest_ignores_engine_sweep_and_seeds_only():
-    base = toy.config(sweep={"scale": (1.0,)}, training={"a": {"seeds": 3, "steps": 5}})
+    base = toy.config(sweep={"scale": (1.0,)}, runs={"a": {"seeds": 3, "steps": 5}})
     digest = grid.config_digest(base)
-    for change in ({"sweep": {"scale": (2.0,)}}, {"training": {"a": {"seeds": 4, "steps": 5}}}):
+    for change in ({"sweep": {"scale": (2.0,)}}, {"runs": {"a": {"seeds": 4, "steps": 5}}}):
         assert grid.config_digest(toy.config(**{**base.to_dict(), **change})) == digest
-    other = toy.config(**{**base.to_dict(), "training": {"a": {"seeds": 3, "steps": 6}}})
+    other = toy.config(**{**base.to_dict(), "runs": {"a": {"seeds": 3, "steps": 6}}})
     assert grid.config_digest(other) != digest
     changed = grid.changed_fields(grid.science_fields(base), grid.science_fields(other))
-    assert changed == ["training.a.steps: 5 -> 6"]
+    assert changed == ["runs.a.steps: 5 -> 6"]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_host_memory_is_flat_over_ten_thousand_chunks_and_two_checkpoints_are_ke
 @pytest.mark.timeout(600)
 def test_checkpoints_at_the_default_cadence_cost_less_than_a_twentieth_of_the_time(tmp_path):
     workdir = tmp_path / "run"
-    flags = ["--config.sweep.mixing=tokenwise", "--config.training.tokenwise.steps=6000"]
+    flags = ["--config.sweep.mixing=tokenwise", "--config.runs.tokenwise.steps=6000"]
     configured = ["--config=configs/rank_flow.py", f"--workdir={workdir}", *flags]
     subprocess.run([sys.executable, "-m", "launch.sweep", *configured], cwd=ROOT, check=True, timeout=500)
     times = [time.mktime(time.strptime(e["time"][:19], "%Y-%m-%dT%H:%M:%S")) for e in all_events(workdir)]

@@ -256,9 +256,14 @@ def test_the_learning_rate_is_constant_then_falls_then_stays():
     hypers = {"steps": 1000.0, "cooldown": 0.5, "learning_rate": 0.02}
     rates = [float(dynamics.learning_rate(hypers, jnp.int32(step))) for step in (0, 499, 500, 625, 750, 751, 999)]
     np.testing.assert_allclose(rates, [0.02, 0.02, 0.02, 0.011, 0.002, 0.002, 0.002], rtol=1e-4)
-    always = {**hypers, "cooldown": 0.0}
+    always = {**hypers, "cooldown": 1.0}
     assert float(dynamics.learning_rate(always, jnp.int32(0))) == pytest.approx(0.02)
     assert float(dynamics.learning_rate(always, jnp.int32(500))) == pytest.approx(0.002)
+    never = {**hypers, "cooldown": 0.0}
+    assert float(dynamics.learning_rate(never, jnp.int32(999))) == pytest.approx(0.02)
+    some = {**hypers, "cooldown": 0.2}
+    rates = [float(dynamics.learning_rate(some, jnp.int32(step))) for step in (799, 850, 900, 999)]
+    np.testing.assert_allclose(rates, [0.02, 0.011, 0.002, 0.002], rtol=1e-4)
 
 
 def test_a_step_of_adam_by_hand():

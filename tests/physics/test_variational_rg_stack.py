@@ -24,7 +24,7 @@ from rgflow.variational_rg.theory import relative_entropy
 
 STATIC = dynamics.Static(
     size=8, layers=(16, 4), units="binary", algorithm="cd", sweeps=1, mean_field=True, l1_method="proximal",
-    pass_up="means", batch_size=20, steps_per_machine=6, shown=9, chains=8, chain_sweeps=8, temperatures=10,
+    pass_up="means", batch=20, steps_per_machine=6, shown=9, chains=8, chain_sweeps=8, temperatures=10,
 )  # fmt: skip
 
 

@@ -17,8 +17,8 @@ SMALL = [
     "--config.width=8",
     "--config.depth=2",
     "--config.probe_batch=4",
-    "--config.training.tokenwise.steps=200",
-    "--config.training.window.steps=60",
+    "--config.runs.tokenwise.steps=200",
+    "--config.runs.window.steps=60",
     "--config.engine.chunk_steps=20",
     "--config.engine.checkpoint_seconds=0.0",
 ]
@@ -117,7 +117,7 @@ def test_finished_sweep_started_again_runs_nothing_and_grows_by_what_is_missing(
     workdir = tmp_path / "run"
     subprocess.run(["cp", "-r", "--preserve=timestamps", uninterrupted, workdir], check=True)
     before = {p: p.stat().st_mtime_ns for p in (workdir / "chunks").iterdir()}
-    output = sweeps.run(*flags(workdir, "--config.training.window.seeds=3"))
+    output = sweeps.run(*flags(workdir, "--config.runs.window.seeds=3"))
     assert output.count("runs are finished") == 2
     assert {p: p.stat().st_mtime_ns for p in before} == before
     with xr.open_dataset(workdir / "results.nc") as grown, xr.open_dataset(uninterrupted / "results.nc") as old:

@@ -62,8 +62,8 @@ def test_paper_holds_every_study_and_the_published_sizes():
 @pytest.mark.parametrize(
     ("key", "value", "instead"),
     [
-        ("steps", 50_000, "training.MIXING.steps"),
-        ("learning_rate", 1e-2, "training.MIXING.learning_rate"),
+        ("steps", 50_000, "runs.MIXING.steps"),
+        ("learning_rate", 1e-2, "runs.MIXING.learning_rate"),
         ("mixing", "window", "sweep.mixing"),
         ("correlation_length", 3.0, "sweep.correlation_length"),
         ("control", "iid", "sweep.control"),

@@ -30,7 +30,7 @@ CONFIG = {
     **SIZES,
     "chain": {"kind": "dirichlet_lazy", "groups": 4},
     "norm": "pre",
-    "training": dict.fromkeys(("window", "tokenwise", "flat", "attention"), CLAIM),
+    "runs": dict.fromkeys(("window", "tokenwise", "flat", "attention"), CLAIM),
     "phases": {**CENTRE, **PHASE},
 }
 MADE = datasets.config_of("rank_flow", "default", num_states=MODES + 1)

@@ -209,7 +209,7 @@ def test_learning_rate_stays_and_then_falls_to_zero():
     [
         ({"control": "shuffled"}, "control = 'shuffled': must be one of none, untrained, random_labels"),
         ({"mixing": "conv"}, "mixing = 'conv': must be one of tokenwise, window, mixer, flat, attention"),
-        ({"cooldown": 1.5}, "cooldown = 1.5: must be a share"),
+        ({"cooldown": 1.5}, r"cooldown = 1.5: must lie within \[0, 1\]"),
         ({"pooled_batch": 6}, "pooled_batch = 6: must be a multiple of probe_batch = 4"),
         ({"learning_rate": 0.0}, "learning_rate = 0.0: must be positive"),
         ({"chain": {"kind": "lazy_zipf", "exponent": -1.0}}, "exponent = -1.0: must be a number in"),

@@ -15,7 +15,7 @@ from rgflow.rank_flow.claims import CLAIMS
 LAYERS, STEPS = 7, (0, 50, 100)
 CONFIG = rank_flow_config.get_config("default")
 for name in ("window", "tokenwise", "attention"):
-    CONFIG.training[name].update({"steps": 100, "learning_rate": 1e-3})
+    CONFIG.runs[name].update({"steps": 100, "learning_rate": 1e-3})
 MODULI = np.array([0.5, 0.3, 0.1])
 SMALL = datasets.config_of("rank_flow", "default", num_states=len(MODULI) + 1, depth=LAYERS - 1)
 """What the runs of the dataset were made with: the claims' own settings on a chain of few modes."""

@@ -93,7 +93,7 @@ def results(mixings=("tokenwise", "window"), lengths=(1.0, 7.0), seeds=3, depth=
     points = [Point({"mixing": m, "correlation_length": x, **swept}, seeds) for m in mixings for x in lengths]
     config = {**SIZES, "sweep": {"mixing": mixings}, "note": '<b> & "quotes"',
               "chain": {"kind": "dirichlet_lazy", "groups": 4}, "phases": {**SIZES, **TRAINING},
-              "training": dict.fromkeys(mixings, TRAINING)}  # fmt: skip
+              "runs": dict.fromkeys(mixings, TRAINING)}  # fmt: skip
     died_at = [1 if k in dead else -1 for k in range(len(runs))]
     attributes = {"config": json.dumps(config)}
     return datasets.results(MADE, points, measured, known, died_at, STEPS, attributes=attributes)

@@ -98,11 +98,11 @@ def test_the_command_that_resumes_refuses_nothing_and_names_the_folder():
 
 
 def test_growing_doubles_the_seeds_of_the_kinds_that_ran():
-    run = {**run_of(a=1), "command": "python -m launch.sweep --config=a.py --config.training.window.seeds=4"}
+    run = {**run_of(a=1), "command": "python -m launch.sweep --config=a.py --config.runs.window.seeds=4"}
     run["groups"][0]["runs"][0]["values"] = {"mixing": "window"}
-    config = {"training.window.seeds": "4", "training.flat.seeds": "8", "sweep.mixing": "window", "chain.seed": "0"}
+    config = {"runs.window.seeds": "4", "runs.flat.seeds": "8", "sweep.mixing": "window", "chain.seed": "0"}
     command = timing.grow_command(run, config, pathlib.Path("/w"))
-    assert command == "python -m launch.sweep --config=a.py --workdir=/w --config.training.window.seeds=8"
+    assert command == "python -m launch.sweep --config=a.py --workdir=/w --config.runs.window.seeds=8"
     assert timing.sweep_keys(config) == {"sweep.mixing": "window"}
     assert timing.grow_command(run, {"width": "3"}, pathlib.Path("/w")) == ""
 

@@ -48,7 +48,7 @@ def test_paper_is_the_published_size():
     made = experiment.make(grid.point_config(config, points[0].values))
     assert made.static.widths == (1600, 400, 100, 25)
     assert made.schedule[-1] == 3 * 200 * 20_000 // 100
-    assert (config.coupling, config.units, made.static.batch_size) == (0.408, "binary", 100)
+    assert (config.coupling, config.units, made.static.batch) == (0.408, "binary", 100)
     assert 2e-4 in config.sweep.strength.l1
 
 
@@ -74,7 +74,7 @@ def test_paper_is_the_published_size():
         ({"stack.layers": (7,)}, "stack.layers = 7: must be the lattice's 64 sites divided by the square of a whole"),
         ({"stack.layers": (4, 16)}, "stack.layers = (4, 16): must shrink from layer to layer, by whole blocks"),
         ({"stack.layers": ()}, "stack.layers = (): must name the hidden units of at least one machine"),
-        ({"stack.num_samples": 210}, "stack.num_samples = 210: must be a multiple of stack.batch_size"),
+        ({"stack.num_samples": 210}, "stack.num_samples = 210: must be a multiple of stack.batch"),
         ({"stack.records": 3}, "stack.records = 3: must divide the 20 steps of a machine"),
         ({"stack.num_test": 3}, "stack.num_test = 3: must be at least 4 and half of model.chains = 8"),
         ({"system": "small", "size": 5}, "small.size = 5: must be at most 4 to be enumerated"),
