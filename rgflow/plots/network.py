@@ -1,6 +1,5 @@
 """Figures of any network's layers, from what ``rgflow.probes.measure`` returned: ranks and kernel drift by layer."""
 
-from collections.abc import Callable
 from itertools import pairwise, takewhile
 
 import numpy as np
@@ -26,9 +25,44 @@ def figures(dataset: xr.Dataset, name: str = "network", control: str = "untraine
     Raises ValueError where there are several steps and the first is not 0.
     """
     states = states_of(dataset)
-    called, about = {"untrained": control}, about_networks(states)
-    makers = [effective_rank, rank_measures, *([kernel_drift] if dataset.sizes["transition"] else [])]
-    return [maker(states, name, called, about) for maker in makers]
+    names, path = short_names(states["trained"])
+    transitions = [f"{a}\u2192{b}" for a, b in pairwise(names)]
+    called, about, centrings = {"untrained": control}, about_networks(states), dataset["centring"].values.tolist()
+
+    def panel(title: str, variable: str, centring: str, height: float) -> Panel:
+        drift = variable.endswith("drift")
+        dim, x, look = ("transition", transitions, " bars") if drift else ("layer", names, "")
+        read = {state: records[variable].sel(level="position", centring=centring) for state, records in states.items()}
+        series = [Series("", state + look, x, at.transpose("run", dim).values) for state, at in read.items()]
+        # With one or two transitions the two largest are all there is.
+        if drift and len(x) > 2:
+            shares = {s: np.asarray(drift_concentration(at.transpose("run", dim).values, 2)) for s, at in read.items()}
+            said = ", ".join(f"{np.nanmean(share):.2f} {called.get(s, s)}" for s, share in shares.items())
+            title += f"\n$C_2$ = {said}"
+        return Panel(title, series, empty=EMPTY, height=height)
+
+    found = [Figure(
+        name=f"{name}_effective_rank", x=f"layer{path}", y="effective rank", scale="log", group="", called=called,
+        each_run=True,
+        caption=f"Effective rank of every layer, with and without the column mean subtracted. {about}",
+        purpose="That training makes the rank fall with depth would be falsified by solid lines that fall no more than "
+        "the dashed ones; a fall in the uncentred panel alone is a shift of the mean and no loss of directions.",
+        panels=[panel(centring, "effective_rank", centring, 3.4) for centring in centrings],
+    ), Figure(
+        name=f"{name}_rank_measures", x=f"layer{path}", y="rank", scale="log", group="", called=called, share_y=False,
+        caption=f"Five measures of the rank of every layer, uncentred, each on an axis of its own. {about}",
+        purpose="That a fall of the effective rank is more than a matter of its definition would be falsified by "
+        "measures that disagree; where only stable rank and participation ratio fall, one direction has grown.",
+        panels=[panel(measure.replace("_", " "), measure, "uncentred", 2.5) for measure in MEASURES],
+    ), Figure(
+        name=f"{name}_kernel_drift", x=f"transition{path}", y="kernel drift, 1 - CKA", group="", called=called,
+        share_y=False,
+        caption=f"Change of the Gram matrix from one layer to the next; C2 is the share of the two largest. {about}",
+        purpose="That training concentrates the change would be falsified by filled bars spread evenly over the "
+        "transitions, or no more concentrated than the hatched ones.",
+        panels=[panel(centring, "kernel_drift", centring, 3.0) for centring in centrings],
+    )]  # fmt: skip
+    return found if transitions else found[:2]
 
 
 def states_of(dataset: xr.Dataset) -> States:
@@ -56,81 +90,9 @@ def about_networks(states: States) -> str:
 
 
 def short_names(records: xr.Dataset) -> tuple[list[str], str]:
-    """Returns the names of the layers without the path that all share, and that path, such as "hidden/"."""
+    """Returns the names of the layers without the path that all share, and that path, such as " (hidden/\u2026)"."""
     names = records["layer_name"].values.tolist()
     folders = [name.split("/")[:-1] for name in names]
     shared = takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))
     path = "".join(f"{parts[0]}/" for parts in shared)
-    return [name.removeprefix(path) for name in names], path
-
-
-def _series(states: States, variable: str, centring: str, names: list[str], suffix: str = "") -> list[Series]:
-    """Returns a variable of every state at position level, a place for each name."""
-    dim = "transition" if variable.endswith("drift") else "layer"
-    read = {state: x[variable].sel(level="position", centring=centring) for state, x in states.items()}
-    return [Series("", state + suffix, names, x.transpose("run", dim).values) for state, x in read.items()]
-
-
-def _compared(states: States, called: dict[str, str], text: Callable[[xr.Dataset], str]) -> str:
-    return ", ".join(f"{text(x)} {called.get(state, state)}" for state, x in states.items())
-
-
-def _about_axis(what: str, path: str) -> str:
-    return f"{what} ({path}\u2026)" if path else what
-
-
-def effective_rank(states: States, name: str, called: dict[str, str], about: str) -> Figure:
-    """Returns effective rank against depth, one panel per centring, trained and untrained."""
-    names, path = short_names(states["trained"])
-    centrings = states["trained"]["centring"].values.tolist()
-    return Figure(
-        name=f"{name}_effective_rank", x=_about_axis("layer", path), y="effective rank", scale="log", group="",
-        called=called, each_run=True,
-        caption=f"Effective rank of every layer, with and without the column mean subtracted. {about}",
-        purpose="That training makes the rank fall with depth would be falsified by solid lines that fall no more than "
-        "the dashed ones; a fall in the uncentred panel alone is a shift of the mean and no loss of directions.",
-        panels=[Panel(c, _series(states, "effective_rank", c, names), empty=EMPTY, height=3.4) for c in centrings],
-    )  # fmt: skip
-
-
-def rank_measures(states: States, name: str, called: dict[str, str], about: str) -> Figure:
-    """Returns every rank measure against depth, uncentred, trained and untrained."""
-    names, path = short_names(states["trained"])
-    return Figure(
-        name=f"{name}_rank_measures", x=_about_axis("layer", path), y="rank", scale="log", group="", called=called,
-        share_y=False,
-        caption=f"Five measures of the rank of every layer, uncentred, each on an axis of its own. {about}",
-        purpose="That a fall of the effective rank is more than a matter of its definition would be falsified by "
-        "measures that disagree; where only stable rank and participation ratio fall, one direction has grown.",
-        panels=[
-            Panel(measure.replace("_", " "), _series(states, measure, "uncentred", names), empty=EMPTY, height=2.5)
-            for measure in MEASURES
-        ],
-    )  # fmt: skip
-
-
-def kernel_drift(states: States, name: str, called: dict[str, str], about: str) -> Figure:
-    """Returns kernel drift per transition, one panel per centring, trained beside untrained."""
-    names, path = short_names(states["trained"])
-    steps = [f"{a}\u2192{b}" for a, b in pairwise(names)]
-
-    def share(centring: str) -> str:
-        def text(records: xr.Dataset) -> str:
-            drift = records["kernel_drift"].sel(level="position", centring=centring).transpose("run", "transition")
-            return f"{np.nanmean(np.asarray(drift_concentration(drift.values, 2))):.2f}"
-
-        # With one or two transitions the two largest are all there is.
-        return f"{centring}\n$C_2$ = {_compared(states, called, text)}" if len(steps) > 2 else centring
-
-    centrings = states["trained"]["centring"].values.tolist()
-    return Figure(
-        name=f"{name}_kernel_drift", x=_about_axis("transition", path), y="kernel drift, 1 - CKA", group="",
-        called=called, share_y=False,
-        caption=f"Change of the Gram matrix from one layer to the next; C2 is the share of the two largest. {about}",
-        purpose="That training concentrates the change would be falsified by filled bars spread evenly over the "
-        "transitions, or no more concentrated than the hatched ones.",
-        panels=[
-            Panel(share(c), _series(states, "kernel_drift", c, steps, " bars"), empty=EMPTY, height=3.0)
-            for c in centrings
-        ],
-    )  # fmt: skip
+    return [name.removeprefix(path) for name in names], f" ({path}\u2026)" if path else ""

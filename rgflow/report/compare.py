@@ -81,7 +81,7 @@ def differences(sweeps: Sequence[Sweep]) -> dict[str, list[str]]:
     return {name: values for name, values in rows.items() if len(set(values)) > 1}
 
 
-def side_by_side(sweeps: Sequence[Sweep], letters: Sequence[str]) -> list[tuple[str, list[html.Picture | None]]]:
+def side_by_side(sweeps: Sequence[Sweep], letters: Sequence[str]) -> list[tuple[str, list[dict[str, Any] | None]]]:
     """Returns every figure by name with its picture in each sweep."""
     drawn = [
         {texts["name"]: html.picture(texts, svg, f"{mark}-") for texts, svg in s.pictures}
@@ -110,9 +110,5 @@ def render(sweeps: Sequence[Sweep]) -> str:
             "differences": differences(own),
             "figures": side_by_side(own, marks),
         })  # fmt: skip
-    return html.environment().get_template("compare.html.jinja").render(
-        title="Sweeps compared",
-        sweeps=sweeps,
-        letters=letters,
-        rooms=rooms,
-    )  # fmt: skip
+    page = html.environment().get_template("compare.html.jinja")
+    return page.render(title="Sweeps compared", sweeps=sweeps, letters=letters, rooms=rooms)

@@ -4,7 +4,7 @@ import json
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import xarray as xr
@@ -24,18 +24,6 @@ FEW_POINTS = 12
 
 SIGNS = {"supported": "\u2713", "contradicted": "\u2717", "undecided": "?", "not_run": "\u2013", "mixed": "\u00b1"}
 """The shape of each status beside its word and colour."""
-
-
-class Picture(NamedTuple):
-    """A figure in a page: its texts, its drawing, and ``key``, which no other figure of the page has."""
-
-    key: str
-    name: str
-    caption: str
-    alt: str
-    claims: tuple[str, ...]
-    falsified_by: str
-    svg: Markup
 
 
 def inline_svg(svg: str, name: str, alt: str) -> Markup:
@@ -61,12 +49,10 @@ def inline_svg(svg: str, name: str, alt: str) -> Markup:
     return Markup(str(label) + body.removeprefix("<svg"))
 
 
-def picture(texts: Mapping[str, Any], svg: str, prefix: str = "") -> Picture:
-    """Returns a figure from its texts (as in figures.json) and its SVG; ``prefix`` tells pages' sources apart."""
+def picture(texts: Mapping[str, Any], svg: str, prefix: str = "") -> dict[str, Any]:
+    """Returns the texts of a figure (as in figures.json), its drawing, and a ``key`` that no other of the page has."""
     key = prefix + texts["name"]
-    drawing = inline_svg(svg, key, texts["alt"])
-    about = (texts["name"], texts["caption"], texts["alt"], tuple(texts["claims"]), texts["falsified_by"])
-    return Picture(key, *about, drawing)
+    return {**texts, "key": key, "svg": inline_svg(svg, key, texts["alt"])}
 
 
 def paragraphs(text: str | None) -> list[str]:
@@ -89,12 +75,8 @@ def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def environment() -> jinja2.Environment:
     """Returns the templates of all pages with their filters."""
     loader = jinja2.PackageLoader("rgflow.report", "templates")
-    settings: dict[str, Any] = {
-        "trim_blocks": True,
-        "lstrip_blocks": True,
-        "undefined": jinja2.StrictUndefined,
-    }
-    found = jinja2.Environment(loader=loader, autoescape=True, **settings)
+    blocks: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True}
+    found = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, **blocks)
     found.filters |= {
         "number": text.number_text,
         "status": summary.status_text,

@@ -7,13 +7,11 @@ from rgflow.judging.text import ABSENT
 from rgflow.protocol import Claim
 from rgflow.report import html, summary
 from rgflow.report.compare import Sweep
-from rgflow.report.tables import markdown_row
 
 QUESTION, CHECK = "our question to", "our check of"
 """How the source of a claim begins that is not the literature's: a question of ours, a check of our own tools."""
 
 COLUMNS = ("claim", "whose", "answer", "supported", "contradicted", "undecided", "not run", "counted", "effects")
-
 
 Tables = Mapping[str, Sequence[Claim]]
 """The claims of every room."""
@@ -77,11 +75,13 @@ def render(sweeps: Mapping[str, Sweep], tables: Tables, docs: Mapping[str, str])
         if room.sweep and room.sweep.pictures:
             texts, svg = room.sweep.pictures[0]
             shown[room.name] = html.picture(texts, svg, f"{room.name}-")
-    return html.environment().get_template("ledger.html.jinja").render(
-        title="What holds of deep learning as renormalization",
-        rooms=found,
-        figures=shown,
-    )  # fmt: skip
+    page = html.environment().get_template("ledger.html.jinja")
+    return page.render(title="What holds of deep learning as renormalization", rooms=found, figures=shown)
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """Returns one row of a GitHub table."""
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
 def markdown(sweeps: Mapping[str, Sweep], tables: Tables, docs: Mapping[str, str]) -> str:

@@ -1,8 +1,6 @@
-"""Verdicts and runs as text: strict JSON, a table for the terminal, a table for a README."""
+"""Verdicts and runs as text: strict JSON, tables for the terminal."""
 
-import csv
 import dataclasses
-import io
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -72,20 +70,6 @@ def verdicts_to_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     return [{name: strict(getattr(verdict, name)) for name in names} for verdict in verdicts]
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns rows as CSV with a header line.
-
-    Example:
-        >>> csv_text([{"a": 1, "b": "x, y"}])
-        'a,b\\n1,"x, y"\\n'
-    """
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
-
-
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """Returns the verdicts as a table for the terminal, one row per claim."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -118,29 +102,6 @@ def claim_table(claims: Sequence[summary.Judged]) -> Table:
         counts = [str(claim.counts.get(status, 0) or ABSENT) for status in summary.STATUSES]
         table.add_row(*map(Text, (claim.name, *counts, *ends, (", ".join(failed[:2]) + more) or "none")))
     return table
-
-
-def markdown_row(cells: Sequence[str]) -> str:
-    """Returns one row of a GitHub table."""
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
-def verdict_markdown(verdicts: Sequence[Verdict]) -> str:
-    """Returns the verdicts as a GitHub table, for a README."""
-    rows = [
-        [
-            v.claim,
-            status_text(v.status),
-            summary.effect_text(v),
-            v.expected,
-            runs_text(v),
-            controls_text(v),
-        ]
-        for v in verdicts
-    ]
-    header = ["claim", "status", "measured [95 % interval]", "supported if", "runs (dead)", "controls"]
-    lines = [markdown_row(header), "|---|---|--:|---|--:|---|", *(markdown_row(row) for row in rows)]
-    return "\n".join(lines) + "\n"
 
 
 def run_summary(dataset: xr.Dataset) -> list[dict[str, Any]]:
