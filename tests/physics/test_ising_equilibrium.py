@@ -12,6 +12,7 @@ behind live as long: there they start cold.
 import itertools
 import math
 
+import emcee
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +22,7 @@ from rgflow.exact.ising import CRITICAL_COUPLING, kaufman_energy, kaufman_specif
 from rgflow.probes.monte_carlo_rg import even_operators, exponents_of_step, odd_operators
 from rgflow.samplers import ising
 from rgflow.samplers.blocks import block_majority
-from rgflow.samplers.equilibration import compare_starts, in_equilibrium, integrated_autocorrelation_time
+from rgflow.samplers.equilibration import WINDOW, compare_starts, in_equilibrium, integrated_autocorrelation_time
 from rgflow.samplers.ising import sample_square, sample_square_with_report
 from rgflow.samplers.square import SWEEPS, start_spins
 
@@ -123,6 +124,19 @@ def test_autocorrelation_time_of_a_known_process(memory):
     naive = series.std() / math.sqrt(series.size)
     spread = series.mean(axis=1).std(ddof=1) / math.sqrt(32)
     assert naive * math.sqrt(2 * exact) == pytest.approx(spread, rel=0.45)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("walkers", [1, 8])
+def test_autocorrelation_time_of_a_second_implementation(memory, walkers):
+    rng, values = np.random.default_rng(3), np.zeros((walkers, 4000))
+    for t in range(1, 4000):
+        values[:, t] = memory * values[:, t - 1] + rng.normal(size=walkers)
+    found = integrated_autocorrelation_time(values)
+    # emcee counts both signs of the lag, in the time and in the window. It takes from each walker its own mean, and
+    # divides every sum of products by the whole length: the two differ by some 2 window / sweeps.
+    other = emcee.autocorr.integrated_time(values.T[:, :, None], c=WINDOW / 2, tol=0)[0] / 2
+    assert found.time == pytest.approx(other, rel=0.02)
 
 
 def test_short_and_constant_series():

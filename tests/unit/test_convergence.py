@@ -5,6 +5,7 @@ Seeds are fixed; tolerances of the effective sample size are about four of its o
 
 import numpy as np
 import pytest
+from arviz_stats.base import array_stats
 
 from rgflow.judging.convergence import (
     autocovariance,
@@ -107,3 +108,13 @@ def test_ranks_do_not_depend_on_the_scale():
 def test_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="draws"):
         split_chains(np.zeros(shape))
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9, -0.4])
+@pytest.mark.parametrize("shape", [(2, 400), (4, 101), (7, 1000)])
+def test_a_second_implementation_finds_the_same(correlation, shape):
+    draws = autoregressive(correlation, *shape)
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    assert split_r_hat(draws) == pytest.approx(float(array_stats.rhat(draws, **axes)), rel=1e-12)
+    # ArviZ adds half of the first pair that the sequence leaves out, which matters where the correlation is negative.
+    assert effective_sample_size(draws) == pytest.approx(float(array_stats.ess(draws, method="mean", **axes)), rel=0.1)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from scipy.stats import norm
+from statsmodels.stats.multitest import multipletests
 from test_rank_flow_verdict import CONFIG, collapse_is_selective, dataset, drift_concentrates, gated, rank_falls
 
 from rgflow.judging.readings import holm, overall
@@ -23,6 +24,13 @@ def test_holm_by_hand_and_bounds():
     assert holm([]).size == 0
     with pytest.raises(ValueError, match="no probabilities"):
         holm([0.5, 1.5])
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 200])
+def test_holm_is_that_of_a_second_implementation(count):
+    # Small, large and equal values.
+    values = np.random.default_rng(count).uniform(size=count).round(2) ** 3
+    np.testing.assert_allclose(holm(values), multipletests(values, method="holm")[1], atol=1e-15)
 
 
 def test_holm_keeps_the_error_rate_of_dependent_tests():
