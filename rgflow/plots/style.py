@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7"
@@ -82,7 +83,9 @@ def panels(
     """Returns a figure of one page's width and its axes [rows, columns]; a lone panel only fills it if ``wide``."""
     width = WIDTH_INCHES if columns > 1 or wide else 0.62 * WIDTH_INCHES
     # Text is as wide as its hinted glyphs, so places are worked out at the size at which they are written.
-    figure = Figure(figsize=(width, rows * panel_height + 0.6), layout="constrained", dpi=PNG_DPI)
+    # A title below a panel whose axis has a label needs more room than the default, 0.04 inches.
+    layout = ConstrainedLayoutEngine(h_pad=0.06)
+    figure = Figure(figsize=(width, rows * panel_height + 0.6), layout=layout, dpi=PNG_DPI)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
