@@ -4,8 +4,8 @@ Ref: Hesterberg2015 = Hesterberg, "What teachers should know about the bootstrap
 Ref: Kendall1938 = Kendall, "A new measure of rank correlation", Biometrika 30 (1938) 81.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -41,35 +41,20 @@ def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 999
     >>> (interval.mean, interval.low, interval.high, interval.n)
     (2.0, 1.0, 3.0, 3)
     """
+    _require_settings(level, resamples)
     live = _live("values", values)
-    return _bootstrap((live,), _mean, level, resamples, seed)
-
-
-def bootstrap_difference(a: Values, b: Values, level: float = 0.95, resamples: int = 9999, seed: int = 0) -> Interval:
-    r"""Returns the difference of the means of two independent groups with its bootstrap interval.
-
-    $\bar a - \bar b$, each group resampled by itself, with the tail probability of `bootstrap_interval`
-
-    The correction, and the n of the result, are those of the smaller group of live runs. NaN ends where that
-    has fewer than two.
-    Shapes: [runs of a], [runs of b] -> Interval. Raises ValueError as `bootstrap_interval`.
-
-    Ref: Hesterberg2015
-
-    >>> bootstrap_difference([3.0, 3.0], [1.0, 1.0])
-    Interval(mean=2.0, low=2.0, high=2.0, n=2)
-    """
-    return _bootstrap((_live("a", a), _live("b", b)), _mean_difference, level, resamples, seed)
-
-
-def _mean(values: Float[np.ndarray, "*resample runs"], axis: int = -1) -> Float[np.ndarray, "*resample"] | float:
-    return np.mean(values, axis=axis)
-
-
-def _mean_difference(
-    a: Float[np.ndarray, "*resample n"], b: Float[np.ndarray, "*resample m"], axis: int = -1
-) -> Float[np.ndarray, "*resample"] | float:
-    return np.mean(a, axis=axis) - np.mean(b, axis=axis)
+    if live.size == 0:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    # The mean of equal values can differ from them in the last bit; the mean of one of them cannot.
+    mean = float(np.mean(live[:1] if np.ptp(live) == 0 else live))
+    if live.size < 2 or np.ptp(live) == 0:
+        end = np.nan if live.size < 2 else mean
+        return Interval(mean, end, end, live.size)
+    confidence = 1.0 - 2.0 * _expanded_tail(level, live.size)
+    options: dict[str, Any] = {"method": "percentile", "vectorized": True, "rng": np.random.default_rng(seed)}
+    result = stats.bootstrap((live,), np.mean, confidence_level=confidence, n_resamples=resamples, **options)
+    low, high = result.confidence_interval
+    return Interval(mean, float(low), float(high), live.size)
 
 
 def _live(name: str, values: Values) -> Float[np.ndarray, " live"]:
@@ -77,36 +62,6 @@ def _live(name: str, values: Values) -> Float[np.ndarray, " live"]:
     if array.ndim != 1:
         raise ValueError(f"{name}: shape {array.shape} is not one value per run; allowed: [runs]")
     return array[np.isfinite(array)]
-
-
-def _bootstrap(
-    groups: tuple[Float[np.ndarray, " _"], ...],
-    statistic: Callable[..., Float[np.ndarray, "..."] | float],
-    level: float,
-    resamples: int,
-    seed: int,
-) -> Interval:
-    _require_settings(level, resamples)
-    smallest = min(group.size for group in groups)
-    if smallest == 0:
-        return Interval(np.nan, np.nan, np.nan, 0)
-    # The mean of equal values can differ from them in the last bit; the mean of one of them cannot.
-    mean = float(statistic(*(group[:1] if np.ptp(group) == 0 else group for group in groups)))
-    if smallest < 2:
-        return Interval(mean, np.nan, np.nan, smallest)
-    if all(np.ptp(group) == 0 for group in groups):
-        return Interval(mean, mean, mean, smallest)
-    result = stats.bootstrap(
-        groups,
-        statistic,
-        method="percentile",
-        confidence_level=1.0 - 2.0 * _expanded_tail(level, smallest),
-        n_resamples=resamples,
-        vectorized=True,
-        rng=np.random.default_rng(seed),
-    )
-    low, high = result.confidence_interval
-    return Interval(mean, float(low), float(high), smallest)
 
 
 def _expanded_tail(level: float, n: int) -> float:

@@ -9,10 +9,9 @@ in nats. Key: mehta2014 = Mehta and Schwab, arXiv:1410.3831.
 import numpy as np
 from jaxtyping import Float, Int, Real
 
-from rgflow.exact.enumeration import all_couplings, log_weights, ring_couplings, spin_states
+from rgflow.exact.enumeration import spin_states
 from rgflow.exact.ring import at_least, finite_coupling
 from rgflow.variational_rg.machine import Machine
-from rgflow.variational_rg.theory import coarse_hamiltonian
 
 Scalar = float | int
 
@@ -39,32 +38,12 @@ def decimation_kernel(num_sites: int, strength: Scalar) -> Float[np.ndarray, "vi
     return strength * (visible @ hidden.T) - num_sites // 2 * np.logaddexp(strength, -strength)
 
 
-def decimated_coupling(K: Scalar, strength: Scalar, num_sites: int = 8) -> float:
-    r"""Returns the nearest-neighbour coupling of $H^{RG}(h)$ of a ring under the kernel of a ``strength`` B.
-
-    As $B \to \infty$ it is $K' = \frac12\ln\cosh 2K$ on a ring of any size, since decimation of a ring is a ring. At
-    finite B the hidden spins have couplings of every range and number, which wind around a small ring: the value then
-    depends on the size and settles as the hidden ring gets longer than its correlation length: at K = 0.6 and B = 1
-    0.181458, 0.164543, 0.162403, 0.162135 on 6, 8, 10, 12 sites and 0.162097 on an endless ring.
-
-    Raises ValueError for values that are not finite and for ``num_sites`` odd, below 6 (two hidden spins have two bonds
-    between them) or above 14.
-
-    >>> [round(decimated_coupling(0.6, strength), 6) for strength in (1, 2, 4, 8)]
-    [0.164543, 0.271585, 0.296346, 0.296844]
-
-    Ref: mehta2014.
-    """
-    kernel = decimation_kernel(at_least("num_sites", num_sites, 6), strength)
-    coarse = coarse_hamiltonian(kernel, -log_weights(ring_couplings(finite_coupling(K), num_sites)))
-    return float(all_couplings(-coarse)[0b11])
-
-
 def bonds(couplings: Real[np.ndarray, "n n"]) -> tuple[Int[np.ndarray, "bonds 2"], Float[np.ndarray, " bonds"]]:
     r"""Returns both ends of every bond, i < j with $J_{ij} \ne 0$, and their couplings $K = J_{ij}$.
 
     Raises ValueError for couplings that are not symmetric, not finite, not 0 on the diagonal, or all 0.
 
+    >>> from rgflow.exact.enumeration import ring_couplings
     >>> [part.tolist() for part in bonds(ring_couplings(0.5, 3))]
     [[[0, 1], [0, 2], [1, 2]], [0.5, 0.5, 0.5]]
     """

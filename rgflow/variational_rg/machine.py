@@ -39,15 +39,6 @@ class Machine:
         return Machine(self.weights.T, self.hidden_bias, self.visible_bias, self.units)
 
 
-def negative_energy(machine: Machine, visible: Values, hidden: Values) -> Values:
-    r"""Returns $-E = v^T W h + b \cdot h + c \cdot v$ of pairs of states [..., visible], [..., hidden], in nats.
-
-    Ref: mehta2014 eq. (11), E with our sign.
-    """
-    field = hidden_field(machine, visible)
-    return (field * hidden).sum(-1) + visible @ machine.visible_bias
-
-
 def hidden_field(machine: Machine, visible: Values) -> Values:
     r"""Returns $b + W^T v$, [..., hidden], of states or means [..., visible]. Ref: mehta2014."""
     return _with_bias(visible @ machine.weights, machine.hidden_bias)

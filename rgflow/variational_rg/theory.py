@@ -100,15 +100,6 @@ def log_trace_of_kernel(kernel: Kernel) -> Float[np.ndarray, " visible_states"]:
     return log_sum(kernel.T)
 
 
-def trace_of_kernel(kernel: Kernel) -> Float[np.ndarray, " visible_states"]:
-    r"""Returns $\mathrm{Tr}_h e^{T(v, h)}$ of every visible state, [2^V]: 1 in an exact step; infinite above 1e308.
-
-    Ref: mehta2014 eq. (8).
-    """
-    with np.errstate(over="ignore"):
-        return np.exp(log_trace_of_kernel(kernel))
-
-
 def trace_condition(machine: Machine, hamiltonian: Hamiltonian, constant: Scalar = 0.0) -> TraceCondition:
     r"""Returns how far the mapped kernel is from an exact step, $\mathrm{Tr}_h e^{T(v, h)} = 1$ for every v.
 

@@ -7,13 +7,13 @@ many z-scores their sum of squares is within the chi-square quantiles at 1e-4. A
 import functools
 import math
 
+import chain_score_matching as chain
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from rgflow.probes import chain_score_matching as chain
 from rgflow.probes import score_matching as probes
 from rgflow.probes.pair_moments import PairMoments, pair_moments
 from rgflow.probes.score_matching import fit_moments, require_samples

@@ -19,22 +19,30 @@ from rgflow.exact.ring import decimate_1d, ring_log_partition
 from rgflow.variational_rg.constructions import (
     bond_constant,
     bond_machine,
-    decimated_coupling,
     decimation_kernel,
 )
 from rgflow.variational_rg.exact import (
     log_partition,
-    moments,
     visible_probabilities,
 )
 from rgflow.variational_rg.theory import (
     coarse_hamiltonian,
     hidden_hamiltonian,
+    log_trace_of_kernel,
     relative_entropy,
-    trace_of_kernel,
 )
 
 # --- decimation of a ring ---
+
+
+def decimated_coupling(K, strength, num_sites=8):
+    """The nearest-neighbour coupling of the coarse Hamiltonian of a ring; K' = 1/2 ln cosh 2K where B is infinite.
+
+    At finite B the hidden spins have couplings of every range, which wind around a small ring: the value depends on the
+    size, and settles as the hidden ring gets longer than its correlation length.
+    """
+    coarse = coarse_hamiltonian(decimation_kernel(num_sites, strength), -log_weights(ring_couplings(K, num_sites)))
+    return float(all_couplings(-coarse)[0b11])
 
 
 @pytest.mark.parametrize(("strength", "value"), [(1, 0.164543), (2, 0.271585), (4, 0.296346), (8, 0.296844)])
@@ -67,7 +75,7 @@ def test_decimated_coupling_settles_with_the_size():
 def test_a_noisy_copy_is_an_exact_step(strength):
     """The trace is 1 at every strength, though only an infinite one decimates."""
     kernel = decimation_kernel(8, strength)
-    assert abs(trace_of_kernel(kernel) - 1).max() < 1e-13
+    assert abs(log_trace_of_kernel(kernel)).max() < 1e-13
     coarse = coarse_hamiltonian(kernel, -log_weights(ring_couplings(0.6, 8)))
     assert np.logaddexp.reduce(-coarse) == pytest.approx(ring_log_partition(0.6, 8), abs=1e-13)
 
@@ -103,7 +111,8 @@ def test_bond_machine_is_exact(couplings):
     )
     expected = reference.log_partition + bond_constant(couplings)
     assert log_partition(machine) == pytest.approx(expected, abs=1e-12)
-    np.testing.assert_allclose(moments(machine).visible, 0, atol=1e-14)
+    states = spin_states(len(couplings))
+    np.testing.assert_allclose(visible_probabilities(machine) @ states, 0, atol=1e-14)
 
 
 @pytest.mark.parametrize("K", [1e-9, 0.05, 2.0, 40.0, 400.0, -400.0])
@@ -143,17 +152,11 @@ def test_bond_machine_of_a_large_lattice_has_a_known_normalization():
 def test_rings_that_are_refused(num_sites):
     with pytest.raises(ValueError, match=f"num_sites = {num_sites}: must be an even number from 2 to 14"):
         decimation_kernel(num_sites, 1.0)
-    with pytest.raises(ValueError, match=f"num_sites = {num_sites}: must be"):
-        decimated_coupling(0.6, 1.0, num_sites)
 
 
 def test_small_rings_and_values_that_are_not_finite():
-    with pytest.raises(ValueError, match="num_sites = 4: must be an integer of at least 6"):
-        decimated_coupling(0.6, 1.0, 4)
     with pytest.raises(ValueError, match="must be a finite number"):
         decimation_kernel(6, math.nan)
-    with pytest.raises(ValueError, match="must be a finite number"):
-        decimated_coupling(math.inf, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from rgflow.judging import intervals
 from rgflow.judging.decisions import decide
 from rgflow.judging.intervals import (
     Interval,
-    bootstrap_difference,
     bootstrap_interval,
     kendall_tau,
     strictly_decreasing,
@@ -78,7 +77,6 @@ def test_dead_runs_are_dropped():
     mixed = np.concatenate([sample[:3], [NAN], sample[3:], [np.inf]])
     assert bootstrap_interval(mixed) == bootstrap_interval(sample)
     assert bootstrap_interval(mixed).n == 6
-    assert bootstrap_difference(mixed, sample + 1) == bootstrap_difference(sample, sample + 1)
 
 
 @pytest.mark.parametrize(("values", "n", "mean"), [([], 0, NAN), ([NAN, NAN], 0, NAN), ([2.0, NAN], 1, 2.0)])
@@ -86,10 +84,9 @@ def test_too_few_runs_give_nan_ends_quietly(values, n, mean):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         interval = bootstrap_interval(values)
-        difference = bootstrap_difference(values, [1.0, 1.5, 2.5])
-    assert interval.n == difference.n == n
+    assert interval.n == n
     assert interval.mean == pytest.approx(mean, nan_ok=True)
-    assert np.isnan([interval.low, interval.high, difference.low, difference.high]).all()
+    assert np.isnan([interval.low, interval.high]).all()
 
 
 @pytest.mark.parametrize("size", [2, 3, 10])
@@ -97,30 +94,6 @@ def test_equal_values_give_zero_width_quietly(size):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert bootstrap_interval([0.1] * size) == Interval(0.1, 0.1, 0.1, size)
-        difference = bootstrap_difference([0.1] * size, [0.3] * 5)
-    assert difference == Interval(0.1 - 0.3, 0.1 - 0.3, 0.1 - 0.3, min(size, 5))
-
-
-def test_difference_coverage():
-    # Groups of 8 and 16: nominal 95 %, small-sample bias below 2.5 %, 4 standard errors (false alarm 6e-5).
-    repeats = 800
-    generator = np.random.default_rng(6)
-    hits = 0
-    for seed in range(repeats):
-        a, b = generator.normal(1.0, 1.0, 8), generator.normal(0.0, 2.0, 16)
-        interval = bootstrap_difference(a, b, resamples=499, seed=seed)
-        hits += interval.low <= 1.0 <= interval.high
-    assert hits / repeats == pytest.approx(0.95, abs=0.025 + 4 * math.sqrt(0.95 * 0.05 / repeats))
-
-
-def test_difference_is_antisymmetric_and_shifts():
-    a, b = np.random.default_rng(7).normal(size=(2, 9))
-    forward = bootstrap_difference(a, b)
-    assert forward.mean == pytest.approx(a.mean() - b.mean()) and forward.n == 9
-    shifted = bootstrap_difference(a + 5, b)
-    assert shifted[:3] == pytest.approx([value + 5 for value in forward[:3]])
-    one_constant = bootstrap_difference(a, np.zeros(9))
-    assert one_constant.low < one_constant.mean < one_constant.high
 
 
 def test_kendall_tau():
