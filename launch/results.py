@@ -75,7 +75,7 @@ def judge(workdir: pathlib.Path, plan: Plan, dataset: xr.Dataset) -> list[Verdic
 
 
 def write_files(workdir: pathlib.Path) -> tuple[list[Verdict], str]:
-    """Writes everything that a report is made of; returns the verdicts and what is unfinished, '' where nothing is.
+    """Writes all files of a report; returns the verdicts, and a sentence on what is unfinished ('' for nothing).
 
     Raises UsageError when the folder holds no run or no record yet.
     """

@@ -37,7 +37,7 @@ GROWTH: dict[str, tuple[tuple[str, Sequence[int], float], ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-    """One thing counted: what was found, what is required, and whether it holds (None: for information)."""
+    """One count: its value, the requirement, and whether it holds (None: for information)."""
 
     name: str
     measured: str

@@ -2,7 +2,7 @@
 
 S2 has one verdict per reading and one over all readings of a scheme, S2-flow one per network and scheme, S2-gauge one
 per linear network. That S2-gauge fails is algebra: linear features $f B$, with $B^{-1}$ in the weights behind them,
-have the same loss, and whatever differs between them is a choice of the one who reads. What is measured is by how much.
+have the same loss, so that a difference between them is a choice of the reader. The spread of the coupling is measured.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ def place_of(network: Network, *more: str) -> str:
 
 
 def features(results: Results) -> Iterator[Finding]:
-    """Yields what is found over all readings of each scheme, then of every reading by itself."""
+    """Yields the sum over all readings of each scheme, then every reading."""
     found = results.once(readings)
     for scheme in SCHEMES if found else ():
         yield _of_all([reading for reading in found if reading.scheme == scheme], scheme)
@@ -93,7 +93,7 @@ def flow_parts(points: Points, others: Points, network: Network, scheme: str) ->
 
 
 def flow(results: Results) -> Iterator[Finding]:
-    """Yields what is found of every network and scheme."""
+    """Yields one finding for every network and scheme."""
     for network, points in results.once(trained).items():
         others = coarse_data(results.dataset, network)
         for scheme in SCHEMES:
@@ -139,7 +139,7 @@ def orbits(network: Network, points: Points) -> dict[float, Float[np.ndarray, "r
 
 
 def gauge(results: Results) -> Iterator[Finding]:
-    """Yields what is found of every linear network; measured is the spread of the coupling along its orbit."""
+    """Yields one finding for every linear network: the spread of the coupling along its gauge orbit."""
     for network, points in results.once(trained).items():
         if network.activation != "identity":
             continue

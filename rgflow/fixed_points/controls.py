@@ -57,7 +57,7 @@ def premises(points: Points) -> dict[str, Control]:
 def trivial(points: Points, others: Points, network: Network, gauge: str) -> dict[str, Control]:
     """Returns what must not be at the fixed point too, or being there says nothing about training.
 
-    At one coupling of the data nothing can be said to hold whatever the coupling.
+    At least two couplings are needed: a claim about every coupling cannot be tested at one.
     """
     live = [point for point in points.values() if point.runs > point.dead]
     untrained = [float(np.mean(of_features(point, "ring_coupling", network, gauge, when=0))) for point in live]

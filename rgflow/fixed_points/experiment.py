@@ -86,7 +86,7 @@ def make_static(config: Config) -> Static:
 
 
 def schedule(config: Config) -> tuple[int, ...]:
-    """Returns the steps at which a run records: one alone where nothing is trained."""
+    """Returns the steps at which a run records: step 0 alone where nothing is trained."""
     if head_of(config.task) == "none":
         return (0,)
     begin_of_plateau = config.steps - config.plateau_steps

@@ -38,14 +38,14 @@ def every_setting(results: Results) -> list[readings.Reading]:
 
 
 def at_lengths(judge: Judge, cells: Cells, setting: str = "") -> Iterator[Finding]:
-    """Yields what is found for each mixing and correlation length; ``setting`` names what departs from the config."""
+    """Yields a finding for each mixing and correlation length; ``setting`` names what departs from the config."""
     for mixing, at in cells.items():
         for length, runs in at.items():
             yield judge(runs, mixing, f"length {length:g}", setting)
 
 
 def between_ends(cells: Cells, setting: str = "") -> Iterator[Finding]:
-    """Yields what is found for each mixing between its shortest and its longest correlation length."""
+    """Yields a finding for each mixing, between its shortest and its longest correlation length."""
     for mixing, at in cells.items():
         lengths = list(at)
         if len(lengths) > 1:

@@ -7,8 +7,7 @@ r"""Fall of the rank with depth (S1-i), its selectivity in correlation length (S
   selectivity and are left out.
 * S1-data (ours): $\Delta - \Delta_{control}$ lies below 0, where
   $\Delta = \overline{\ln R_{trained}} - \overline{\ln R_{untrained}}$. A network that coarse-grains its data has
-  something to integrate out only where the data have scales; one whose rank falls as far without them does something
-  else.
+  something to integrate out only where the data have scales. A rank that falls as far without them has another cause.
 """
 
 from collections.abc import Mapping

@@ -218,7 +218,7 @@ def loss(cells: list[Cell], about: str) -> Figure:
     }
     return Figure(
         name="loss", x=STEP, y="loss above the optimum (nats)", scale="log", x_scale="step", group=LENGTH,
-        share_x=False, each_run=True, called={"trained": "network", "exact": "optimum of one who sees no other token"},
+        share_x=False, each_run=True, called={"trained": "network", "exact": "optimum without sight of other tokens"},
         caption="Loss on held-out masked tokens above the exact optimum of what the architecture can see"
         + (", and where that is not known, above the optimum with the whole sequence in sight" * any(unknown.values()))
         + f". The logarithmic axis leaves out what is not positive. {about}",

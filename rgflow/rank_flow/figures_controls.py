@@ -74,7 +74,7 @@ def forests(named: Named) -> list[Forest]:
 
 LEFT_RIGHT = (
     "Left: ln R of the trained less that of the untrained network, R being the rank of the last layer over that of the "
-    "embedding. Right: (L_0 - loss) / (L_0 - L*), L_0 being the optimum of one who sees no other position."
+    "embedding. Right: (L_0 - loss) / (L_0 - L*), L_0 being the least loss without sight of other positions."
 )
 
 

@@ -85,7 +85,7 @@ def fields(results: Results) -> Iterator[Figure]:
         caption=f"Receptive fields of stacks trained on the lattice at K = {coupling:.4g}: layers down, penalty on the "
         f"weights across. {HOW}{lost(here)}{hidden}",
         falsified_by={
-            "S3-c": "fields that are no compact patches of one sign, about as large as each other within a layer and "
+            "S3-c": "fields that are not compact patches of one sign, of about equal size within a layer and "
             "larger in the next"
         },
         **_gallery(results, columns, range(len(layer_names(results)))),

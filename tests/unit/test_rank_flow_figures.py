@@ -236,7 +236,7 @@ def test_the_loss_is_an_excess_on_a_logarithmic_axis(drawn):
     assert {axes.get_yscale() for axes in one.canvas.axes} == {"log"}
     found = rows(one, panel="mixing: window", group="length 1 tokens", kind="network")
     assert [number(f["mean"]) for f in found] == pytest.approx([1.9, 1.9 - 1.89 / 3, 1.9 - 1.89 * 2 / 3, 0.01])
-    assert [number(f["mean"]) for f in rows(one, kind="optimum of one who sees no other token")] == pytest.approx(
+    assert [number(f["mean"]) for f in rows(one, kind="optimum without sight of other tokens")] == pytest.approx(
         [1.7] * 8
     )
     assert one.purpose and not one.falsified_by
