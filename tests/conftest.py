@@ -1,7 +1,7 @@
 """Test session set-up: CPU, simulated devices, a pool that cannot deadlock, one compilation cache, strict JAX.
 
-Most programs here are compiled, run once on tiny arrays, and thrown away, so that the optimisations of XLA cost more time
-than they save: they are off unless a test module sets ``OPTIMISED = True``.
+Most programs here are compiled, run once on tiny arrays, and thrown away: the optimisations of XLA cost more time than
+they save, and are off unless a test module sets ``OPTIMISED = True``.
 """
 
 import gc

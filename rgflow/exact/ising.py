@@ -1,4 +1,4 @@
-r"""The square-lattice Ising model solved by Onsager, and the front door to all exact Ising references.
+r"""The infinite square-lattice Ising model, solved by Onsager.
 
 Spins are $\pm1$, $p(s) \propto e^{K \sum_{\langle ij\rangle} s_i s_j}$ with $K = \beta J$, energies per site in
 units of J and entropies in nats; float64 on the host. A negative K is the antiferromagnet: the same model with the
@@ -10,45 +10,7 @@ import math
 
 from scipy.special import ellipkm1
 
-from rgflow.exact.enumeration import (
-    Enumeration,
-    all_couplings,
-    enumerate_ising,
-    log_weights,
-    ring_couplings,
-    spin_states,
-    torus_couplings,
-)
-from rgflow.exact.ring import (
-    Scalar,
-    correlation_length_1d,
-    decimate_1d,
-    finite_coupling,
-    ring_correlation,
-    ring_log_partition,
-)
-from rgflow.exact.torus import kaufman_energy, kaufman_log_partition, kaufman_specific_heat
-
-__all__ = [
-    "CRITICAL_COUPLING",
-    "Enumeration",
-    "all_couplings",
-    "axis_correlation_length",
-    "correlation_length_1d",
-    "decimate_1d",
-    "enumerate_ising",
-    "kaufman_energy",
-    "kaufman_log_partition",
-    "kaufman_specific_heat",
-    "log_weights",
-    "onsager_energy",
-    "ring_correlation",
-    "ring_couplings",
-    "ring_log_partition",
-    "spin_states",
-    "spontaneous_magnetization",
-    "torus_couplings",
-]
+from rgflow.exact.ring import Scalar, finite_coupling
 
 CRITICAL_COUPLING = math.log1p(math.sqrt(2)) / 2
 r"""$K_c = \frac12 \ln(1 + \sqrt 2)$, where $\sinh 2K = 1$."""

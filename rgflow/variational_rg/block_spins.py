@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int8
 
-from rgflow.exact.ising import kaufman_energy, kaufman_log_partition, spontaneous_magnetization
+from rgflow.exact.ising import spontaneous_magnetization
+from rgflow.exact.torus import kaufman_energy, kaufman_log_partition
 from rgflow.probes.couplings import (
     axis_correlation,
     covariance,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rgflow.exact.ising import all_couplings, log_weights, ring_couplings, torus_couplings
+from rgflow.exact.enumeration import all_couplings, log_weights, ring_couplings, torus_couplings
 from rgflow.judging.claim import Finding
 from rgflow.judging.decisions import Status, control, information
 from rgflow.judging.intervals import Interval

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float
 
-from rgflow.exact.ising import kaufman_energy
+from rgflow.exact.torus import kaufman_energy
 from rgflow.judging.intervals import Interval, t_interval
 from rgflow.judging.points import Point, average
 from rgflow.plots import style

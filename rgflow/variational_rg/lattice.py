@@ -30,13 +30,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8
 
-from rgflow.exact.ising import (
-    axis_correlation_length,
-    kaufman_energy,
-    kaufman_specific_heat,
-    onsager_energy,
-    spontaneous_magnetization,
-)
+from rgflow.exact.ising import axis_correlation_length, onsager_energy, spontaneous_magnetization
+from rgflow.exact.torus import kaufman_energy, kaufman_specific_heat
 from rgflow.probes.monte_carlo_rg import SMALLEST_SIZE, even_operators, odd_operators
 from rgflow.protocol import Stream
 from rgflow.samplers.blocks import block_majority

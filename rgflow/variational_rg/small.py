@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rgflow.exact.ising import log_weights, spin_states, torus_couplings
+from rgflow.exact.enumeration import log_weights, spin_states, torus_couplings
 from rgflow.protocol import Stream
 from rgflow.types import Hypers, Info, Key, Record
 from rgflow.variational_rg.learning import contrast, exact_contrast, init_machine, update
@@ -54,7 +54,7 @@ class SmallState:
 def hamiltonian(coupling: float | int, size: int) -> Float[np.ndarray, " states"]:
     r"""Returns $H(v) = -K\sum_{\langle ij\rangle} v_i v_j$ of all states of the periodic square, in nats.
 
-    In the order of :func:`rgflow.exact.ising.spin_states`. Raises ValueError for more than 20 sites.
+    In the order of :func:`rgflow.exact.enumeration.spin_states`. Raises ValueError for more than 20 sites.
     """
     return -log_weights(torus_couplings(coupling, size, size))
 

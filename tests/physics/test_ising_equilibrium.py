@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgflow.exact.ising import CRITICAL_COUPLING, kaufman_energy, kaufman_specific_heat
+from rgflow.exact.ising import CRITICAL_COUPLING
+from rgflow.exact.torus import kaufman_energy, kaufman_specific_heat
 from rgflow.probes.monte_carlo_rg import even_operators, exponents_of_step, odd_operators
 from rgflow.samplers import ising
 from rgflow.samplers.blocks import block_majority

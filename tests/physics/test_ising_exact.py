@@ -6,25 +6,17 @@ import math
 import numpy as np
 import pytest
 
-from rgflow.exact.ising import (
-    CRITICAL_COUPLING,
+from rgflow.exact.enumeration import (
     all_couplings,
-    axis_correlation_length,
-    correlation_length_1d,
-    decimate_1d,
     enumerate_ising,
-    kaufman_energy,
-    kaufman_log_partition,
-    kaufman_specific_heat,
     log_weights,
-    onsager_energy,
-    ring_correlation,
     ring_couplings,
-    ring_log_partition,
     spin_states,
-    spontaneous_magnetization,
     torus_couplings,
 )
+from rgflow.exact.ising import CRITICAL_COUPLING, axis_correlation_length, onsager_energy, spontaneous_magnetization
+from rgflow.exact.ring import correlation_length_1d, decimate_1d, ring_correlation, ring_log_partition
+from rgflow.exact.torus import kaufman_energy, kaufman_log_partition, kaufman_specific_heat
 
 KC = CRITICAL_COUPLING
 

@@ -15,15 +15,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import chi2
 
-from rgflow.exact.ising import (
-    CRITICAL_COUPLING,
-    enumerate_ising,
-    log_weights,
-    ring_correlation,
-    ring_couplings,
-    spin_states,
-    torus_couplings,
-)
+from rgflow.exact.enumeration import enumerate_ising, log_weights, ring_couplings, spin_states, torus_couplings
+from rgflow.exact.ising import CRITICAL_COUPLING
+from rgflow.exact.ring import ring_correlation
 from rgflow.samplers import ising
 from rgflow.samplers.clusters import label_clusters
 from rgflow.samplers.equilibration import compare_starts, integrated_autocorrelation_time

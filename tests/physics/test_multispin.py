@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, chi2_contingency
 
-from rgflow.exact.ising import kaufman_energy, log_weights, spin_states, torus_couplings
+from rgflow.exact.enumeration import log_weights, spin_states, torus_couplings
+from rgflow.exact.torus import kaufman_energy
 from rgflow.samplers.multispin import (
     DIGITS,
     LATTICES,

@@ -14,8 +14,8 @@ from rgflow.exact.enumeration import (
     spin_states,
     torus_couplings,
 )
-from rgflow.exact.ising import kaufman_log_partition
 from rgflow.exact.ring import decimate_1d, ring_log_partition
+from rgflow.exact.torus import kaufman_log_partition
 from rgflow.variational_rg.constructions import (
     bond_constant,
     bond_machine,

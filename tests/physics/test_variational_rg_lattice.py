@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from rgflow.exact.ising import enumerate_ising, kaufman_energy, torus_couplings
+from rgflow.exact.enumeration import enumerate_ising, torus_couplings
+from rgflow.exact.torus import kaufman_energy
 from rgflow.probes.monte_carlo_rg import exponents_of_step
 from rgflow.samplers.square import observe
 from rgflow.variational_rg import lattice

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from rgflow.exact.ising import CRITICAL_COUPLING, kaufman_energy, kaufman_specific_heat
+from rgflow.exact.ising import CRITICAL_COUPLING
+from rgflow.exact.torus import kaufman_energy, kaufman_specific_heat
 from rgflow.judging.claim import judge
 from rgflow.protocol import Point, Results
 from rgflow.variational_rg import lattice

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgflow.exact.ising import kaufman_energy, torus_couplings
+from rgflow.exact.enumeration import torus_couplings
+from rgflow.exact.torus import kaufman_energy
 from rgflow.probes.couplings import nearest_neighbours, pseudo_coupling
 from rgflow.probes.receptive_fields import random_radius, site_positions
 from rgflow.variational_rg import block_spins, dynamics, probe, small

@@ -413,12 +413,15 @@ def test_worker_stops_a_sweep_that_was_left_behind(worker):
 def test_a_signal_to_the_script_stops_the_sweep_on_the_worker_for_good(worker, number):
     hold = worker.interpreter / "python.hold"
     hold.touch()
+    # A shell cannot trap a signal that it was started with ignored, as background jobs are with SIGINT.
+    before = signal.signal(number, signal.default_int_handler)
     process = subprocess.Popen(
         ["bash", TPU, "pod", "zone", *FLAGS],
         env=worker.environment(RGFLOW_SKIP_SETUP="1"),
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(number, before)
     pid = worker.interpreter.parents[1] / ".sweep.pid"
     wait_for(lambda: worker.calls(folder=worker.interpreter) and pid.exists() and pid.read_text().strip())
     process.send_signal(number)

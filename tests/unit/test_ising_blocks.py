@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgflow.exact.ising import decimate_1d, ring_correlation
+from rgflow.exact.ring import decimate_1d, ring_correlation
 from rgflow.probes.monte_carlo_rg import even_operators, exponents_of_step, odd_operators
 from rgflow.samplers.blocks import block_decimate, block_majority
 from rgflow.samplers.ising import sample_ring

@@ -5,7 +5,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from rgflow.exact.ising import torus_couplings
+from rgflow.exact.enumeration import torus_couplings
 from rgflow.judging.claim import judge
 from rgflow.judging.decisions import equivalent
 from rgflow.judging.intervals import Interval

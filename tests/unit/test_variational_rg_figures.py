@@ -9,7 +9,8 @@ import datasets
 import numpy as np
 import pytest
 
-from rgflow.exact.ising import CRITICAL_COUPLING, axis_correlation_length, kaufman_energy, kaufman_specific_heat
+from rgflow.exact.ising import CRITICAL_COUPLING, axis_correlation_length
+from rgflow.exact.torus import kaufman_energy, kaufman_specific_heat
 from rgflow.judging.claim import judge, known
 from rgflow.plots import style
 from rgflow.protocol import Point, Results

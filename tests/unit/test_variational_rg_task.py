@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgflow.exact.ising import kaufman_energy
+from rgflow.exact.torus import kaufman_energy
 from rgflow.variational_rg import task
 
 
