@@ -7,7 +7,10 @@ they save, and are off unless a test module sets ``OPTIMISED = True``.
 import gc
 import os
 import pathlib
+import sys
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "rgflow" / "jax-tests"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -30,6 +33,47 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+BUDGET = {"programs compiled": 100_000, "processes started": 1_000}
+"""Most that the whole suite may spend: what takes the time, counted, so that a busy machine counts the same."""
+
+WHOLE = 3_000
+"""Tests that are at least collected where the whole suite is run."""
+
+SPENT: Counter[str] = Counter()
+
+
+def _count_program(event: str, seconds: float, **_: Any) -> None:
+    SPENT["programs compiled"] += event == "/jax/core/compile/backend_compile_duration"
+
+
+def _count_process(event: str, _: tuple) -> None:
+    SPENT["processes started"] += event == "subprocess.Popen"
+
+
+jax.monitoring.register_event_duration_secs_listener(_count_program)
+sys.addaudithook(_count_process)
+
+
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Adds what a worker has spent."""
+    SPENT.update(getattr(node, "workeroutput", {}).get("spent", {}))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hands over what this worker has spent, or fails a whole suite that has spent more than its budget."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["spent"] = dict(SPENT)
+    elif session.testscollected >= WHOLE and any(SPENT[name] > most for name, most in BUDGET.items()):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Says what was spent."""
+    said = ", ".join(f"{SPENT[name]} {name} (at most {most} in the whole suite)" for name, most in BUDGET.items())
+    terminalreporter.write_line(said)
 
 
 DEFAULT = jax.config.read("jax_disable_most_optimizations")

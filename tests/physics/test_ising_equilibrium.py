@@ -27,6 +27,8 @@ from rgflow.samplers.equilibration import WINDOW, compare_starts, in_equilibrium
 from rgflow.samplers.ising import sample_square, sample_square_with_report
 from rgflow.samplers.square import SWEEPS, start_spins
 
+OPTIMISED = True  # its programs run for longer than they compile
+
 KC = CRITICAL_COUPLING
 METHODS = tuple(SWEEPS)
 WALKERS = 64

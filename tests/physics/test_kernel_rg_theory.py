@@ -13,6 +13,8 @@ from rgflow.kernel_rg.saddle import Equation, find_saddle, saddle_grid, solve_sa
 from rgflow.kernel_rg.task import input_kernels, noisy_linear_teacher
 from rgflow.kernel_rg.theory import hidden_kernels, infinite_depth_scale, order_parameter, predictor
 
+OPTIMISED = True  # its programs run for longer than they compile
+
 KERNEL = np.diag([2.0, 1.0, 0.5, 0.25])
 LABELS = np.sqrt([1.0, 2.0, 0.5, 0.1])
 
