@@ -90,6 +90,15 @@ def programs_of_a_module(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
+def optimised() -> Iterator[None]:
+    """Compiles as for a user, in a single test."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
 def key() -> jax.Array:
     """A typed key for tests that need any."""
     return jax.random.key(20260101)

@@ -96,6 +96,7 @@ def test_a_step_that_needs_the_host_or_another_run_is_noticed():
         check(exported(with_step(lambda x: jax.lax.psum(x.sum(), mesh.RUN_AXIS)), grid.Run({}, 0)))
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("room", ["rank_flow", "variational_rg"])
 def test_first_state_has_the_bits_that_the_default_compilation_gives(room):
     # It runs once, and is compiled in half of the time.

@@ -123,6 +123,7 @@ def test_hidden_layers_are_a_multiple_of_what_they_mix(key, multiple):
     assert blocks["mixing"]["in_kernel"].shape == (2, 12 * multiple, 12)
 
 
+@pytest.mark.usefixtures("optimised")
 def test_no_mixing_direction_transposes_the_stream(key):
     # Sizes that no weight has: an array with as many entries as the stream or its hidden layers is the stream.
     static, hypers, made = setup(mixing="mixer", length=24, batch=5, width=16, depth=2)
