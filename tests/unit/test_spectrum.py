@@ -50,6 +50,27 @@ def reference_rank(matrix):
     return np.exp(-(shares * np.log(shares)).sum())
 
 
+def entropy_rank(weights):
+    shares = weights / weights.sum()
+    return np.exp(-(shares * np.log(shares)).sum())
+
+
+FORMULAS = {
+    "effective_rank": lambda s: entropy_rank(s),
+    "energy_rank": lambda s: entropy_rank(s**2),
+    "participation_ratio": lambda s: (s**2).sum() ** 2 / (s**4).sum(),
+    "stable_rank": lambda s: (s**2).sum() / s.max() ** 2,
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_every_measure_is_its_formula(name):
+    assert set(FORMULAS) == set(RANK_MEASURES)
+    for measure, formula in FORMULAS.items():
+        found = float(every_rank(jnp.asarray(SPECTRA[name], jnp.float32))[measure])
+        assert found == pytest.approx(formula(SPECTRA[name]), rel=1e-5), measure
+
+
 def test_doctests_run():
     outcome = doctest.testmod(spectrum)
     assert outcome.attempted >= 9 and outcome.failed == 0
