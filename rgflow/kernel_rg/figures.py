@@ -8,18 +8,9 @@ from rgflow.judging.claim import known
 from rgflow.judging.convergence import Estimate
 from rgflow.judging.decisions import interval_of
 from rgflow.judging.text import number_text
+from rgflow.kernel_rg import figures_swept
 from rgflow.kernel_rg.claims import differences
-from rgflow.kernel_rg.figures_swept import (
-    QUANTITIES,
-    SWEEPS,
-    THEORIES,
-    about,
-    about_runs,
-    columns_of,
-    exactly,
-    series,
-    sweep_figure,
-)
+from rgflow.kernel_rg.figures_swept import QUANTITIES, THEORIES, about, about_runs, columns_of, series
 from rgflow.kernel_rg.observables import (
     CLOSE,
     FALSE_ALARM_SIGMA,
@@ -98,11 +89,9 @@ def kernels(name: str, columns: Mapping[str, Pooled], relative: bool) -> list[Fi
         numbers = list(range(1, int(p.values["depth"]) + 1))
         layers = [str(number) for number in numbers]
         rows["projection"].append(series([p] * len(layers), layers, "kernel_projection_{}", relative))
-        last = (
-            p.records["kernel_distance"].sel(step=int(p.values["steps"]), layer=numbers).transpose(..., "run", "layer")
-        )
+        last = p.records["kernel_distance"].sel(step=int(p.values["steps"]), layer=numbers)
         rows["distance"].append([
-            Series(theory, f"{kind}, distance", layers, last.sel(theory=theory).values)
+            Series(theory, f"{kind}, distance", layers, last.sel(theory=theory).transpose("run", "layer").values)
             for theory, kind in THEORIES.items()
         ])  # fmt: skip
     labels = {
@@ -143,12 +132,11 @@ def at_tests(point: Pooled, quantity: str) -> list[Estimate]:
     """Returns the sampled "mean" or "variance" of the output at every test point."""
     runs = point.records.sel(step=kept_steps(point.values))
     prediction, square = (runs[n].values.astype(np.float64) for n in ("prediction", "prediction_square"))
-    places = [slice(k, k + 1) for k in range(prediction.shape[-1])]
     if quantity == "mean":
-        return [mean_and_error(prediction[..., k].squeeze(-1), False) for k in places]
+        return [mean_and_error(prediction[..., k], False) for k in range(prediction.shape[-1])]
     truth = runs["test_targets"].values[0]
-    draws = [linearised(prediction[..., k], square[..., k], truth[k])["variance"] for k in places]
-    return [mean_and_error(one, False) for one in draws]
+    parts = [slice(k, k + 1) for k in range(len(truth))]
+    return [mean_and_error(linearised(prediction[..., k], square[..., k], truth[k])["variance"], False) for k in parts]
 
 
 RELU = {
@@ -187,37 +175,35 @@ def relu_figure(quantity: str, results: Results, verdicts: Sequence[Verdict]) ->
 def trained_figure(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
     """Returns the quantities of ensembles of trained networks beside those of the equilibrium and the minimum."""
     points = [p for p in of_study(results, "trained") if p.values["activation"] == "linear"]
-    columns, rows = columns_of(points, "temperature"), {}
-    bounds = [Guide(f"bound of {CLOSE:.0%}", y=sign * CLOSE) for sign in (1, -1)]
+    columns = columns_of(points, "temperature")
+    words = {
+        "distance": ("distance of the mean output", "distance of mean\noutput (rel.)"),
+        "excess": ("excess of the variance over that of the equilibrium", "excess of variance\nover equilibrium"),
+        **{name: QUANTITIES[name] for name in ("variance", "scale", "energy")},
+    }
+    rows: dict[str, dict[float, list[Series]]] = {name: {} for name in words}
     for warm, found in columns.items():
         x = ["{width:g}\nx {label_scale:g}".format(**p.values) for p in found]
         judged = {claim: [known(verdicts, f"S4-{claim}", place(p)) for p in found]
                   for claim in ("trained mean", "trained variance", "MAP")}  # fmt: skip
-        rows["distance", warm] = [
+        rows["distance"][warm] = [
             Series("exact", "exact at finite width, distance", x, intervals=judged["trained mean"]),
             Series("wide", "infinite width, distance", x, intervals=[mean_distance(p, "wide") for p in found]),
             Series("map", "minimum of the energy, distance", x, intervals=judged["MAP"]),
         ]
-        rows["excess", warm] = [Series("sampled", "gradient descent", x, intervals=judged["trained variance"])]
+        rows["excess"][warm] = [Series("sampled", "gradient descent", x, intervals=judged["trained variance"])]
         for name in ("variance", "scale", "energy"):
-            minimum = exactly(p.theory["map"][name] for p in found)
-            rows[name, warm] = [*series(found, x, name),
-                                Series("map", "minimum of the energy at a place", x, intervals=minimum)]  # fmt: skip
-    labels = {
-        "distance": ("distance of the mean output", "distance of mean\noutput (rel.)"),
-        "excess": ("excess of the variance over that of the equilibrium", "excess of variance\nover equilibrium"),
-        **QUANTITIES,
-    }
-    panels = []
-    for (name, warm), found in sorted(rows.items(), key=lambda item: list(labels).index(item[0][0])):
-        title = f"weight decay, $T = {warm:g}$" if warm > 0 else "no weight decay, $T = 0$"
-        words, label = labels[name]
-        guides = {"distance": bounds[:1], "excess": bounds}.get(name, [])
-        fitted = {} if guides else fitting([s for (n, _), of in rows.items() if n == name for s in of])
-        panels.append(Panel(
-            title if name == "distance" else "", found, guides, f"{words}, T = {warm:g}",
-            y=label if warm == min(columns) else "", height=1.6, empty=NO_ESTIMATE, **fitted,
-        ))  # fmt: skip
+            rows[name][warm] = series(found, x, name, theories={**THEORIES, "map": "minimum of the energy"})
+    bounds = [Guide(f"bound of {CLOSE:.0%}", y=sign * CLOSE) for sign in (1, -1)]
+    guides, panels = {"distance": bounds[:1], "excess": bounds}, []
+    for name, row in rows.items():
+        fitted = {} if name in guides else fitting([s for found in row.values() for s in found])
+        for warm, found in row.items():
+            title = f"weight decay, $T = {warm:g}$" if warm > 0 else "no weight decay, $T = 0$"
+            panels.append(Panel(
+                title if name == "distance" else "", found, guides.get(name, []), f"{words[name][0]}, T = {warm:g}",
+                y=words[name][1] if warm == min(columns) else "", height=1.6, empty=NO_ESTIMATE, **fitted,
+            ))  # fmt: skip
     return [Figure(
         name="trained", x="width $N$, scale of the labels (x)", columns=len(columns), share_x="col", share_y="row",
         panels=panels, group="", colours={},
@@ -239,7 +225,7 @@ def figures(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
     """Returns every figure that the studies of a sweep allow; none of an empty one."""
     return [
         *agreement(results),
-        *(figure for study in SWEEPS for figure in sweep_figure(study, results, verdicts)),
+        *figures_swept.figures(results, verdicts),
         *kernel_figures(results),
         *(figure for quantity in RELU for figure in relu_figure(quantity, results, verdicts)),
         *trained_figure(results, verdicts),

@@ -3,7 +3,7 @@
 One concept has one look over all figures: theories are lines or open marks, samples are filled marks.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,33 +56,34 @@ def about(points: Sequence[Pooled]) -> str:
     return f"Bars: 95 % intervals over {runs} {kind}.{about_runs(points)}"
 
 
-def exactly(values: Iterable[float]) -> list[Interval]:
-    """Returns numbers without an error."""
-    return [Interval(value, np.nan, np.nan, 0) for value in values]
-
-
-def series(points: Sequence[Pooled], x: Sequence[Any], name: str, relative: bool = False) -> list[Series]:
+def series(
+    points: Sequence[Pooled],
+    x: Sequence[Any],
+    name: str,
+    relative: bool = False,
+    theories: Mapping[str, str] = THEORIES,
+) -> list[Series]:
     """Returns an observable at some places: sampled means by sampler, and what theories say of it.
 
     x stands in for {} in its name. A ``relative`` one is in units of its value at infinite width.
     """
     places = []
     for at, p in zip(x, points, strict=True):
-        observable = name.format(at)
-        places.append((at, p, observable, p.theory["wide"][observable] if relative else 1.0))
+        named = name.format(at)
+        places.append((at, p, named, p.theory["wide"][named] if relative else 1.0))
     found = []
     for sampler, kind in SAMPLED.items():
         chosen, ends = [], []
-        for at, p, observable, unit in places:
+        for at, p, named, unit in places:
             if p.values["sampler"] == sampler:
-                mean, low, high, runs = interval_of(p.measured[observable], p.runs)
+                mean, low, high, runs = interval_of(p.measured[named], p.runs)
                 chosen.append(at)
                 ends.append(Interval(mean / unit, low / unit, high / unit, runs))
         found += [Series("sampled", kind, chosen, intervals=ends)] if chosen else []
     alone = " at a place" if len(points) == 1 or isinstance(x[0], str) else ""
-    for theory, kind in THEORIES.items():
-        values = exactly(p.theory[theory][observable] / unit for _, p, observable, unit in places)
-        found.append(Series(theory, f"{kind}{alone}", x, intervals=values))
+    for theory, kind in theories.items():
+        ends = [Interval(p.theory[theory][named] / unit, np.nan, np.nan, 0) for _, p, named, unit in places]
+        found.append(Series(theory, f"{kind}{alone}", x, intervals=ends))
     return found
 
 
@@ -157,3 +158,8 @@ def sweep_figure(study: str, results: Results, verdicts: Sequence[Verdict]) -> l
         "scale Q of the kernel and the order parameter u_0. Theory is that of the same data."
         f"{effect} {about(points)}",
     )] if points else []  # fmt: skip
+
+
+def figures(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
+    """Returns a figure for every sweep that was run."""
+    return [figure for study in SWEEPS for figure in sweep_figure(study, results, verdicts)]

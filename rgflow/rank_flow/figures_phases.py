@@ -149,9 +149,9 @@ def figure(results: Results, axis: str) -> list[Figure]:
         caption=f"{about} R is the rank of the last layer over that of the embedding; S is the mean of ln R trained "
         "less untrained, less the same at the longest length. Each square gives mean and 95 % t-interval over runs "
         f"within {CONVERGED_NATS} nats of the optimum of their architecture that learned {LEARNED_FRACTION:.0%} of the "
-        'attainable information; hatched squares say how many did, and what the others lack. By "exact" stands the '
-        "rank of the exact predictor's logits over that of the embedding. Marks on the colour bars are the bounds of "
-        f"S1-ii. {about_runs(runs.isel(run=np.isin(runs['mixing'].values, list(maps))))}",
+        'attainable information; hatched squares say how many did, and what the others lack. "exact" is the rank '
+        "of the exact predictor's logits over that of the embedding. Marks on the colour bars are the bounds of S1-ii. "
+        f"{about_runs(runs.isel(run=np.isin(runs['mixing'].values, list(maps))))}",
     )]  # fmt: skip
 
 
