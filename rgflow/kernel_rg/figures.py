@@ -8,9 +8,9 @@ from rgflow.judging.claim import known
 from rgflow.judging.convergence import Estimate
 from rgflow.judging.decisions import interval_of
 from rgflow.judging.text import number_text
+from rgflow.kernel_rg import figures_swept
 from rgflow.kernel_rg.claims import differences
-from rgflow.kernel_rg.figures_points import QUANTITIES, THEORIES, about, about_runs, columns_of, exactly, series
-from rgflow.kernel_rg.figures_swept import SWEEPS, sweep_figure
+from rgflow.kernel_rg.figures_swept import QUANTITIES, THEORIES, about, about_runs, columns_of, series
 from rgflow.kernel_rg.observables import (
     CLOSE,
     FALSE_ALARM_SIGMA,
@@ -29,8 +29,10 @@ from rgflow.plots.panel import Guide, Panel, Series, fitting
 from rgflow.protocol import Results, Verdict
 
 
-def case_name(point: Pooled) -> str:
-    """Returns the values that make a case, in two lines."""
+def line_of(point: Pooled) -> str:
+    """Returns the line that a point stands in: its study, or the values that make a case, in two lines."""
+    if point.values["study"] not in ("cases", "hmc"):
+        return f"study '{point.values['study']}'"
     sampler = "HMC" if point.values["sampler"] == "hmc" else "Gibbs"
     sizes = "N {width:g}, N0 {num_inputs:g}, P {num_train:g}, L {depth:g},\n".format(**point.values)
     return sizes + "sigma2 {sigma2:g}, T {temperature:g} ({0})".format(sampler, **point.values)
@@ -47,23 +49,16 @@ KINDS = {
 
 def agreement(results: Results) -> list[Figure]:
     """Returns how far chains are from the exact law, in standard errors, and whether they have converged."""
-    lines: dict[str, list[Pooled]] = {}
-    for _, members in chains(results):
-        for p in members:
-            study = str(p.values["study"])
-            line = case_name(p) if study in ("cases", "hmc") else f"study '{study}'"
-            lines.setdefault(line, []).append(p)
-    if not lines:
-        return []
+    points = [p for _, members in chains(results) for p in members]
     drawn: dict[str, dict[str, list[Mark]]] = {"deviation": {}, "r_hat": {}, "ess": {}}
-    for line, members in lines.items():
-        for found in differences(members, "exact"):
-            sampled, exact = found.point.measured[found.name], found.point.theory["exact"][found.name]
-            numbers = {"place": place(found.point), "sampled": sampled.mean, "error": sampled.error, "exact": exact}
-            values = found.deviation, sampled.r_hat, sampled.ess if sampled.ess > 0 else np.nan
-            kind = KINDS[found.name.rstrip("_0123456789")]
-            for what, value in zip(drawn, values, strict=True):
-                drawn[what].setdefault(line, []).append(Mark(kind, found.name, value, numbers))
+    for found in differences(points, "exact"):
+        p, sampled = found.point, found.point.measured[found.name]
+        numbers = {"place": place(p), "sampled": sampled.mean, "error": sampled.error,
+                   "exact": p.theory["exact"][found.name]}  # fmt: skip
+        values = found.deviation, sampled.r_hat, sampled.ess if sampled.ess > 0 else np.nan
+        kind = KINDS[found.name.rstrip("_0123456789")]
+        for marks, value in zip(drawn.values(), values, strict=True):
+            marks.setdefault(line_of(p), []).append(Mark(kind, found.name, value, numbers))
     bound = "bound of convergence"
     deviations = Deviations(
         "", drawn["deviation"], "(sampled - exact) / standard error", limits=(-8.0, 8.0), within=FALSE_ALARM_SIGMA,
@@ -74,7 +69,7 @@ def agreement(results: Results) -> list[Figure]:
         caption="Chains of linear networks against the exact law at finite width: every number that is compared, in "
         "standard errors of the chains; the layers of a network follow from top to bottom. Right: split R-hat and "
         f"effective sample size of the same numbers, which must be at most {WORST_R_HAT} and at least {LEAST_ESS:g}. "
-        + f"{deviations.beyond.strip()}{about_runs([p for members in lines.values() for p in members])}",
+        f"{deviations.beyond.strip()}{about_runs(points)}",
         falsified_by={
             "S4-sampler": "marks outside the shaded band; marks right of the bound of R-hat or left of that of the "
             "sample size decide nothing"
@@ -84,41 +79,21 @@ def agreement(results: Results) -> list[Figure]:
             Deviations("", drawn["r_hat"], r"split $\hat{R}$", [Guide(bound, x=WORST_R_HAT)]),
             Deviations("", drawn["ess"], "effective sample size", [Guide(bound, x=LEAST_ESS)], scale="log"),
         ],
-    )]  # fmt: skip
-
-
-def layer_projections(point: Pooled, relative: bool) -> list[Series]:
-    """Returns the projection of every layer's kernel on the labels, if asked in units of infinite width."""
-    by_layer = []
-    for k in range(1, int(point.values["depth"]) + 1):
-        name = f"kernel_projection_{k}"
-        unit = {"unit": lambda p, name=name: p.theory["wide"][name]} if relative else {}
-        by_layer.append(series([point], [str(k)], name, **unit))
-    return [
-        Series(same[0].group, same[0].kind, [s.x[0] for s in same], intervals=[s.intervals[0] for s in same])
-        for same in zip(*by_layer, strict=True)
-    ]
-
-
-def layer_distances(point: Pooled) -> list[Series]:
-    """Returns the distance of every layer's mean kernel from that of each theory, chain by chain."""
-    layers = list(range(1, int(point.values["depth"]) + 1))
-    last = point.records["kernel_distance"].sel(step=int(point.values["steps"]), layer=layers)
-    return [
-        Series(theory, f"{kind}, distance", [str(k) for k in layers],
-               last.sel(theory=theory).transpose("run", "layer").values)
-        for theory, kind in THEORIES.items()
-    ]  # fmt: skip
+    )] if points else []  # fmt: skip
 
 
 def kernels(name: str, columns: Mapping[str, Pooled], relative: bool) -> list[Figure]:
     """Returns every hidden layer of some networks: projection of its kernel on the labels above, distances below."""
-    if not columns:
-        return []
-    rows = {
-        "projection": [layer_projections(p, relative) for p in columns.values()],
-        "distance": [layer_distances(p) for p in columns.values()],
-    }
+    rows: dict[str, list[list[Series]]] = {"projection": [], "distance": []}
+    for p in columns.values():
+        numbers = list(range(1, int(p.values["depth"]) + 1))
+        layers = [str(number) for number in numbers]
+        rows["projection"].append(series([p] * len(layers), layers, "kernel_projection_{}", relative))
+        last = p.records["kernel_distance"].sel(step=int(p.values["steps"]), layer=numbers)
+        rows["distance"].append([
+            Series(theory, f"{kind}, distance", layers, last.sel(theory=theory).transpose("run", "layer").values)
+            for theory, kind in THEORIES.items()
+        ])  # fmt: skip
     labels = {
         "projection": "projection / that of\ninfinite width" if relative else r"projection $Y^\top K_l Y / |Y|^4$",
         "distance": "distance of kernel\n" + r"$|\bar{K}_l - K_l^\mathrm{theory}| / |K_l^\mathrm{theory}|$",
@@ -141,7 +116,7 @@ def kernels(name: str, columns: Mapping[str, Pooled], relative: bool) -> list[Fi
             "S4-linear": "layers as far from the saddle point as from infinite width",
             "S4-sampler": "sampled projections off those of the exact law by more than their bars allow",
         },
-    )]  # fmt: skip
+    )] if columns else []  # fmt: skip
 
 
 def kernel_figures(results: Results) -> list[Figure]:
@@ -200,37 +175,35 @@ def relu_figure(quantity: str, results: Results, verdicts: Sequence[Verdict]) ->
 def trained_figure(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
     """Returns the quantities of ensembles of trained networks beside those of the equilibrium and the minimum."""
     points = [p for p in of_study(results, "trained") if p.values["activation"] == "linear"]
-    columns, rows = columns_of(points, "temperature"), {}
-    bounds = [Guide(f"bound of {CLOSE:.0%}", y=sign * CLOSE) for sign in (1, -1)]
+    columns = columns_of(points, "temperature")
+    words = {
+        "distance": ("distance of the mean output", "distance of mean\noutput (rel.)"),
+        "excess": ("excess of the variance over that of the equilibrium", "excess of variance\nover equilibrium"),
+        **{name: QUANTITIES[name] for name in ("variance", "scale", "energy")},
+    }
+    rows: dict[str, dict[float, list[Series]]] = {name: {} for name in words}
     for warm, found in columns.items():
         x = ["{width:g}\nx {label_scale:g}".format(**p.values) for p in found]
         judged = {claim: [known(verdicts, f"S4-{claim}", place(p)) for p in found]
                   for claim in ("trained mean", "trained variance", "MAP")}  # fmt: skip
-        rows["distance", warm] = [
+        rows["distance"][warm] = [
             Series("exact", "exact at finite width, distance", x, intervals=judged["trained mean"]),
             Series("wide", "infinite width, distance", x, intervals=[mean_distance(p, "wide") for p in found]),
             Series("map", "minimum of the energy, distance", x, intervals=judged["MAP"]),
         ]
-        rows["excess", warm] = [Series("sampled", "gradient descent", x, intervals=judged["trained variance"])]
+        rows["excess"][warm] = [Series("sampled", "gradient descent", x, intervals=judged["trained variance"])]
         for name in ("variance", "scale", "energy"):
-            minimum = exactly(p.theory["map"][name] for p in found)
-            rows[name, warm] = [*series(found, x, name),
-                                Series("map", "minimum of the energy at a place", x, intervals=minimum)]  # fmt: skip
-    labels = {
-        "distance": ("distance of the mean output", "distance of mean\noutput (rel.)"),
-        "excess": ("excess of the variance over that of the equilibrium", "excess of variance\nover equilibrium"),
-        **QUANTITIES,
-    }
-    panels = []
-    for (name, warm), found in sorted(rows.items(), key=lambda item: list(labels).index(item[0][0])):
-        title = f"weight decay, $T = {warm:g}$" if warm > 0 else "no weight decay, $T = 0$"
-        words, label = labels[name]
-        guides = {"distance": bounds[:1], "excess": bounds}.get(name, [])
-        fitted = {} if guides else fitting([s for (n, _), of in rows.items() if n == name for s in of])
-        panels.append(Panel(
-            title if name == "distance" else "", found, guides, f"{words}, T = {warm:g}",
-            y=label if warm == min(columns) else "", height=1.6, empty=NO_ESTIMATE, **fitted,
-        ))  # fmt: skip
+            rows[name][warm] = series(found, x, name, theories={**THEORIES, "map": "minimum of the energy"})
+    bounds = [Guide(f"bound of {CLOSE:.0%}", y=sign * CLOSE) for sign in (1, -1)]
+    guides, panels = {"distance": bounds[:1], "excess": bounds}, []
+    for name, row in rows.items():
+        fitted = {} if name in guides else fitting([s for found in row.values() for s in found])
+        for warm, found in row.items():
+            title = f"weight decay, $T = {warm:g}$" if warm > 0 else "no weight decay, $T = 0$"
+            panels.append(Panel(
+                title if name == "distance" else "", found, guides.get(name, []), f"{words[name][0]}, T = {warm:g}",
+                y=words[name][1] if warm == min(columns) else "", height=1.6, empty=NO_ESTIMATE, **fitted,
+            ))  # fmt: skip
     return [Figure(
         name="trained", x="width $N$, scale of the labels (x)", columns=len(columns), share_x="col", share_y="row",
         panels=panels, group="", colours={},
@@ -252,7 +225,7 @@ def figures(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
     """Returns every figure that the studies of a sweep allow; none of an empty one."""
     return [
         *agreement(results),
-        *(figure for sweep in SWEEPS for figure in sweep_figure(sweep, results, verdicts)),
+        *figures_swept.figures(results, verdicts),
         *kernel_figures(results),
         *(figure for quantity in RELU for figure in relu_figure(quantity, results, verdicts)),
         *trained_figure(results, verdicts),

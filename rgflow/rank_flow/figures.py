@@ -16,18 +16,13 @@ from rgflow.plots.figure import Figure, about_runs
 from rgflow.plots.panel import Guide, Panel, Series, constant
 from rgflow.protocol import Results, Verdict
 from rgflow.rank_flow import figures_controls, figures_modes, figures_phases
-from rgflow.rank_flow.collapse import (
-    LONG_RATIO,
-    SELECTIVITY_BOUND,
-    collapse_is_selective,
-    log_ratio,
-    reading_of,
-)
+from rgflow.rank_flow.collapse import LONG_RATIO, SELECTIVITY_BOUND, collapse_is_selective, log_ratio, reading_of
+from rgflow.rank_flow.figures_modes import LAYER, along_depth, states_of
 from rgflow.rank_flow.figures_readings import LEVELS, robustness
 from rgflow.rank_flow.learning import CONVERGED_NATS
 from rgflow.rank_flow.select import Cell, by_mixing, by_mixing_and_length, claim_runs, ended, live_cells, some_lengths
 
-LAYER, STEP, LENGTH = "layer (0 = embedding)", "training step (0 = untrained)", "length {:g} tokens"
+STEP, LENGTH = "training step (0 = untrained)", "length {:g} tokens"
 RATIO = "rank ratio $R = ER_L / ER_0$"
 EXACT = "exact optimal predictor"
 ABOUT_EXACT = (
@@ -42,29 +37,18 @@ def ratios(records: xr.Dataset) -> Float[np.ndarray, "runs *steps"]:
 
 
 def predicted(cell: Cell, centring: str) -> float:
-    """Returns the mean effective rank of the exact optimal predictor's logits, NaN without a live run."""
-    ranks = cell.latest["predictor_effective_rank"].sel(centring=centring).values
-    return float(ranks.mean()) if ranks.size else np.nan
-
-
-def predicted_ratio(cell: Cell) -> float:
-    """Returns the rank of the exact optimal predictor over that of the embedding, NaN without a live run."""
-    reading = reading_of(cell.runs)
-    embedding = cell.latest["effective_rank"].sel(reading).isel(layer=0).values
-    return predicted(cell, reading["centring"]) / float(embedding.mean()) if embedding.size else np.nan
+    """Returns the mean effective rank of the exact optimal predictor's logits over the live runs of a cell."""
+    return float(cell.latest["predictor_effective_rank"].sel(centring=centring).values.mean())
 
 
 def ranks(cell: Cell, **reading: str) -> list[Series]:
     """Returns the effective rank of a cell against depth, before and after training, beside the exact predictor's."""
-    layers = cell.runs["layer"].values
-    states = {"untrained": cell.untrained, "trained": cell.latest}
-    found = [
-        Series(cell.length, kind, layers, records["effective_rank"].sel(reading).transpose("run", "layer").values)
-        for kind, records in states.items()
-    ]
-    seen = any(series.found for series in found)
-    exact = constant(cell.length, "exact", layers, predicted(cell, reading["centring"]))
-    return [*found, exact] if seen else found
+    states = states_of(cell)
+    found = [along_depth(cell.length, kind, states[kind]["effective_rank"].sel(reading)) for kind in states]
+    if not any(series.found for series in found):
+        return found
+    exact = predicted(cell, reading["centring"])
+    return [*found, constant(cell.length, "exact", cell.runs["layer"].values, exact)]
 
 
 def effective_rank_depth(cells: list[Cell], about: str) -> Figure:
@@ -117,9 +101,13 @@ def rank_training(cells: list[Cell], about: str) -> Figure:
 
     def series(cell: Cell) -> list[Series]:
         recorded = cell.runs.dropna("step", how="all", subset=["effective_rank"]).transpose("run", "step", ...)
-        steps = recorded["step"].values
-        exact = [constant(cell.length, "exact", steps, predicted_ratio(cell))] if cell.count else []
-        return [Series(cell.length, "trained", steps, ratios(recorded)), *exact]
+        steps, reading = recorded["step"].values, reading_of(cell.runs)
+        trained = Series(cell.length, "trained", steps, ratios(recorded))
+        if not cell.count:
+            return [trained]
+        embedding = cell.latest["effective_rank"].sel(reading).isel(layer=0).values
+        exact = predicted(cell, reading["centring"]) / float(embedding.mean())
+        return [trained, constant(cell.length, "exact", steps, exact)]
 
     return Figure(
         name="rank_training", x=STEP, y=RATIO, x_scale="step", group=LENGTH, share_x=False, each_run=True,
@@ -139,17 +127,15 @@ def rank_training(cells: list[Cell], about: str) -> Figure:
 
 def rank_ratio_correlation_length(cells: list[Cell], results: Results, about: str) -> Figure:
     """Returns rank ratio and selectivity against correlation length."""
-    mixings = {mixing: [c for c in mine if c.count] for mixing, mine in by_mixing(cells).items()}
     judged = by_mixing_and_length(ended(claim_runs(results.dataset, results.config)))
     ratio, selectivity = [], []
-    for mixing, mine in mixings.items():
-        lengths = [cell.length for cell in mine]
-        for kind, records in (("untrained", [c.untrained for c in mine]), ("trained", [c.latest for c in mine])):
-            ratio += [Series(mixing, kind, [x], ratios(at)[:, None]) for x, at in zip(lengths, records, strict=True)]
+    for mixing, mine in by_mixing(cell for cell in cells if cell.count).items():
+        for kind in ("untrained", "trained"):
+            ratio += [Series(mixing, kind, [c.length], ratios(states_of(c)[kind])[:, None]) for c in mine]
         at = judged.get(mixing, {})
         shorter = list(at)[:-1]
-        s = [collapse_is_selective(at[x], at[max(at)], mixing).interval for x in shorter]
-        selectivity.append(Series(mixing, "trained", shorter, intervals=s))
+        found = [collapse_is_selective(at[x], at[max(at)], mixing).interval for x in shorter]
+        selectivity.append(Series(mixing, "trained", shorter, intervals=found))
     return Figure(
         name="rank_ratio_correlation_length", x="correlation length (tokens)", x_scale="log", share_y=False,
         caption="Left: rank ratio against correlation length. Right: selectivity against the longest length, "
@@ -173,13 +159,12 @@ def kernel_drift(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> 
     def panel(cell: Cell) -> Panel:
         share = known(verdicts, "S1-iii", cell.place)
         said = f"\n$C_2$ above bound: {number_text(*share[:3])}" if share.n else ""
-        states = {"untrained bars": cell.untrained, "trained bars": cell.latest}
-        reading = reading_of(cell.runs)
         names = [f"{k} → {k + 1}" for k in cell.runs["transition"].values]
-        return Panel(f"{cell.place}{said}", [
-            Series("", kind, names, records["kernel_drift"].sel(reading).transpose("run", "transition").values)
-            for kind, records in states.items()
-        ], height=2.1)  # fmt: skip
+        found = []
+        for kind, records in states_of(cell).items():
+            drift = records["kernel_drift"].sel(reading_of(cell.runs)).transpose("run", "transition").values
+            found.append(Series("", f"{kind} bars", names, drift))
+        return Panel(f"{cell.place}{said}", found, height=2.1)
 
     shown = some_lengths(cells)
     return Figure(
@@ -193,23 +178,18 @@ def kernel_drift(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> 
     )  # fmt: skip
 
 
-def above_optimum(records: xr.Dataset) -> xr.DataArray:
-    """Returns the loss above the optimum of the architecture (nats), where that is unknown above that of all tokens."""
-    known = records["loss"] - records["architecture_loss"]
-    return known.where(records["architecture_loss"].notnull(), records["excess_loss"]).transpose("run", "step")
-
-
 def loss(cells: list[Cell], about: str) -> Figure:
     """Returns the loss above its optimum against training step, on a logarithmic axis."""
 
     def series(cell: Cell) -> list[Series]:
         recorded = cell.runs.dropna("step", how="all", subset=["loss"])
-        steps, values = recorded["step"].values, above_optimum(recorded).values
-        own = recorded["architecture_loss"].fillna(recorded["bayes_loss"])
-        blind = (recorded["blind_loss"] - own).values
-        blind = float(blind.mean()) if blind.size and blind.mean() > CONVERGED_NATS else np.nan
-        exact = [constant(cell.length, "exact", steps, blind)] if cell.count else []
-        return [Series(cell.length, "trained", steps, values), *exact]
+        steps, best = recorded["step"].values, recorded["architecture_loss"]
+        above = (recorded["loss"] - best).where(best.notnull(), recorded["excess_loss"]).transpose("run", "step")
+        trained = Series(cell.length, "trained", steps, above.values)
+        if not cell.count:
+            return [trained]
+        blind = float((recorded["blind_loss"] - best.fillna(recorded["bayes_loss"])).values.mean())
+        return [trained, constant(cell.length, "exact", steps, blind if blind > CONVERGED_NATS else np.nan)]
 
     mixings = by_mixing(cells)
     unknown = {m: bool(mine[0].runs["architecture_loss"].isnull().all()) for m, mine in mixings.items()}
@@ -236,13 +216,14 @@ def loss(cells: list[Cell], about: str) -> Figure:
 def figures(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
     """Returns every figure that the studies of a sweep allow: claims, readings, modes, controls, blocks, phases."""
     runs = claim_runs(results.dataset, results.config)
-    drawn: list[Figure] = []
-    if runs.sizes["run"]:
-        cells, about = live_cells(runs), about_runs(runs)
-        drawn += [effective_rank_depth(cells, about)]
-        if len({cell.length for cell in cells}) > 2:
-            drawn += [rank_ratio_correlation_length(cells, results, about)]
-        drawn += [rank_training(cells, about), kernel_drift(cells, verdicts, about), loss(cells, about)]
-        drawn += [effective_rank_levels(cells, about), *robustness(results)]
-        drawn += figures_modes.figures(cells, verdicts, about)
-    return [*drawn, *figures_controls.figures(results), *figures_phases.figures(results)]
+    others = [*figures_controls.figures(results), *figures_phases.figures(results)]
+    if not runs.sizes["run"]:
+        return others
+    cells, about = live_cells(runs), about_runs(runs)
+    many = len({cell.length for cell in cells}) > 2
+    return [
+        effective_rank_depth(cells, about), *([rank_ratio_correlation_length(cells, results, about)] if many else []),
+        rank_training(cells, about), kernel_drift(cells, verdicts, about), loss(cells, about),
+        effective_rank_levels(cells, about), *robustness(results), *figures_modes.figures(cells, verdicts, about),
+        *others,
+    ]  # fmt: skip

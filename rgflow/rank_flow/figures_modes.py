@@ -5,6 +5,7 @@ decay as |lambda_k|^n over n tokens, so |lambda_k| is the chain's own measure of
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -20,7 +21,7 @@ from rgflow.protocol import Verdict
 from rgflow.rank_flow.collapse import reading_of
 from rgflow.rank_flow.decay import relative_perturbation
 from rgflow.rank_flow.modes import damping
-from rgflow.rank_flow.select import Cell, some_lengths
+from rgflow.rank_flow.select import Cell, by_mixing, some_lengths
 
 LAYER = "layer (0 = embedding)"
 ROUNDING = 1e-6
@@ -38,19 +39,14 @@ def states_of(cell: Cell) -> dict[str, xr.Dataset]:
     return {"untrained": cell.untrained, "trained": cell.latest}
 
 
+def along_depth(group: Any, kind: str, values: xr.DataArray) -> Series:
+    """Returns the series of a record [run, layer] against depth."""
+    return Series(group, kind, values["layer"].values, values.transpose("run", "layer").values)
+
+
 def moduli(cell: Cell) -> Float[np.ndarray, " modes"]:
     """Returns |lambda_k| of the chain that the runs of a cell share, slowest first; NaN where there is no mode."""
     return cell.runs["mode_modulus"].values[0].astype(np.float64)
-
-
-def columns_of(cells: Sequence[Cell]) -> int:
-    """Returns how many panels stand side by side: one for each correlation length."""
-    return len({cell.length for cell in cells})
-
-
-def each(cells: Sequence[Cell], draw: Callable[[Cell], Panel]) -> list[Panel]:
-    """Returns a panel for every cell, an empty one where no run is alive."""
-    return [draw(cell) if cell.count else Panel(cell.place, []) for cell in cells]
 
 
 def having(cells: Sequence[Cell], some: Callable[[Cell], bool]) -> list[Cell]:
@@ -61,15 +57,12 @@ def having(cells: Sequence[Cell], some: Callable[[Cell], bool]) -> list[Cell]:
 
 def mode_flow(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> list[Figure]:
     """Returns the damping of every mode by the stack against |lambda|, beside what coarse-graining would do."""
-    cells = having(cells, lambda cell: bool(relative_perturbation(cell.latest).notnull().any()))
-    if not cells:
-        return []
 
     def panel(cell: Cell) -> Panel:
         gain = known(verdicts, "S1-modes", cell.place)
         said = f"\ngain in order by training: {number_text(*gain[:3])}" if gain.n else ""
         at = moduli(cell)
-        order = np.flatnonzero(np.isfinite(at))[np.argsort(at[np.isfinite(at)], kind="stable")]
+        order = np.argsort(at, kind="stable")[: np.isfinite(at).sum()]
         exact = [Interval(-float(np.log(x)), np.nan, np.nan, 0) for x in at[order] if x > 0]
         series = [Series("theory", "theory", at[order][-len(exact) :], intervals=exact)]
         for state, records in states_of(cell).items():
@@ -85,14 +78,14 @@ def mode_flow(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> lis
     return [Figure(
         name="mode_flow", x=r"$|\lambda_k|$ of the mode", y=r"damping, $-\ln\,|\delta h_L| / |h_L|$ (nats)",
         group=dict.fromkeys(COLOURS, ""), colours=COLOURS,
-        columns=columns_of(cells), share_x="col", share_y=False,
+        columns=len({cell.length for cell in cells}), share_x="col", share_y=False,
         called={"theory": r"coarse-graining by one token, $-\ln|\lambda_k|$"},
         caption=f"Flow of the modes of the chain: by how much the stack damps {PUSHED}. Renormalization would damp in "
         "proportion to the line. The gain in order is Kendall's tau of damping and mode, slowest first, trained less "
         f"untrained. {about}",
         falsified_by=claims | (attention if any(cell.mixing == "attention" for cell in cells) else {}),
-        panels=each(cells, panel),
-    )]  # fmt: skip
+        panels=[panel(cell) if cell.count else Panel(cell.place, []) for cell in cells],
+    )] if cells else []  # fmt: skip
 
 
 def slowest_and_fastest(cell: Cell) -> dict[str, int]:
@@ -102,92 +95,76 @@ def slowest_and_fastest(cell: Cell) -> dict[str, int]:
 
 def perturbation_decay(cells: list[Cell], about: str) -> list[Figure]:
     """Returns how a push along the slowest and the fastest mode grows or decays with depth."""
-    cells = having(cells, lambda cell: bool(relative_perturbation(cell.latest).notnull().any()))
-    if not cells:
-        return []
 
     def panel(cell: Cell) -> Panel:
         return Panel(cell.place, [
-            Series(name, kind, records["layer"].values,
-                   relative_perturbation(records).isel(mode=k).transpose("run", "layer").values)
+            along_depth(name, kind, relative_perturbation(records).isel(mode=k))
             for name, k in slowest_and_fastest(cell).items() for kind, records in states_of(cell).items()
         ], [Guide("no change", y=0.0)], height=2.0)  # fmt: skip
 
     return [Figure(
         name="perturbation_decay", x=LAYER, y=r"$\ln\,|\delta h_l| / |h_l|$, from layer 0", x_scale="whole",
-        columns=columns_of(cells),
+        columns=len({cell.length for cell in cells}),
         caption=f"Linear response to {PUSHED}, layer by layer, for the slowest and the fastest mode of the chain. "
         f"{about}",
         falsified_by={"S1-modes": "a fast mode that is damped no more than the slow one, or no more than untrained"},
-        panels=each(cells, panel),
-    )]  # fmt: skip
+        panels=[panel(cell) if cell.count else Panel(cell.place, []) for cell in cells],
+    )] if cells else []  # fmt: skip
 
 
 def mode_relevance(cells: list[Cell], about: str) -> list[Figure]:
     """Returns what can be read out of each layer; mixings from which nothing can be read have no panel."""
-
-    def readable(cell: Cell) -> bool:
-        found = xr.concat([x["mode_r2"].mean("run") for x in states_of(cell).values()], "state", coords="minimal")
-        return bool((found > LEAST_R2).any())
-
-    mixings = list(dict.fromkeys(cell.mixing for cell in cells if cell.count))
-    cells = having(cells, readable)
-    if not cells:
-        return []
-    missing = [mixing for mixing in mixings if mixing not in {cell.mixing for cell in cells}]
+    live = [cell for cell in cells if cell.count]
+    cells = having(cells, lambda c: any((x["mode_r2"].mean("run") > LEAST_R2).any() for x in states_of(c).values()))
+    missing = dict.fromkeys(cell.mixing for cell in live if cell.mixing not in {shown.mixing for shown in cells})
 
     def panel(cell: Cell) -> Panel:
         series = []
         for kind, records in states_of(cell).items():
-            modes = {name: records["mode_r2"].isel(mode=k) for name, k in slowest_and_fastest(cell).items()}
-            series += [
-                Series(name, kind, records["layer"].values, values.transpose("run", "layer").values)
-                for name, values in {"Bayes logits": records["bayes_r2"], **modes}.items()
-            ]
+            series.append(along_depth("Bayes logits", kind, records["bayes_r2"]))
+            for name, k in slowest_and_fastest(cell).items():
+                series.append(along_depth(name, kind, records["mode_r2"].isel(mode=k)))
         return Panel(cell.place, series, limits=(-0.2, 1.02), height=2.3)
 
     return [Figure(
-        name="mode_relevance", x=LAYER, y="held-out $R^2$", x_scale="whole", columns=columns_of(cells),
+        name="mode_relevance", x=LAYER, y="held-out $R^2$", x_scale="whole", columns=len({c.length for c in cells}),
         caption="What a linear readout of the stream recovers at scored positions whose two neighbours are shown: the "
         "slowest and the fastest mode of the chain at the neighbours, and the logits of the exact posterior. "
         + (f"Nothing can be read out of: {', '.join(missing)}. " if missing else "") + about,
         falsified_by=dict.fromkeys(("S1-i", "S1-ii"), "as a statement about renormalization, which keeps slow modes "
                                    "and loses fast ones: both modes fall together with depth, or neither does"),
-        panels=each(cells, panel),
-    )]  # fmt: skip
+        panels=[panel(cell) if cell.count else Panel(cell.place, []) for cell in cells],
+    )] if cells else []  # fmt: skip
 
 
 def singular_values(cells: list[Cell], about: str) -> list[Figure]:
     """Returns the singular values of the stream, layer by layer; none where they were not recorded."""
     names = {"untrained": "first_singular_values", "trained": "singular_values"}
-    recorded = having(
-        cells, lambda cell: all(n in cell.runs and bool(cell.runs[n].notnull().any()) for n in [*names.values()])
-    )
+    cells = having(cells, lambda c: all(n in c.runs and bool(c.runs[n].notnull().any()) for n in names.values()))
 
     def panel(cell: Cell, state: str) -> Panel:
         found = cell.runs[names[state]].sel(centring=reading_of(cell.runs)["centring"])
         values = found.transpose("layer", "run", "direction").values.astype(np.float64)
         shares = values / np.sqrt((values**2).sum(axis=-1, keepdims=True))
-        shares = np.where(shares > ROUNDING, shares, np.nan)
+        by_layer = zip(found["layer"].values, np.where(shares > ROUNDING, shares, np.nan), strict=True)
         numbers = found["direction"].values
-        return Panel(f"{cell.place}, {state}", [
-            Series(int(layer), "spectrum", numbers, at) for layer, at in zip(found["layer"].values, shares, strict=True)
-        ], height=2.0)  # fmt: skip
+        series = [Series(int(layer), "spectrum", numbers, at) for layer, at in by_layer]
+        return Panel(f"{cell.place}, {state}", series, height=2.0)
 
     return [Figure(
         name="singular_values", x="direction of the stream, largest first", y=r"singular value $s_n / \|h_l\|_F$",
-        scale="log", x_scale="log", group="layer {:g}", called={"spectrum": ""}, columns=columns_of(recorded),
+        scale="log", x_scale="log", group="layer {:g}", called={"spectrum": ""}, columns=len({c.length for c in cells}),
         caption="Singular values of the residual stream in every layer, as shares of the norm of the layer: what every "
         f"rank is made of. A steeper curve is a smaller rank; what is rounding is left out. {about}",
         falsified_by={"S1-i": "trained curves that are no steeper at the last layer than at the embedding"},
-        panels=[panel(cell, state) for mixing in dict.fromkeys(c.mixing for c in recorded) for state in names
-                for cell in recorded if cell.mixing == mixing],
-    )] if recorded else []  # fmt: skip
+        panels=[panel(cell, state) for mine in by_mixing(cells).values() for state in names for cell in mine],
+    )] if cells else []  # fmt: skip
 
 
 def figures(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> list[Figure]:
     """Returns the figures of modes and spectra that the records allow."""
+    pushed = having(cells, lambda cell: bool(relative_perturbation(cell.latest).notnull().any()))
     return [
-        *singular_values(cells, about), *mode_flow(cells, verdicts, about), *mode_relevance(cells, about),
-        *perturbation_decay(cells, about),
+        *singular_values(cells, about), *mode_flow(pushed, verdicts, about), *mode_relevance(cells, about),
+        *perturbation_decay(pushed, about),
     ]  # fmt: skip

@@ -45,27 +45,17 @@ def readings_of_claim(claim: str, found: Sequence[Reading]) -> Matrix:
     known = dict.fromkeys(map(column, found))
     parts = [list(dict.fromkeys(part)) for part in zip(*known, strict=True)]
     across = [c for c in itertools.product(*parts) if c in known]
-    return Matrix(
-        f"{claim}: {counts_text(found)}", list(dict.fromkeys(map(row, found))), across, squares, said=extremes(found)
-    )
-
-
-def extremes(found: Sequence[Reading]) -> str:
-    """Returns the readings with the smallest and the largest mean, in words."""
     defined = [r for r in found if r.status != "undefined"]
-    if not defined:
-        return "no reading is defined"
-    ends = min(defined, key=lambda r: r.mean), max(defined, key=lambda r: r.mean)
-    said = [f"{number_text(r.mean, r.low, r.high)} ({r.mixing}, {r.level}, {r.centring}, {r.measure})" for r in ends]
-    return f"statistic from {said[0]} to {said[1]}"
+    ends = (min(defined, key=lambda r: r.mean), max(defined, key=lambda r: r.mean)) if defined else ()
+    words = [f"{number_text(r.mean, r.low, r.high)} ({r.mixing}, {r.level}, {r.centring}, {r.measure})" for r in ends]
+    said = f"statistic from {' to '.join(words)}" if words else "no reading is defined"
+    return Matrix(f"{claim}: {counts_text(found)}", list(dict.fromkeys(map(row, found))), across, squares, said=said)
 
 
 def robustness(results: Results) -> list[Figure]:
     """Returns the verdict of every reading of S1-i, S1-ii and S1-iii, one panel per claim; none without a reading."""
     found = readings(by_mixing_and_length(ended(claim_runs(results.dataset, results.config))))
     by_claim = {claim: [r for r in found if r.claim == claim] for claim in sorted({r.claim for r in found})}
-    if not by_claim:
-        return []
     return [Figure(
         name="robustness", columns=1, share_x=False, share_y=False, wide=True,
         caption="Every claim in every reading. Rows: mixing and correlation length (S1-ii compares the shortest with "
@@ -74,4 +64,4 @@ def robustness(results: Results) -> list[Figure]:
         "(Holm). A failed control leaves a square undecided; undefined is a reading without a statistic.",
         falsified_by=dict.fromkeys(by_claim, "a contradicted square, as a statement about every reading"),
         panels=[readings_of_claim(claim, mine) for claim, mine in by_claim.items()],
-    )]  # fmt: skip
+    )] if by_claim else []  # fmt: skip
