@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exponents import exponents_of_step
 
 from rgflow.exact.ising import CRITICAL_COUPLING, kaufman_energy, kaufman_specific_heat
-from rgflow.probes.monte_carlo_rg import even_operators, exponents_of_step, odd_operators
+from rgflow.probes.monte_carlo_rg import even_operators, odd_operators
 from rgflow.samplers import ising
 from rgflow.samplers.blocks import block_majority
 from rgflow.samplers.equilibration import compare_starts, in_equilibrium, integrated_autocorrelation_time

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from rgflow.probes import chain_score_matching as chain
 from rgflow.probes import score_matching as probes
 from rgflow.probes.pair_moments import PairMoments, pair_moments
 from rgflow.probes.score_matching import fit_moments, require_samples
@@ -23,7 +22,6 @@ PHI4 = (0.8, (0.2, 0.25, 0.0))
 PHI6 = (0.5, (-0.4, 0.1, 0.05))
 
 _compiled = jax.jit(probes.score_matching, static_argnums=1)
-_compiled_chain = jax.jit(chain.chain_score_matching, static_argnums=1)
 fields = jax.jit(sample_fields, static_argnums=(3, 4, 5))
 
 
@@ -31,8 +29,16 @@ def score_matching(samples, powers):
     return jax.device_get(_compiled(samples, powers))
 
 
-def chain_fit(samples, statistics):
-    return jax.device_get(_compiled_chain(samples, statistics))
+@jax.jit
+def chain_fit(samples):
+    """The eta of sum x_i^2, sum x_i^4 and sum x_i x_{i+1} in ln p of a ring, by automatic differentiation."""
+
+    def statistics(x):
+        return jnp.stack([jnp.sum(x**2), jnp.sum(x**4), jnp.sum(x * jnp.roll(x, -1))])
+
+    slopes = jax.vmap(jax.jacfwd(statistics))(samples)
+    laplacians = jax.vmap(lambda x: jnp.trace(jax.hessian(statistics)(x), axis1=1, axis2=2))(samples)
+    return -jnp.linalg.solve(jnp.mean(slopes @ jnp.swapaxes(slopes, 1, 2), axis=0), jnp.mean(laplacians, axis=0))
 
 
 def over_draws(fit, draws):
@@ -160,47 +166,14 @@ def test_errors_are_calibrated(powers):
     assert np.sum((1.5 * coupled[:, 0]) ** 2) > chi2.ppf(1 - 5e-5, draws)
 
 
-@pytest.mark.parametrize(
-    ("model", "statistics"),
-    [
-        ((0.8, (2.0, 0.0, 0.0)), ("square", "neighbour")),
-        (PHI4, ("square", "quartic", "neighbour")),
-        (PHI6, ("square", "quartic", "sextic", "neighbour")),
-        (PHI4, tuple(chain.STATISTICS)),
-    ],
-)
-def test_chain_family_by_automatic_differentiation(model, statistics):
-    coupling, (r, u, v) = model
-    samples = fields(jax.random.key(4), *model, 4.0 if u or v else 14.0, 8, 5000)
-    fit = chain_fit(samples, statistics)
-    planted = {"square": -r / 2, "quartic": -u, "sextic": -v, "neighbour": coupling}
-    exact = np.array([planted.get(name, 0.0) for name in statistics])
-    assert np.abs((fit.values - exact) / fit.errors).max() < 4
-    place = statistics.index("neighbour")
-    assert abs(fit.values[place] - 0.8 * coupling) > 4 * fit.errors[place]
-
-
 def test_structured_and_automatic_fit_agree_for_one_shared_parameter():
     """A ring of samples and all its rotations: parameters per site are then those of the chain."""
     samples = fields(jax.random.key(6), *PHI4, 4.0, 3, 2000)
     rotated = jnp.concatenate([jnp.roll(samples, shift, axis=1) for shift in range(3)])
     values = score_matching(rotated, (2, 4)).values
-    found = chain_fit(samples, ("square", "quartic", "neighbour")).values
+    found = np.asarray(chain_fit(samples))
     np.testing.assert_allclose(values.onsite, -found[:2, None] * np.ones(3), atol=1e-4)
     np.testing.assert_allclose(pairs(values.couplings), found[2], atol=1e-4)
-
-
-def test_errors_of_the_chain_are_calibrated():
-    draws = 150
-
-    def fit(key):
-        return chain.chain_score_matching(sample_fields(key, *PHI4, 4.0, 4, 512))
-
-    fits = over_draws(fit, draws)
-    scores = np.asarray((fits.values - np.array([-0.1, -0.25, 0.8])) / fits.errors)
-    for column in scores.T:
-        assert chi2.ppf(5e-5, draws) < np.sum(column**2) < chi2.ppf(1 - 5e-5, draws)
-        assert np.sum((1.5 * column) ** 2) > chi2.ppf(1 - 5e-5, draws)
 
 
 def test_degenerate_units_are_nan_and_the_others_unharmed(key):
@@ -228,7 +201,6 @@ def test_degenerate_units_are_nan_and_the_others_unharmed(key):
             np.testing.assert_allclose(
                 found.couplings[kept][:, kept], expected.couplings[kept][:, kept], atol=1e-4, err_msg=name
             )
-    assert np.isnan(chain_fit(jnp.ones((300, 4)), ("square", "quartic", "neighbour")).values).all()
 
 
 def dependent_column(kind, x):
@@ -309,16 +281,6 @@ def test_inflation_is_that_of_a_regression():
     np.testing.assert_allclose(probes.inflations(turned(jnp.eye(4)), turned), exact, rtol=1e-3)
 
 
-def test_chain_of_two_values_has_no_fit_in_any_order():
-    """Then the gradients of the square and of the quartic are the same, but for rounding."""
-    spins = np.where(np.random.default_rng(4).normal(size=(5000, 6)) > 0, 0.7, -0.7).astype(np.float32)
-    for seed in range(4):
-        rows = jnp.asarray(np.random.default_rng(seed).permutation(spins))
-        for statistics in (("square", "quartic"), ("square", "neighbour_squares"), tuple(chain.STATISTICS)):
-            assert np.isnan(chain_fit(rows, statistics).values).all()
-        assert np.isfinite(chain_fit(rows, ("square", "neighbour")).values).all()
-
-
 def test_sizes_of_features_do_not_matter():
     samples = fields(jax.random.key(8), *PHI4, 4.0, 3, 2000)
     size = jnp.array([1e-4, 1.0, 1e4])
@@ -344,7 +306,3 @@ def test_bad_input_is_refused():
     for powers in ((), (3,), (4, 2)):
         with pytest.raises(ValueError, match=r"powers = .*: must be some of \(2, 4, 6\)"):
             probes.score_matching(jnp.ones((10, 2)), powers)
-    with pytest.raises(ValueError, match=r"statistics = .*: must be some of square"):
-        chain.chain_score_matching(jnp.ones((10, 4)), ("cubic",))
-    with pytest.raises(ValueError, match="sites = 2: must be at least 3"):
-        chain.chain_score_matching(jnp.ones((10, 2)))

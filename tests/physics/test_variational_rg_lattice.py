@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exponents import exponents_of_step
 from scipy.stats import t as student
 
 from rgflow.exact.ising import enumerate_ising, kaufman_energy, torus_couplings
-from rgflow.probes.monte_carlo_rg import exponents_of_step
 from rgflow.samplers.square import observe
 from rgflow.variational_rg import lattice
 from rgflow.variational_rg.lattice import Static
