@@ -85,7 +85,7 @@ def reference_losses(static: Static, chain: MarkovChain) -> dict[str, float]:
     entropy = theory.stationary_entropy(chain)
     if static.control == "random_labels":
         return dict.fromkeys(("stationary_entropy", "blind_loss", "bayes_loss", "architecture_loss"), entropy)
-    tokenwise_loss = theory.tokenwise_optimum(chain, static.mask_mode, static.mask_prob)
+    tokenwise_loss = theory.tokenwise_optimum(chain, static.mask_mode)
     closed_form = static.mask_mode == "pure" and static.control == "none"
 
     def least_loss(reach: int | None) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import entr
 
+from rgflow.checks import at_least, between, one_of
 from rgflow.samplers.markov import MarkovChain
 
 MASK_MODES = ("pure", "bert")
@@ -33,8 +34,7 @@ def conditional_entropies(chain: MarkovChain, max_lag: int) -> Float[np.ndarray,
     >>> conditional_entropies(make_chain("lazy_uniform", 2, eigenvalue=0.5), 2).round(4).tolist()
     [0.0, 0.5623, 0.6616]
     """
-    if max_lag < 0:
-        raise ValueError(f"max_lag = {max_lag}: must not be negative")
+    at_least("max_lag", max_lag, 0)
     transition, stationary = _host(chain)
     power, entropies = np.eye(len(stationary)), []
     for _ in range(max_lag + 1):
@@ -64,8 +64,11 @@ def bayes_masked_loss(chain: MarkovChain, length: int, mask_prob: float, window:
 
     The task is that of HR2026. The closed form follows from $H(x_t \mid x_{t-a}, x_{t+b}) = h_a + h_b - h_{a+b}$.
     """
-    _check_task(length, mask_prob, window)
+    _check_mask_prob(mask_prob)
+    at_least("length", length, 1)
     reach = length - 1 if window is None else window
+    if not 0 <= reach < length:
+        raise ValueError(f"window = {window}: must be 0..{length - 1}, not a window wider than the sequence")
     entropies = conditional_entropies(chain, 2 * reach)
     distance = np.arange(1, reach + 1)
     weight = (1 - mask_prob) * mask_prob ** (distance - 1)
@@ -79,20 +82,18 @@ def bayes_masked_loss(chain: MarkovChain, length: int, mask_prob: float, window:
     return float(np.mean(one_side[left] + one_side[right] - both_sides[left, right] + unseen))
 
 
-def tokenwise_optimum(chain: MarkovChain, mask_mode: str = "pure", mask_prob: float = 0.15) -> float:
+def tokenwise_optimum(chain: MarkovChain, mask_mode: str = "pure") -> float:
     r"""Returns the least loss of a network that acts on each position alone, $H(x_t \mid s_t)$, in nats.
 
     Mode ``pure``: $H(\pi)$, for every correlation length. Mode ``bert``:
     $0.8 H(\pi) + \sum_{vs} J_{vs} \ln(\sum_u J_{us} / J_{vs})$, $J_{vs} = \pi_v (0.1 \delta_{vs} + 0.1/V)$,
-    s the symbol shown. Only selected positions are scored, so ``mask_prob`` is checked but changes nothing.
-    Raises ValueError for an unknown mode and for ``mask_prob`` outside (0, 1).
+    s the symbol shown. Raises ValueError for an unknown mode.
 
     >>> from rgflow.samplers.markov import make_chain
     >>> round(tokenwise_optimum(make_chain("lazy_uniform", 16, eigenvalue=0.5), "bert"), 4)
     2.6102
     """
-    _check_mode(mask_mode)
-    _check_mask_prob(mask_prob)
+    one_of("mask_mode", mask_mode, MASK_MODES)
     if mask_mode == "pure":
         return stationary_entropy(chain)
     stationary = _host(chain)[1]
@@ -125,7 +126,7 @@ def masked_posterior(
     rows are nan if the tokens are impossible under the chain. Raises ValueError for an unknown mode, and for
     ``mask_prob`` outside (0, 1) unless it is traced.
     """
-    _check_mode(mask_mode)
+    one_of("mask_mode", mask_mode, MASK_MODES)
     _check_mask_prob(mask_prob)
     transition, stationary = jnp.asarray(chain.transition), jnp.asarray(chain.stationary)
     if mask_mode == "pure":
@@ -202,20 +203,7 @@ def _host(chain: MarkovChain) -> tuple[Float[np.ndarray, "V V"], Float[np.ndarra
     return np.asarray(chain.transition, np.float64), np.asarray(chain.stationary, np.float64)
 
 
-def _check_mode(mask_mode: str) -> None:
-    if mask_mode not in MASK_MODES:
-        raise ValueError(f"mask_mode = {mask_mode!r}: must be one of {', '.join(MASK_MODES)}")
-
-
 def _check_mask_prob(mask_prob: float | Float[Array, ""]) -> None:
     # A traced probability has no value yet and is taken on trust.
-    if isinstance(mask_prob, numbers.Real) and not 0 < mask_prob < 1:
-        raise ValueError(f"mask_prob = {mask_prob}: must lie inside (0, 1)")
-
-
-def _check_task(length: int, mask_prob: float, window: int | None) -> None:
-    _check_mask_prob(mask_prob)
-    if length < 1:
-        raise ValueError(f"length = {length}: must be at least 1")
-    if window is not None and not 0 <= window < length:
-        raise ValueError(f"window = {window}: must be 0..{length - 1}, not a window wider than the sequence")
+    if isinstance(mask_prob, numbers.Real):
+        between("mask_prob", float(mask_prob), 0, 1, ends=False)

@@ -23,12 +23,16 @@ from rgflow.probes.monte_carlo_rg import even_operators, odd_operators
 from rgflow.samplers import ising
 from rgflow.samplers.blocks import block_majority
 from rgflow.samplers.equilibration import compare_starts, in_equilibrium, integrated_autocorrelation_time
-from rgflow.samplers.ising import sample_square, sample_square_with_report
+from rgflow.samplers.ising import sample_square_with_report
 from rgflow.samplers.square import SWEEPS, start_spins
 
 KC = CRITICAL_COUPLING
 METHODS = tuple(SWEEPS)
 WALKERS = 64
+
+
+def sample_square(*arguments, **options):
+    return sample_square_with_report(*arguments, **options)[0]
 
 
 def watch(spins, method, coupling, chunks, first=0):
