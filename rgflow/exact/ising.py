@@ -1,4 +1,4 @@
-r"""The square-lattice Ising model solved by Onsager, and the front door to all exact Ising references.
+r"""The square-lattice Ising model as Onsager solved it; sums over finite tori can be imported from here too.
 
 Spins are $\pm1$, $p(s) \propto e^{K \sum_{\langle ij\rangle} s_i s_j}$ with $K = \beta J$, energies per site in
 units of J and entropies in nats; float64 on the host. A negative K is the antiferromagnet: the same model with the
@@ -11,7 +11,6 @@ import math
 from scipy.special import ellipkm1
 
 from rgflow.exact.enumeration import (
-    Enumeration,
     all_couplings,
     enumerate_ising,
     log_weights,
@@ -19,32 +18,20 @@ from rgflow.exact.enumeration import (
     spin_states,
     torus_couplings,
 )
-from rgflow.exact.ring import (
-    Scalar,
-    correlation_length_1d,
-    decimate_1d,
-    finite_coupling,
-    ring_correlation,
-    ring_log_partition,
-)
+from rgflow.exact.ring import Scalar, finite_coupling
 from rgflow.exact.torus import kaufman_energy, kaufman_log_partition, kaufman_specific_heat
 
 __all__ = [
     "CRITICAL_COUPLING",
-    "Enumeration",
     "all_couplings",
     "axis_correlation_length",
-    "correlation_length_1d",
-    "decimate_1d",
     "enumerate_ising",
     "kaufman_energy",
     "kaufman_log_partition",
     "kaufman_specific_heat",
     "log_weights",
     "onsager_energy",
-    "ring_correlation",
     "ring_couplings",
-    "ring_log_partition",
     "spin_states",
     "spontaneous_magnetization",
     "torus_couplings",

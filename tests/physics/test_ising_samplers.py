@@ -19,11 +19,11 @@ from rgflow.exact.ising import (
     CRITICAL_COUPLING,
     enumerate_ising,
     log_weights,
-    ring_correlation,
     ring_couplings,
     spin_states,
     torus_couplings,
 )
+from rgflow.exact.ring import ring_correlation
 from rgflow.samplers import ising
 from rgflow.samplers.clusters import label_clusters
 from rgflow.samplers.equilibration import compare_starts, integrated_autocorrelation_time

@@ -8,7 +8,7 @@ import pytest
 from decimation import characteristic_parameters, decimate, ground_state
 
 from rgflow.exact.potential import Potential, check_normalisable, potential_energy, support
-from rgflow.exact.ring import correlation_length_1d, decimate_1d
+from rgflow.exact.ring import decimate_1d
 from rgflow.exact.transfer import correlation_length, ising_operator, spectrum, transfer_operator
 
 QUARTIC = Potential(0.2, 0.25)
@@ -38,7 +38,7 @@ def test_ising_flow(K, flow):
         fitted = characteristic_parameters(operator)
         assert fitted.coupling == pytest.approx(coupling, abs=1e-14)
         assert fitted._replace(coupling=0.0, constant=0.0) == (0.0,) * 7
-        assert correlation_length(operator) == pytest.approx(correlation_length_1d(coupling), rel=1e-6)
+        assert correlation_length(operator) == pytest.approx(-1 / math.log(math.tanh(coupling)), rel=1e-6)
 
 
 @pytest.mark.parametrize("K", [1.0, -1.0, 0.05])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from exponents import exponents_of_step
 
-from rgflow.exact.ising import decimate_1d, ring_correlation
+from rgflow.exact.ring import decimate_1d, ring_correlation
 from rgflow.probes.monte_carlo_rg import even_operators, odd_operators
 from rgflow.samplers.blocks import block_decimate, block_majority
 from rgflow.samplers.ising import sample_ring
