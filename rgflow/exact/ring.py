@@ -42,18 +42,6 @@ def decimate_1d(K: Scalar) -> float:
     return 0.5 * (doubled + math.log1p(math.exp(-2 * doubled)) - math.log(2))
 
 
-def correlation_length_1d(K: Scalar) -> float:
-    r"""Returns $\xi = -1/\ln|\tanh K|$ in sites, 0 without coupling; decimation halves it.
-
-    Raises ValueError for a K that is not finite.
-
-    >>> round(correlation_length_1d(0.6) / correlation_length_1d(decimate_1d(0.6)), 12)
-    2.0
-    """
-    rate = -_log_tanh(finite_coupling(K))
-    return 0.0 if math.isinf(rate) else math.inf if rate == 0 else 1 / rate
-
-
 def ring_log_partition(K: Scalar, num_sites: int) -> float:
     r"""Returns $\ln Z_N = \ln[(2\cosh K)^N + (2\sinh K)^N]$ in nats, for the whole ring.
 

@@ -38,7 +38,6 @@ from rgflow.samplers.fields import sample_fields
 from rgflow.samplers.ising import sample_ring
 from rgflow.types import Hypers, Key
 
-SYSTEMS = ("ising", "field")
 READOUT_TASKS = ("magnetization", "energy", "block_magnetizations", "classification")
 TASKS = ("autoencoder", *READOUT_TASKS, "compression")
 COMPRESSIONS = ("projection", "principal_components", "decimation", "block_sum")

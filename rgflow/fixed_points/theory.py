@@ -3,8 +3,8 @@ r"""What the exact renormalization of the data says, in the terms in which featu
 A ring of M blocks is described by its exact moments; its characteristic parameters are the population fit of
 $\ln p = -\sum_i (\theta_2 x_i^2 + \theta_4 x_i^4 + \theta_6 x_i^6) + \sum_{i<j} J_{ij} x_i x_j$ by score matching,
 after every variable has been divided by its standard deviation. For a chain of that family this is the chain itself;
-what a step generates beyond it (``transfer.characteristic_parameters``) the fit takes into its own terms, as it does
-for features. For spins, which have no score, the coupling is that of the decimated ring.
+what a step generates beyond it the fit takes into its own terms, as it does for features. For spins, which have no
+score, the coupling is that of the decimated ring.
 """
 
 import numpy as np

@@ -77,15 +77,11 @@ def covariance_of_draws(means: Num[Array, "B n"]) -> Float[Array, "n n"]:
 
 
 def structure_factor(
-    covariance: Float[Array, "n n"],
-    positions: Float[Array, "n 2"],
-    side: float | int,
-    self_term: bool = True,
+    covariance: Float[Array, "n n"], positions: Float[Array, "n 2"], side: float | int
 ) -> StructureFactor:
     r"""Returns $S(k) = \frac1n\sum_{ij} C_{ij}\cos k\cdot(x_i - x_j)$ at k = 0 and at the two $k_{min} = 2\pi/L$.
 
-    n counts the units with a position. ``self_term=False`` leaves out i = j, see :func:`second_moment_length`. NaN
-    where no unit has a position.
+    n counts the units with a position. NaN where no unit has one.
 
     >>> structure_factor(jnp.eye(4), jnp.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]), 2)
     StructureFactor(zero=Array(1., dtype=float32), smallest=Array(1., dtype=float32))
@@ -94,8 +90,6 @@ def structure_factor(
     """
     live = _live(positions)
     kept = live[:, None] & live[None, :]
-    if not self_term:
-        kept = kept & ~jnp.eye(len(positions), dtype=bool)
     kept_covariance = jnp.where(kept, covariance, 0.0)
     angles = jnp.where(live[:, None], 2 * math.pi / side * positions, 0.0)
     waves = jnp.concatenate([jnp.ones_like(angles[:, :1]), jnp.cos(angles), jnp.sin(angles)], axis=1)
@@ -106,21 +100,15 @@ def structure_factor(
 
 
 def second_moment_length(
-    covariance: Float[Array, "n n"],
-    positions: Float[Array, "n 2"],
-    side: float | int,
-    self_term: bool = True,
-    spacing: float | int = 1.0,
+    covariance: Float[Array, "n n"], positions: Float[Array, "n 2"], side: float | int, spacing: float | int = 1.0
 ) -> Float[Array, ""]:
     r"""Returns the second-moment correlation length of units, in sites, $\xi_2 = \sqrt{S(0)/S(k) - 1} / \hat k$.
 
     Here $k = 2\pi/L$ along the axes and $\hat k = \frac2a\sin\frac{ak}2$ for units on a lattice of ``spacing`` a
     (L / sqrt(n) for n units that tile the square). It is exact where 1/S(k) is $\hat k^2 + \xi^{-2}$ up to a factor.
 
-    With the self term i = j this is the usual estimator for the spins of a lattice. A unit that follows its field with
-    independent noise adds a constant to S(k), which makes the length too short. There are two remedies: the covariance
-    of the means has no such noise; leaving out the self term removes the noise together with a part of the signal, and
-    makes the length too long ($\sqrt{(1+t)/2t}$ times for $C(r) = t^r$ on a long chain). NaN unless $S(0) > S(k) > 0$.
+    A unit that follows its field with independent noise adds a constant to S(k), which makes the length too short; the
+    covariance of the means has no such noise. NaN unless $S(0) > S(k) > 0$.
 
     >>> chain = 1 + jnp.eye(3)
     >>> positions = jnp.stack([jnp.repeat(jnp.arange(3.0), 3), jnp.tile(jnp.arange(3.0), 3)], axis=1)
@@ -129,7 +117,7 @@ def second_moment_length(
 
     Ref: cooper1982.
     """
-    zero, smallest = structure_factor(covariance, positions, side, self_term)
+    zero, smallest = structure_factor(covariance, positions, side)
     usable = (zero > smallest) & (smallest > 0)
     excess = jnp.where(usable, zero / jnp.where(usable, smallest, 1.0) - 1, 0.0)
     return jnp.where(usable, jnp.sqrt(excess) / (2 / spacing * math.sin(spacing * math.pi / side)), jnp.nan)

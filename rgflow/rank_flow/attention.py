@@ -6,11 +6,11 @@ r"""Claims of HR2026b on a transformer beside the same stack without attention: 
   Statistic: $\mathrm{ER}_1 - (V + 1)$, supported above 0 if training raised $\mathrm{ER}_1$ as well.
 * S1b-decay  at long correlation length the decay of perturbations spreads further over the modes than in the MLP
   (published as lengths: a factor of 5.4 against 1.3). Statistic: standard deviation over the modes of the decay rate
-  relative to the stream, transformer less MLP (1/layer), above 0. Rates exist where modes grow and have no length; the
-  range of lengths stands beside it where every mode decays.
+  relative to the stream, transformer less MLP (1/layer), above 0. A mode that grows has a rate but no decay length: the
+  ratio of the longest to the shortest length is given as a companion, where every mode decays.
 
-What the MLP sees is not known, so each is judged against every MLP that was run. The optimum of a bag of tokens is not
-known either: a transformer counts as trained if its loss has stopped falling.
+The source does not say what its MLP sees, so each claim is judged against every MLP that was run. Nor is the optimum of
+a network that sees tokens without their order known: a transformer counts as trained once its loss has stopped falling.
 """
 
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ TEXTS = {
 
 
 def settled(runs: xr.Dataset) -> Control:
-    """Returns the control that the loss no longer falls: from the record before the last by less than the margin."""
+    """Returns the control that the loss has stopped falling between the last two records."""
     losses = np.asarray(runs["loss"].dropna("step", how="all").transpose("run", "step"), np.float64)
     gain = average(losses[:, -2] - losses[:, -1]) if losses.shape[1] > 1 else np.nan
     requirement = f"loss fell by less than {MARGIN_NATS} nats since the record before the last"

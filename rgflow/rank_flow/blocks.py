@@ -2,12 +2,11 @@ r"""Does the rank follow the number of slow modes? Chains of G blocks have exact
 
 S1-blocks: after training the rank of the stream grows with the number of slow modes of its chain. Statistic: slope of
 $\ln \mathrm{rank}$ against $\ln(G - 1)$ over the chains of a seed, trained less untrained; supported above 0. A slope
-of 1 is a rank in proportion to G - 1. Read at scored positions, centred, at the last layer: the stream there holds
-nothing but what the context says, which are G - 1 numbers.
+of 1 is a rank in proportion to G - 1. The rank is that of scored positions, centred, at the last layer: what the stream
+knows there comes from the context alone, which is G - 1 numbers.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -18,11 +17,12 @@ from rgflow.judging.decisions import information
 from rgflow.judging.intervals import t_interval
 from rgflow.judging.points import average, where
 from rgflow.probes.spectrum import RANK_MEASURES
+from rgflow.protocol import Results
 from rgflow.rank_flow.learning import final, finding, training_controls
 from rgflow.rank_flow.select import block_runs, by_mixing_and_length
 
 SCORED = {"level": "masked", "centring": "centred"}
-"""The rows that hold nothing but what the context says: the visible tokens' own identity is not among them."""
+"""The rows of masked positions: what they hold comes from the context, not from a visible token of their own."""
 
 
 def last_rank(at_step: xr.Dataset, measure: str) -> xr.DataArray:
@@ -31,7 +31,7 @@ def last_rank(at_step: xr.Dataset, measure: str) -> xr.DataArray:
 
 
 def slopes(at_step: xr.Dataset, measure: str) -> Float[np.ndarray, " seeds"]:
-    """Returns for every seed the slope of ln rank against ln(G - 1); NaN without a rank at two values of G at least."""
+    """Returns for every seed the slope of ln rank against ln(G - 1); NaN with ranks at fewer than two values of G."""
     modes = np.log(np.asarray(at_step["chain.groups"], np.float64) - 1)
     ranks, seeds = np.log(np.asarray(last_rank(at_step, measure), np.float64)), np.asarray(at_step["seed"])
     found = []
@@ -58,9 +58,9 @@ def rank_follows(runs: xr.Dataset, measure: str, *places: str) -> Finding:
     return finding((*places, measure), runs, rule, controls)
 
 
-def on_block_chains(dataset: xr.Dataset, config: Any) -> Iterator[Finding]:
-    """Judges S1-blocks for each mixing, correlation length and measure that has a rank at two numbers of blocks."""
-    for mixing, at in by_mixing_and_length(block_runs(dataset, config)).items():
+def on_block_chains(results: Results) -> Iterator[Finding]:
+    """Judges S1-blocks for each mixing, length and measure, where chains of several numbers of blocks were run."""
+    for mixing, at in by_mixing_and_length(block_runs(results.dataset, results.config)).items():
         for length, runs in at.items():
             several = len(set(runs["chain.groups"].values.tolist())) > 1
             for measure in RANK_MEASURES if several else ():

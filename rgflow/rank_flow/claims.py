@@ -1,13 +1,14 @@
-"""The claims of HR2026 and HR2026b, and what we ask of them: one row each, and the places where each is judged.
+"""The claims of HR2026 and HR2026b and our questions to them: a row for each, and where in a sweep each is judged.
 
-The main reading is position level, uncentred, with the effective rank (for a flat network, which has no stream per
-position, pooled); :mod:`rgflow.rank_flow.readings` judges every other one, and the verdict on a claim is all of them. A
-control that fails leaves a claim undecided, never supported. Intervals are Student's (Welch's for differences), 95 %,
-over runs. No verdict in the main reading is adjusted for the others; those over all readings, and over all settings,
-are.
+The main reading takes the rows of single positions, uncentred, and the effective rank (a flat network has no stream per
+position: its rows are pooled). :mod:`rgflow.rank_flow.readings` judges all other readings, and the verdict on a claim
+is all of them together. A failed control keeps a claim from being supported. Intervals are Student's (Welch's for
+differences), 95 %, over runs. Verdicts in the main reading are not adjusted for each other; those over all readings and
+over all settings are.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from rgflow.judging.claim import Finding, lacking
 from rgflow.protocol import Claim, Results
@@ -70,16 +71,6 @@ def in_all(name: str, judge: Callable[..., Iterator[Finding]]) -> Callable[[Resu
     return judged
 
 
-def rank_falls(cells: Cells, setting: str = "") -> Iterator[Finding]:
-    """Yields the findings on S1-i."""
-    return at_lengths(collapse.rank_falls, cells, setting)
-
-
-def drift_concentrates(cells: Cells, setting: str = "") -> Iterator[Finding]:
-    """Yields the findings on S1-iii."""
-    return at_lengths(drift.drift_concentrates, cells, setting)
-
-
 def owed_to_order(results: Results) -> Iterator[Finding]:
     """Yields the findings on S1-data for each control without order, mixing and correlation length."""
     cells = results.once(cells_of)
@@ -99,11 +90,6 @@ def modes_in_order(results: Results) -> Iterator[Finding]:
             yield from at_lengths(modes.forgotten_in_order, cells, setting)
 
 
-def rank_follows(results: Results) -> Iterator[Finding]:
-    """Yields the findings on S1-blocks."""
-    return blocks.on_block_chains(results.dataset, results.config)
-
-
 def beside_attention(judge: Callable[..., Iterator[Finding]]) -> Callable[[Results], Iterator[Finding]]:
     """Returns the judge of a claim of HR2026b, which needs transformers at two correlation lengths."""
 
@@ -115,6 +101,8 @@ def beside_attention(judge: Callable[..., Iterator[Finding]]) -> Callable[[Resul
     return judged
 
 
+RANK_FALLS = partial(at_lengths, collapse.rank_falls)
+DRIFT_CONCENTRATES = partial(at_lengths, drift.drift_concentrates)
 ASKED = "our question to HR2026"
 STUDY = "the runs of the study 'claims'"
 ATTENTION = "sweep.mixing=attention beside an MLP, at two correlation lengths"
@@ -125,11 +113,11 @@ SELECTIVE = f"S(trained) - S(untrained) below {collapse.SELECTIVITY_BOUND} and R
 CLAIMS = (
     Claim("S1-i", "HR2026", "Training makes the effective rank of the residual stream fall with depth.",
           "ln R(trained) - ln R(untrained) below 0, R below 1, falling in at least 90 % of the runs", STUDY,
-          in_all("S1-i", rank_falls)),
+          in_all("S1-i", RANK_FALLS)),
     Claim("S1-ii", "HR2026", "The collapse is selective: present at short, absent at long correlation length.",
           SELECTIVE, STUDY, in_all("S1-ii", between_ends)),
     Claim("S1-iii", "HR2026", "Training concentrates the kernel drift of the stream on one or two transitions.",
-          "C_2 - max(2/L, untrained C_2) above 0", STUDY, in_all("S1-iii", drift_concentrates)),
+          "C_2 - max(2/L, untrained C_2) above 0", STUDY, in_all("S1-iii", DRIFT_CONCENTRATES)),
     Claim("S1-data", ASKED, "The rank falls because of the order of the data: further than on data without it.",
           "ln R(trained) - ln R(untrained) on the chain less the same under the control below 0",
           "the runs of the study 'controls' beside those of 'claims'", owed_to_order,
@@ -139,7 +127,7 @@ CLAIMS = (
           modes_in_order, beside=("later_blocks",)),
     Claim("S1-blocks", ASKED, "Training makes the rank of the stream grow with the number of slow modes of the chain.",
           "slope of ln rank against ln(G - 1), trained less untrained, above 0",
-          "the runs of the study 'blocks', at two numbers of groups", rank_follows,
+          "the runs of the study 'blocks', at two numbers of groups", blocks.on_block_chains,
           flags="--config.sweep.study=blocks"),
     Claim("S1b-loss", "HR2026b", attention.TEXTS["lower"][0], attention.TEXTS["lower"][1], ATTENTION,
           beside_attention(attention.losses), flags=WITH_ATTENTION),

@@ -35,8 +35,8 @@ ORDERLESS = ("random_labels", "time_shuffled", "iid")
 def collapse_ratio(effective_rank: xr.DataArray) -> xr.DataArray:
     r"""Returns $R = \mathrm{ER}_L / \mathrm{ER}_0$ along the layer dimension.
 
-    Each run is read at the layer that its coordinate ``depth`` names, if it has one: a rank that is undefined there
-    makes R undefined, and is no stack that ends earlier.
+    Each run is read at the layer that its coordinate ``depth`` names, if it has one. Where the rank is undefined there,
+    so is R: a missing rank does not mean that the stack ends earlier.
     """
     depth = effective_rank.coords.get("depth")
     last = effective_rank.isel(layer=-1 if depth is None else depth.astype(int))
@@ -92,7 +92,7 @@ def ratio_change(
 def collapse_is_selective(short: xr.Dataset, long: xr.Dataset, *places: str) -> Finding:
     """Judges S1-ii on the runs of one mixing at the shortest and the longest correlation length.
 
-    Runs that fail :func:`gate` are left out, and how many is said.
+    Runs that fail :func:`rgflow.rank_flow.learning.gate` are left out, and a control counts them.
     """
     pair = [runs.isel(run=gate(final(runs))) for runs in (short, long)]
     reading = reading_of(short)

@@ -13,16 +13,13 @@ import xarray as xr
 def relative_perturbation(records: xr.Dataset) -> xr.DataArray:
     r"""Returns the logarithm of each perturbation relative to the stream that it perturbs, 0 at layer 0.
 
-    $\ln \frac{\|\delta h_l\| / \|h_l\|}{\|\delta h_0\| / \|h_0\|}$: the stream of a residual stack grows with depth,
-    its perturbations with it, and what normalises the stream before reading it sees only the ratio. NaN where the
-    records lack ``stream_growth``. Shapes: [..., mode, layer].
+    $\ln \frac{\|\delta h_l\| / \|h_l\|}{\|\delta h_0\| / \|h_0\|}$: the stream of a residual stack grows with depth and
+    its perturbations grow with it; a layer that normalises its input sees only their ratio. NaN where the records lack
+    ``stream_growth``. Shapes: [..., mode, layer]. Ref: HR2026b (perturbations per mode; the normalisation is ours).
 
-    Ref: HR2026b (perturbations per Markov mode; the normalisation is ours).
-
-    Example:
-        >>> records = xr.Dataset({"perturbation": ("layer", [0.0, 1.0]), "stream_growth": ("layer", [0.0, 1.5])})
-        >>> relative_perturbation(records).values.tolist()
-        [0.0, -0.5]
+    >>> records = xr.Dataset({"perturbation": ("layer", [0.0, 1.0]), "stream_growth": ("layer", [0.0, 1.5])})
+    >>> relative_perturbation(records).values.tolist()
+    [0.0, -0.5]
     """
     return records["perturbation"] - records.get("stream_growth", np.nan)
 
@@ -31,16 +28,14 @@ def decay_rates(perturbation: xr.DataArray) -> xr.DataArray:
     r"""Returns the rate at which each perturbation decays with depth, in 1/layers; negative where it grows.
 
     $r_k = -\sum_{l \ge 1} l\,y_{kl} / \sum_{l \ge 1} l^2$ with $y_{kl} = \ln \|\delta h_l\| / \|\delta h_0\|$: least
-    squares through the origin, which y leaves by definition. The decay length is $1 / r_k$ layers. Layers that are NaN
-    (those a shallower stack lacks) are left out; a perturbation without any layer has rate NaN, one that is gone
-    (y minus infinite) an infinite rate. Shapes: [..., layer] with coordinate ``layer`` -> [...].
+    squares through the origin, where y starts by definition. The decay length is $1 / r_k$ layers. Layers that are NaN
+    (those a shallower stack lacks) are left out. A perturbation without any layer has rate NaN; one that has vanished
+    (y is minus infinity) has an infinite rate. Shapes: [..., layer] with coordinate ``layer`` -> [...]. Ref: HR2026b
+    (exponential decay per mode).
 
-    Ref: HR2026b (exponential decay per Markov mode).
-
-    Example:
-        >>> y = [[0.0, -0.5, -1.0], [0.0, 0.25, np.nan]]
-        >>> decay_rates(xr.DataArray(y, {"layer": [0, 1, 2]}, ("mode", "layer"))).values.tolist()
-        [0.5, -0.25]
+    >>> y = [[0.0, -0.5, -1.0], [0.0, 0.25, np.nan]]
+    >>> decay_rates(xr.DataArray(y, {"layer": [0, 1, 2]}, ("mode", "layer"))).values.tolist()
+    [0.5, -0.25]
     """
     blocks = perturbation.sel(layer=perturbation["layer"] >= 1).astype(np.float64)
     depth = blocks["layer"].astype(np.float64)
@@ -51,15 +46,10 @@ def decay_rates(perturbation: xr.DataArray) -> xr.DataArray:
 def dynamic_range(rates: xr.DataArray) -> xr.DataArray:
     r"""Returns the largest over the smallest decay length of the modes, NaN unless every mode decays.
 
-    $\max_k r_k / \min_k r_k$ over the modes that have a rate. Shapes: [..., mode] -> [...].
+    $\max_k r_k / \min_k r_k$ over the modes that have a rate. Shapes: [..., mode] -> [...]. Ref: HR2026b.
 
-    Ref: HR2026b.
-
-    Example:
-        >>> float(dynamic_range(xr.DataArray([0.5, 0.1, 0.2], dims="mode")))
-        5.0
-        >>> float(dynamic_range(xr.DataArray([0.5, -0.1, 0.2], dims="mode")))
-        nan
+    >>> [float(dynamic_range(xr.DataArray([0.5, rate, 0.2], dims="mode"))) for rate in (0.1, -0.1)]
+    [5.0, nan]
     """
     largest, smallest = rates.max("mode"), rates.min("mode")
     return largest / smallest.where(smallest > 0)

@@ -1,7 +1,7 @@
 r"""Concentration of the kernel drift on one or two transitions (S1-iii).
 
-Statistic: $C_2 - \max(2/L, C_2^{untrained})$ of the same run, supported above 0. As $C_m \ge m/L$ for any drifts, it is
-the untrained share that binds.
+Statistic: $C_2 - \max(2/L, C_2^{untrained})$ of the same run, supported above 0. Since $C_m \ge m/L$ for any drifts,
+the untrained share is the larger of the two.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ def concentration(drift: xr.DataArray, top: int) -> xr.DataArray:
 def drift_shares(
     at_step: xr.Dataset, reading: Reading, measure: str = "kernel_drift"
 ) -> dict[int, Float[np.ndarray, "runs *readings"]]:
-    """Returns C_1 and C_2 of every run of a dataset at one step, and under 0 the share 1/L of one transition.
+    """Returns C_1 and C_2 by their numbers, and by 0 the share 1/L of one transition, of every run at one step.
 
     In one reading or, for an empty one, in all of them.
     """

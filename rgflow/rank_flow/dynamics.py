@@ -1,7 +1,7 @@
 """Masked-token training of a residual stack on Markov chains: init and step of one run.
 
 Two exact shortcuts save most of the cost. A network that sees one symbol has only V + 1 distinct inputs: it is run once
-for each input that can be scored, and counts weigh the loss. Any other network whose rows are independent is run on the
+for each input that can be scored, and counts weight the losses. Any other network with independent rows is run on the
 scored positions only. Both equal the plain path (``plain_loss``) to float rounding.
 """
 
@@ -69,10 +69,7 @@ def forward(static: Static, net: ResidualStack, params: Any, shown: Int[Array, "
 
 
 def plain_loss(static: Static, params: Any, data: Batch) -> Float[Array, ""]:
-    """Returns the mean loss over the scored positions of a network that is run on every position.
-
-    The shortcuts must agree with it.
-    """
+    """Returns the mean loss over the scored positions of a network that is run on every position."""
     arrange = static.mixing.arrange
     logits, _ = forward(static, static.training_net(), params, data.shown)
     return masked_mean(cross_entropy(logits, arrange(data.targets)), arrange(data.mask))
@@ -94,7 +91,7 @@ def table_loss(static: Static, params: Any, data: Batch) -> Float[Array, ""]:
 
 
 def scored_loss(static: Static, params: Any, data: Batch) -> Float[Array, ""]:
-    """Returns the loss of independent rows; the network runs on the scored positions only, a fixed number of rows."""
+    """Returns the loss of a network of independent rows, run on the scored positions only: a fixed number of rows."""
     capacity = static.scored_capacity
     index = jnp.nonzero(data.mask.reshape(-1), size=capacity, fill_value=0)[0]
     valid = jnp.arange(capacity) < jnp.sum(data.mask)

@@ -32,7 +32,7 @@ LEAST = {
 
 
 def validate(config: Config) -> None:
-    """Raises ValueError for a config that makes no sense: one line with the key, its value and what is allowed."""
+    """Raises ValueError for an impossible config: one line with the key, its value and what is allowed."""
     choices = {"mixing": MIXINGS, "control": CONTROLS, "norm": NORMS, "activation": ACTIVATIONS}
     for name, allowed in {**choices, "mask_mode": theory.MASK_MODES}.items():
         one_of(name, config[name], tuple(allowed))
@@ -53,8 +53,7 @@ def validate(config: Config) -> None:
 
 def make_static(config: Config) -> Static:
     """Returns what fixes the shapes and the program; keys that a run ignores are set to their null value."""
-    names = [field for field in Static.__dataclass_fields__ if field in config]
-    values = {name: config[name] for name in names}
+    values = {name: config[name] for name in Static.__dataclass_fields__ if name in config}
     mixing = MIXINGS[config.mixing]
     window = config.window if mixing.has_window else 0
     # The other controls change per-run inputs only: their runs share a program with those of no control.
@@ -85,7 +84,7 @@ def reference_losses(static: Static, chain: MarkovChain) -> dict[str, float]:
     entropy = theory.stationary_entropy(chain)
     if static.control == "random_labels":
         return dict.fromkeys(("stationary_entropy", "blind_loss", "bayes_loss", "architecture_loss"), entropy)
-    tokenwise_loss = theory.tokenwise_optimum(chain, static.mask_mode, static.mask_prob)
+    tokenwise_loss = theory.tokenwise_optimum(chain, static.mask_mode)
     closed_form = static.mask_mode == "pure" and static.control == "none"
 
     def least_loss(reach: int | None) -> float:
@@ -101,7 +100,7 @@ def reference_losses(static: Static, chain: MarkovChain) -> dict[str, float]:
 
 
 def make(config: Config) -> Experiment:
-    """Returns the rank-flow experiment of one run; raises ValueError for a config that makes no sense."""
+    """Returns the experiment of one run; raises ValueError as :func:`validate`."""
     validate(config)
     static, ordered = make_static(config), chain_of(config)
     chain = iid_chain(ordered) if config.control == "iid" else ordered

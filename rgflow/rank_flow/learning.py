@@ -17,7 +17,7 @@ LEARNED_FRACTION = 0.5
 """Least fraction of the attainable information, (L_0 - loss) / (L_0 - L*), for a reading as an RG of the data."""
 
 ATTAINABLE_NATS = 1e-3
-"""Where less can be learned, because tokens are independent or labels random, no fraction of it is meaningful."""
+"""Where less than this can be learned (independent tokens, random labels), a fraction of it has no meaning."""
 
 
 def final(dataset: xr.Dataset) -> xr.Dataset:
@@ -26,7 +26,7 @@ def final(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def best_loss(at_end: xr.Dataset) -> xr.DataArray:
-    """Returns the least loss with the whole sequence in sight: in closed form, else that of the exact posterior."""
+    """Returns the least loss of a predictor that sees the whole sequence: in closed form, else as sampled."""
     known = at_end["bayes_loss"]
     return known.where(known.notnull(), at_end["loss"] - at_end["excess_loss"])
 
@@ -44,15 +44,15 @@ def learned_fraction(at_end: xr.Dataset) -> xr.DataArray:
 def excess(at_end: xr.Dataset) -> xr.DataArray:
     """Returns each run's loss above the optimum of its architecture (nats), NaN where that is not known.
 
-    Where it has no closed form (mode ``bert``), the optimum of the whole sequence takes its place, which is no larger.
-    A mixing that cannot come close to that optimum (``optimum_known`` is false) has no such number.
+    Where that optimum has no closed form (mode ``bert``), the optimum given the whole sequence, which is not larger,
+    takes its place, unless the mixing cannot come close to it (``optimum_known`` is false).
     """
     known, without = at_end["loss"] - at_end["architecture_loss"], names_where(lambda m: not m.optimum_known)
     return known.where(known.notnull() | at_end["mixing"].isin(without), at_end["excess_loss"])
 
 
 def gate(at_end: xr.Dataset) -> Bool[np.ndarray, " runs"]:
-    """Tells which runs are trained and learned something; the others cannot speak about selectivity."""
+    """Returns which runs are trained and learned something; the others say nothing about selectivity."""
     untrained = abs(excess(at_end)) >= CONVERGED_NATS
     return np.asarray((learned_fraction(at_end) >= LEARNED_FRACTION) & ~untrained)
 
@@ -81,7 +81,7 @@ def finite(values: xr.DataArray) -> Float[np.ndarray, " _"]:
 def finding(places: tuple[str, ...], runs: xr.Dataset, rule: tuple[Interval, float, str], controls: dict) -> Finding:
     """Returns what an interval says against a bound on one side; ``rule`` is (interval, bound, side).
 
-    ``places`` name the place, empty ones left out. A run that is not trained contradicts nothing either.
+    The ``places`` that are not empty name the place. Runs that are not trained neither support nor contradict a claim.
     """
     interval, bound, side = rule
     dead = int((runs["died_at"] >= 0).sum())

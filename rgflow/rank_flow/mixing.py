@@ -1,8 +1,7 @@
 """The mixings: what a network of this room may see of the other positions, one object for each kind.
 
 A new mixing is one more object in ``MIXINGS``. If its blocks exchange information in a new way, it also needs a module
-in :mod:`rgflow.nets.mixing`. The network, the training loss, the records, the sweep and the claims follow from the
-object.
+in :mod:`rgflow.nets.mixing`. Network, training loss, records, sweep and claims follow from the object.
 """
 
 import dataclasses
@@ -23,8 +22,7 @@ class Mixing:
       predicted one, or the whole ``sequence``. Only a network of the last kind has no stream per position.
     * ``sublayer``: the module by which the rows exchange information in each block; without one they never do.
     * ``positions_first``: the stream is laid out [T, B, D] instead of [B, T, D].
-    * ``optimum_known``: whether the least loss of this kind of network is that of the exact posterior given what it
-      sees. It is not where the network cannot use all of that.
+    * ``optimum_known``: whether this kind of network can reach the loss of the exact posterior given what it sees.
 
     Raises ValueError for a sub-layer in a network that has no stream per position.
     """
@@ -36,7 +34,7 @@ class Mixing:
     optimum_known: bool = True
 
     def __post_init__(self) -> None:
-        """Refuses what makes no network."""
+        """Refuses combinations that are impossible."""
         if not self.per_position and (self.sublayer or self.positions_first):
             raise ValueError(f"mixing {self.name}: a stream of one row per sequence has no positions to mix")
 

@@ -1,12 +1,12 @@
-r"""Are the modes of the chain forgotten in the order of their relevance? What a renormalization would do (ours).
+r"""Are the modes of the chain forgotten in the order of their relevance, as under a renormalization? (Our question.)
 
 S1-modes: a push of the stream along a fast mode is damped more, or grows less, on its way through the stack than one
 along a slow mode. Statistic: Kendall's $\tau_b$ of the damping $-\ln \|\delta h_L\| / \|h_L\|$ (from layer 0) with
 $-|\lambda_k|$ over the modes k, trained less untrained of the same run; supported above 0. Under coarse-graining by b
 tokens mode k shrinks by $|\lambda_k|^b$: slow modes are the relevant ones. Modes of equal $|\lambda|$, such as complex
-pairs, have no order. How much of it happens in the first block, and how much after it, is said beside it.
+pairs, have no order. The same number is given for the first block alone and for the blocks after it.
 
-The question was put after a first look at such rates in runs with the seeds 0 to 5; its bound leaves nothing to tune.
+The question was asked after a first look at such rates in runs with the seeds 0 to 5; its bound leaves nothing to tune.
 """
 
 import numpy as np

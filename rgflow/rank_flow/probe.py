@@ -35,7 +35,7 @@ DIMS = {
     **relevance.DIMS,
 }
 LATEST = ("singular_values",)
-"""Of these the results hold the untrained and the last record alone: they would outgrow all the others together."""
+"""Of these the results keep only the first and the last record: all of them would outgrow everything else."""
 
 
 def coords(static: Static) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def probe(static: Static, key: Key, state: TrainState, hypers: Hypers) -> Record
     pooled, readable, targets, valid, sums = relevance.pooled_and_readable(static, params, hypers, more)
     measured = measured_rows(rows, weights, pooled)
     values, of_predictor = spectra(measured, predictor_rows(static, hypers, data))
-    # A stream without singular values has no readout either; and the regression waits for the decomposition.
+    # A stream whose singular values are NaN has no readout either; this also makes the regression wait for them.
     readable = jnp.where(jnp.all(jnp.isfinite(values[0, 0])), readable, jnp.nan)
     return {
         **rank_records(values, (measured.shape[-2], static.width)),

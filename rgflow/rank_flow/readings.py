@@ -1,10 +1,10 @@
 """S1-i, S1-ii and S1-iii in every reading, and at every setting that the source leaves open, with one error rate each.
 
-A claim does not say which rows to take, whether to centre them or which rank to count. All combinations of level,
+The source does not say which rows to take, whether to centre them or which rank to measure. All combinations of level,
 centring and measure are judged by the rule of the main reading, as a t-test against the bound of the claim; within one
 claim the two-sided p-values are adjusted by Holm's method over all readings, so that the chance of any wrong decision
-among them stays below 5 % however the readings depend on each other. The verdict on the claim is the whole table. The
-same is done over settings, one of which at a time departs from the config, in the main reading.
+among them stays below 5 % however the readings depend on each other. The verdict on the claim is the whole table. In
+the main reading the same is done over settings, one of which at a time departs from the config.
 """
 
 import dataclasses

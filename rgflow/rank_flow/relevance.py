@@ -1,7 +1,7 @@
-"""Which degrees of freedom of the data a layer keeps: modes of the chain, the exact posterior, perturbations.
+r"""Which degrees of freedom of the data a layer keeps: modes of the chain, the exact posterior, perturbations.
 
-Mode k is the right eigenfunction phi_k of the transition matrix; under coarse-graining in time it decays as
-|lambda_k|^n, so it is the chain's own scale of relevance.
+Mode k is the right eigenfunction $\varphi_k$ of the transition matrix. Under coarse-graining by n tokens it decays as
+$|\lambda_k|^n$, which makes it relevant or irrelevant.
 """
 
 from typing import Any

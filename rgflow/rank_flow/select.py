@@ -24,7 +24,7 @@ MOST_LENGTHS = 3
 
 
 def _departures(dataset: xr.Dataset, config: Any) -> dict[str, Bool[np.ndarray, " runs"]]:
-    """Returns, for every setting that the sweep varies, which runs have another one than the config."""
+    """Returns, for every setting that the sweep varies, which runs differ from the config in it."""
     return {name: dataset[name].values != config[name] for name in SETTINGS if name in dataset.coords}
 
 
@@ -34,7 +34,7 @@ def _as_set(dataset: xr.Dataset, config: Any) -> Bool[np.ndarray, " runs"]:
 
 
 def _lacks(mixing: np.ndarray, size: str) -> Bool[np.ndarray, " runs"]:
-    """Returns which runs do not have a size at all: a window, in a network without one."""
+    """Returns which runs lack a size: the window, in networks without one."""
     return (size == "window") & ~np.isin(mixing, names_where(lambda m: m.has_window))
 
 
@@ -141,7 +141,7 @@ class Cell(NamedTuple):
 
 
 def live_cells(runs: xr.Dataset) -> list[Cell]:
-    """Returns the live runs by mixing, in order, and correlation length, increasing; some may be without a live run."""
+    """Returns the live runs by mixing, in order, and correlation length, increasing; a cell may be empty."""
     found = []
     for mixing, at in by_mixing_and_length(runs).items():
         for length, members in at.items():

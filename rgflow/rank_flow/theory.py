@@ -1,8 +1,8 @@
-r"""Exact yardsticks of masked-token prediction on a Markov chain: entropies, Bayes losses, posteriors; nats.
+r"""Exact results on masked-token prediction over a Markov chain: entropies, Bayes losses, posteriors; in nats.
 
-A position is selected for scoring with probability p, independently of the others. In mode ``pure`` selected
-tokens are shown as [MASK] (symbol V); in mode ``bert`` 80 % of them are, 10 % show a uniform random token and
-10 % are left unchanged. Keys: HR2026 = arXiv:2606.10324.
+A position is selected for scoring with probability p, independently of the others. In mode ``pure`` every selected
+position shows [MASK] (symbol V). In mode ``bert`` it shows [MASK] in 80 % of the cases, a uniformly random token in
+10 % and its own token in 10 %. Key: HR2026 = arXiv:2606.10324.
 """
 
 import numbers
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import entr
 
+from rgflow.checks import at_least, between, one_of
 from rgflow.samplers.markov import MarkovChain
 
 MASK_MODES = ("pure", "bert")
@@ -33,8 +34,7 @@ def conditional_entropies(chain: MarkovChain, max_lag: int) -> Float[np.ndarray,
     >>> conditional_entropies(make_chain("lazy_uniform", 2, eigenvalue=0.5), 2).round(4).tolist()
     [0.0, 0.5623, 0.6616]
     """
-    if max_lag < 0:
-        raise ValueError(f"max_lag = {max_lag}: must not be negative")
+    at_least("max_lag", max_lag, 0)
     transition, stationary = _host(chain)
     power, entropies = np.eye(len(stationary)), []
     for _ in range(max_lag + 1):
@@ -44,28 +44,29 @@ def conditional_entropies(chain: MarkovChain, max_lag: int) -> Float[np.ndarray,
 
 
 def stationary_entropy(chain: MarkovChain) -> float:
-    r"""Returns $H(\pi) = -\sum_v \pi_v \ln \pi_v$ in nats, the loss of a predictor that sees nothing."""
+    r"""Returns $H(\pi) = -\sum_v \pi_v \ln \pi_v$ in nats, the least loss of a predictor without any input."""
     return float(entr(_host(chain)[1]).sum())
 
 
 def bayes_masked_loss(chain: MarkovChain, length: int, mask_prob: float, window: int | None = None) -> float:
-    r"""Returns the least expected cross-entropy per masked token, mode ``pure``, in nats.
+    r"""Returns the least expected cross-entropy per masked token in mode ``pure``, the task of HR2026, in nats.
 
-    With l tokens on the left of a position and r on its right, and the nearest visible one at distance a with
-    probability $w_a = (1-p) p^{a-1}$, the loss at that position is
-    $\sum_a^l w_a h_a + \sum_b^r w_b h_b - \sum_a^l \sum_b^r w_a w_b h_{a+b} + p^{l+r} H(\pi)$ (sums from 1).
-    The result is the mean over a sequence of ``length`` tokens. A ``window`` hides all tokens farther away than
-    that many positions (0 leaves $H(\pi)$). Raises ValueError for ``mask_prob`` outside (0, 1), ``length``
-    below 1, and a window that is negative or not below ``length``.
+    A position has l tokens on its left and r on its right. On either side the nearest visible token is at distance a
+    with probability $w_a = (1-p) p^{a-1}$, and $H(x_t \mid x_{t-a}, x_{t+b}) = h_a + h_b - h_{a+b}$. The loss there is
+    $\sum_a^l w_a h_a + \sum_b^r w_b h_b - \sum_a^l \sum_b^r w_a w_b h_{a+b} + p^{l+r} H(\pi)$ (sums from 1), with h of
+    :func:`conditional_entropies`. The result is the mean over a sequence of ``length`` tokens. A ``window`` hides all
+    tokens that are farther away than so many positions (0 leaves $H(\pi)$). Raises ValueError for ``mask_prob`` outside
+    (0, 1), ``length`` below 1, and a window that is negative or not below ``length``.
 
     >>> from rgflow.samplers.markov import make_chain
     >>> round(bayes_masked_loss(make_chain("lazy_uniform", 16, correlation_length=1.2), 64, 0.15), 4)
     1.7724
-
-    The task is that of HR2026. The closed form follows from $H(x_t \mid x_{t-a}, x_{t+b}) = h_a + h_b - h_{a+b}$.
     """
-    _check_task(length, mask_prob, window)
+    _check_mask_prob(mask_prob)
+    at_least("length", length, 1)
     reach = length - 1 if window is None else window
+    if not 0 <= reach < length:
+        raise ValueError(f"window = {window}: must be 0..{length - 1}, not a window wider than the sequence")
     entropies = conditional_entropies(chain, 2 * reach)
     distance = np.arange(1, reach + 1)
     weight = (1 - mask_prob) * mask_prob ** (distance - 1)
@@ -79,20 +80,18 @@ def bayes_masked_loss(chain: MarkovChain, length: int, mask_prob: float, window:
     return float(np.mean(one_side[left] + one_side[right] - both_sides[left, right] + unseen))
 
 
-def tokenwise_optimum(chain: MarkovChain, mask_mode: str = "pure", mask_prob: float = 0.15) -> float:
-    r"""Returns the least loss of a network that acts on each position alone, $H(x_t \mid s_t)$, in nats.
+def tokenwise_optimum(chain: MarkovChain, mask_mode: str = "pure") -> float:
+    r"""Returns the least loss of a network that predicts each token from the symbol shown there, $H(x_t \mid s_t)$.
 
-    Mode ``pure``: $H(\pi)$, for every correlation length. Mode ``bert``:
-    $0.8 H(\pi) + \sum_{vs} J_{vs} \ln(\sum_u J_{us} / J_{vs})$, $J_{vs} = \pi_v (0.1 \delta_{vs} + 0.1/V)$,
-    s the symbol shown. Only selected positions are scored, so ``mask_prob`` is checked but changes nothing.
-    Raises ValueError for an unknown mode and for ``mask_prob`` outside (0, 1).
+    In nats. In mode ``pure`` it is $H(\pi)$ for every correlation length, in mode ``bert``
+    $0.8 H(\pi) + \sum_{vs} J_{vs} \ln(\sum_u J_{us} / J_{vs})$ with $J_{vs} = \pi_v (0.1 \delta_{vs} + 0.1/V)$ for
+    symbols s other than [MASK]. Raises ValueError for an unknown mode.
 
     >>> from rgflow.samplers.markov import make_chain
     >>> round(tokenwise_optimum(make_chain("lazy_uniform", 16, eigenvalue=0.5), "bert"), 4)
     2.6102
     """
-    _check_mode(mask_mode)
-    _check_mask_prob(mask_prob)
+    one_of("mask_mode", mask_mode, MASK_MODES)
     if mask_mode == "pure":
         return stationary_entropy(chain)
     stationary = _host(chain)[1]
@@ -110,22 +109,22 @@ def masked_posterior(
     mask_mode: str = "pure",
     mask_prob: float | Float[Array, ""] = 0.15,
 ) -> Float[Array, "T V"]:
-    r"""Returns the exact $q_t(v) \propto \alpha_t(v) o_t(v) \beta_t(v)$ of the true tokens (forward-backward).
+    r"""Returns the exact posterior of the true tokens, $q_t(v) \propto \alpha_t(v) o_t(v) \beta_t(v)$.
 
+    This is the forward-backward algorithm, with o the likelihood of what a position shows:
     $\alpha_{t+1} \propto (\alpha_t \odot o_t) P$ from $\alpha_1 = \pi$, and $\beta_t \propto P (o_{t+1} \odot
-    \beta_{t+1})$ from 1, for one sequence; vmap over more. ``mask`` marks the scored positions.
+    \beta_{t+1})$ from 1. It takes one sequence; vmap over more. ``mask`` marks the scored positions.
 
     - ``pure``: o is 1 at masked positions, whose ``tokens`` are not read, and $\delta_{v x_t}$ elsewhere.
-    - ``bert``: ``tokens`` are the symbols s shown, V for [MASK], where o is 1. Which neighbours are selected
-      is unknown, $o_t(v) = (1-p)\delta_{vs} + p(0.1\delta_{vs} + 0.1/V)$; a scored position is known to be
-      selected, $o_t(v) = 0.1\delta_{vs} + 0.1/V$. Positions that are not scored have the form of the neighbours:
-      it is not known there either whether the position is selected.
+    - ``bert``: ``tokens`` are the symbols s shown, V for [MASK], where o is 1. The row of a scored position knows that
+      it is selected, $o_t(v) = 0.1\delta_{vs} + 0.1/V$. Of all other positions, and in the rows of those that are not
+      scored, it is unknown: $o_t(v) = (1-p)\delta_{vs} + p(0.1\delta_{vs} + 0.1/V)$.
 
-    Dtype follows the transition matrix (float32 unless x64 is on); jit with ``mask_mode`` static. All
-    rows are nan if the tokens are impossible under the chain. Raises ValueError for an unknown mode, and for
-    ``mask_prob`` outside (0, 1) unless it is traced.
+    Dtype follows the transition matrix (float32 unless x64 is on); jit with ``mask_mode`` static. All rows are NaN if
+    the tokens are impossible under the chain. Raises ValueError for an unknown mode, and for ``mask_prob`` outside
+    (0, 1) unless it is traced.
     """
-    _check_mode(mask_mode)
+    one_of("mask_mode", mask_mode, MASK_MODES)
     _check_mask_prob(mask_prob)
     transition, stationary = jnp.asarray(chain.transition), jnp.asarray(chain.stationary)
     if mask_mode == "pure":
@@ -148,10 +147,9 @@ def window_posterior(
 ) -> Float[Array, "T V"]:
     r"""Returns the exact posterior of each true token given what shows within ``window`` positions on either side.
 
-    It is :func:`masked_posterior` of the 2 window + 1 positions around each one: the chain is stationary, so no other
-    position matters, and positions beyond the ends of the sequence show nothing. The other arguments, the rows of
-    positions that are not scored and the errors are the same as there. The mean of $-\ln q_t(x_t)$ over scored
-    positions is the window optimum $L^*(w)$.
+    Each row is that of :func:`masked_posterior` for the 2 window + 1 positions around it, on their own; positions
+    beyond the ends of the sequence show nothing. Arguments and errors are as there. The expectation of
+    $-\ln q_t(x_t)$ at scored positions is the window optimum $L^*(w)$.
     """
     num_states = chain.stationary.shape[-1]
     shown = jnp.where(mask, num_states, tokens) if mask_mode == "pure" else tokens
@@ -202,20 +200,7 @@ def _host(chain: MarkovChain) -> tuple[Float[np.ndarray, "V V"], Float[np.ndarra
     return np.asarray(chain.transition, np.float64), np.asarray(chain.stationary, np.float64)
 
 
-def _check_mode(mask_mode: str) -> None:
-    if mask_mode not in MASK_MODES:
-        raise ValueError(f"mask_mode = {mask_mode!r}: must be one of {', '.join(MASK_MODES)}")
-
-
 def _check_mask_prob(mask_prob: float | Float[Array, ""]) -> None:
     # A traced probability has no value yet and is taken on trust.
-    if isinstance(mask_prob, numbers.Real) and not 0 < mask_prob < 1:
-        raise ValueError(f"mask_prob = {mask_prob}: must lie inside (0, 1)")
-
-
-def _check_task(length: int, mask_prob: float, window: int | None) -> None:
-    _check_mask_prob(mask_prob)
-    if length < 1:
-        raise ValueError(f"length = {length}: must be at least 1")
-    if window is not None and not 0 <= window < length:
-        raise ValueError(f"window = {window}: must be 0..{length - 1}, not a window wider than the sequence")
+    if isinstance(mask_prob, numbers.Real):
+        between("mask_prob", float(mask_prob), 0, 1, ends=False)

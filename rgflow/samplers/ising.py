@@ -85,23 +85,6 @@ def sample_ring(key: Key, coupling: Coupling, num_sites: int, batch: int) -> Int
     return jnp.cumprod(steps, axis=0).T.astype(jnp.int8)
 
 
-def sample_square(
-    key: Key,
-    coupling: Coupling,
-    size: int,
-    batch: int,
-    method: str = "swendsen_wang",
-    walkers: int | None = None,
-    max_sweeps: int = 16384,
-) -> Int8[Array, "B side side"]:
-    r"""Returns equilibrium samples of the square lattice, $p(s) \propto e^{K \sum_{\langle ij\rangle} s_i s_j}$.
-
-    These are the spins of :func:`sample_square_with_report`, which says what is refused. Int8 of shape
-    (batch, size, size). Ref: SW1987; Sokal1997.
-    """
-    return sample_square_with_report(key, coupling, size, batch, method, walkers, max_sweeps)[0]
-
-
 def sample_square_with_report(
     key: Key,
     coupling: Coupling,

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from decimation import decimate, ground_state
 
 from rgflow.exact.block_moments import (
     SCHEMES,
@@ -14,7 +15,7 @@ from rgflow.exact.block_moments import (
 )
 from rgflow.exact.enumeration import log_weights, ring_couplings, spin_states
 from rgflow.exact.potential import Potential
-from rgflow.exact.transfer import decimate, ground_state, ising_operator, transfer_operator
+from rgflow.exact.transfer import ising_operator, transfer_operator
 
 QUARTIC = Potential(0.2, 0.25)
 POWERS = [(1, 1), (3, 1), (5, 1), (1, 3), (2, 2), (5, 5), (0, 2)]

@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from decimation import ground_state
 from scipy import stats
 
 from configs import fixed_points as configs
 from rgflow.engine import grid
 from rgflow.exact.block_moments import SCHEMES
 from rgflow.exact.potential import Potential
-from rgflow.exact.transfer import ground_state, ising_operator, transfer_operator
+from rgflow.exact.transfer import ising_operator, transfer_operator
 from rgflow.fixed_points import dynamics, experiment, theory
 from rgflow.fixed_points.task import (
     ACTIVATIONS,

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exponents import exponents_of_step
 
 from rgflow.exact.ising import CRITICAL_COUPLING
 from rgflow.exact.torus import kaufman_energy, kaufman_specific_heat
@@ -32,6 +33,10 @@ OPTIMISED = True  # its programs run for longer than they compile
 KC = CRITICAL_COUPLING
 METHODS = tuple(SWEEPS)
 WALKERS = 64
+
+
+def sample_square(*arguments, **options):
+    return sample_square_with_report(*arguments, **options)[0]
 
 
 def watch(spins, method, coupling, chunks, first=0):

@@ -322,7 +322,6 @@ def test_bayes_loss_limits():
         (lambda: bayes_masked_loss(CHAIN2, 8, 0.1, 8), "window = 8: .*not a window wider than the sequence"),
         (lambda: conditional_entropies(CHAIN2, -1), "max_lag = -1"),
         (lambda: tokenwise_optimum(CHAIN2, "half"), "mask_mode = 'half': must be one of pure, bert"),
-        (lambda: tokenwise_optimum(CHAIN2, "bert", 2.0), "mask_prob = 2.0"),
         (lambda: masked_posterior(CHAIN2, jnp.arange(2), jnp.arange(2) > 0, "half"), "mask_mode = 'half'"),
         (lambda: masked_posterior(CHAIN2, jnp.arange(2), jnp.arange(2) > 0, "bert", 0.0), "mask_prob = 0.0"),
     ],

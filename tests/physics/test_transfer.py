@@ -5,19 +5,11 @@ import math
 
 import numpy as np
 import pytest
+from decimation import characteristic_parameters, decimate, ground_state
 
 from rgflow.exact.potential import Potential, check_normalisable, potential_energy, support
-from rgflow.exact.ring import correlation_length_1d, decimate_1d
-from rgflow.exact.transfer import (
-    characteristic_parameters,
-    correlation_length,
-    decimate,
-    gaussian_parameter,
-    ground_state,
-    ising_operator,
-    spectrum,
-    transfer_operator,
-)
+from rgflow.exact.ring import decimate_1d
+from rgflow.exact.transfer import correlation_length, ising_operator, spectrum, transfer_operator
 
 QUARTIC = Potential(0.2, 0.25)
 CASES = [
@@ -46,7 +38,7 @@ def test_ising_flow(K, flow):
         fitted = characteristic_parameters(operator)
         assert fitted.coupling == pytest.approx(coupling, abs=1e-14)
         assert fitted._replace(coupling=0.0, constant=0.0) == (0.0,) * 7
-        assert correlation_length(operator) == pytest.approx(correlation_length_1d(coupling), rel=1e-6)
+        assert correlation_length(operator) == pytest.approx(-1 / math.log(math.tanh(coupling)), rel=1e-6)
 
 
 @pytest.mark.parametrize("K", [1.0, -1.0, 0.05])
@@ -57,7 +49,6 @@ def test_ising_spectrum(K):
 
 
 def test_gaussian_flow_table():
-    assert gaussian_parameter(0.8, 2.0) == 0.4
     operator = transfer_operator(0.8, Potential(2.0))
     for reference in (0.4, 0.235294, 0.062257, 0.003906):
         fitted = characteristic_parameters(operator)
@@ -223,7 +214,6 @@ def test_what_can_be_normalised_is_not_refused():
         (lambda: transfer_operator(0.8, QUARTIC, 15), "points = 15"),
         (lambda: transfer_operator(0.8, QUARTIC, 401, 0.0), "half_width = 0.0"),
         (lambda: transfer_operator(0.8, QUARTIC, 401, math.inf), "half_width = inf"),
-        (lambda: gaussian_parameter(0.5, 1.0), "quadratic = 1.0"),
         (lambda: ising_operator(math.inf), "K = inf"),
     ],
 )

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exponents import exponents_of_step
 from scipy.stats import t as student
 
 from rgflow.exact.enumeration import enumerate_ising, torus_couplings

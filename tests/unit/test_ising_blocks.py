@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exponents import exponents_of_step
 
 from rgflow.exact.ring import decimate_1d, ring_correlation
 from rgflow.probes.monte_carlo_rg import even_operators, exponents_of_step, odd_operators
@@ -96,24 +97,11 @@ def test_flow_of_the_decimated_ring_is_the_derivative_of_its_recursion():
     assert abs(exponents[0] - expected) < 4 * errors[0] < 0.1
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_dependent_operators_have_no_exponent(seed):
-    random = np.random.default_rng(seed)
-    first, second, other = random.normal(size=(3, 400)).round(2)
-    fine = np.stack([first, second, other], axis=1)
-    assert np.isfinite(exponents_of_step(fine, fine + random.normal(size=fine.shape), resamples=5)[0]).all()
-    for third in (first, 0.3 * first - 0.7 * second, np.full(400, 0.1)):
-        with pytest.raises(np.linalg.LinAlgError, match="3 coarse operators: must vary independently"):
-            exponents_of_step(fine, np.stack([first, second, third], axis=1), resamples=5)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: block_majority(jax.random.key(0), random_spins(2, 5, 4)), "factor = 2: .* divide the sides 5 and 4"),
         (lambda: block_decimate(random_spins(2, 4, 4), 1), "factor = 1: must be at least 2"),
-        (lambda: exponents_of_step(np.zeros((1, 1)), np.zeros((1, 1))), "walkers, resamples = 1, 200"),
-        (lambda: exponents_of_step(np.zeros((6, 1)), np.zeros((6, 1)), walkers=4), "walkers, resamples = 4, 200"),
     ],
 )
 def test_bad_input_is_refused_with_a_sentence(call, message):
