@@ -1,4 +1,4 @@
-r"""A small Boltzmann machine summed out exactly: normalization, probabilities, moments, gradient; float64 on the host.
+r"""A small Boltzmann machine summed out exactly: normalization and probabilities; float64 on the host.
 
 The smaller layer is enumerated and the other summed in closed form, $Z_\lambda = \sum_v e^{-F(v)} = \sum_h e^{-F(h)}$,
 so that at most 20 units are enumerated whatever the size of the other layer. States are in the order of
@@ -6,28 +6,17 @@ so that at most 20 units are enumerated whatever the size of the other layer. St
 Key: mehta2014 = Mehta and Schwab, arXiv:1410.3831.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float
 
 from rgflow.exact.enumeration import LARGEST_NUM_SPINS, spin_states
-from rgflow.variational_rg.machine import Machine, free_energy, hidden_field, mean_unit, to_units
+from rgflow.variational_rg.machine import Machine, free_energy, to_units
 
 LARGEST_NUM_UNITS_OF_A_TABLE = 22
 """Visible and hidden units of a table over pairs of states: 32 MB."""
 
 CHUNK = 2**12
 """States expanded at a time, so that a wide other layer does not fill the memory."""
-
-
-class Moments(NamedTuple):
-    r"""Means of the units and of their products: $\langle v\rangle$, $\langle h\rangle$, $\langle v h^T\rangle$."""
-
-    visible: Float[np.ndarray, " visible"]
-    hidden: Float[np.ndarray, " hidden"]
-    products: Float[np.ndarray, "visible hidden"]
 
 
 def log_sum(log_weights: Float[np.ndarray, "rows ..."]) -> Float[np.ndarray, "..."]:
@@ -72,7 +61,14 @@ def visible_hamiltonian(machine: Machine) -> Float[np.ndarray, " states"]:
     Raises ValueError for more than 20 visible units and as :func:`on_host`. Ref: mehta2014 eq. (13).
     """
     machine = on_host(machine)
-    return np.concatenate([np.asarray(free_energy(machine, states)) for _, states in _chunks(machine)])
+    num_units = machine.weights.shape[0]
+    if not 1 <= num_units <= LARGEST_NUM_SPINS:
+        raise ValueError(f"machine = {num_units} units to enumerate: must be 1 to {LARGEST_NUM_SPINS}")
+    parts = []
+    for start in range(0, 2**num_units, CHUNK):
+        states = unit_states(num_units, machine.units, start, min(start + CHUNK, 2**num_units))
+        parts.append(np.asarray(free_energy(machine, states)))
+    return np.concatenate(parts)
 
 
 def hidden_hamiltonian(machine: Machine) -> Float[np.ndarray, " states"]:
@@ -109,7 +105,9 @@ def log_partition(machine: Machine) -> float:
 
     Ref: mehta2014 eq. (12).
     """
-    return float(log_sum(-visible_hamiltonian(_smaller_first(on_host(machine)))))
+    machine = on_host(machine)
+    num_visible, num_hidden = machine.weights.shape
+    return float(log_sum(-visible_hamiltonian(machine if num_visible <= num_hidden else machine.transposed)))
 
 
 def visible_log_probabilities(machine: Machine) -> Float[np.ndarray, " states"]:
@@ -119,103 +117,3 @@ def visible_log_probabilities(machine: Machine) -> Float[np.ndarray, " states"]:
     """
     log_weights = -visible_hamiltonian(machine)
     return log_weights - log_sum(log_weights)
-
-
-def visible_probabilities(machine: Machine) -> Float[np.ndarray, " states"]:
-    r"""Returns $p(v) = \sum_h e^{-E(v, h)} / Z_\lambda$ of all $2^V$ visible states.
-
-    Raises ValueError for more than 20 visible units and as :func:`on_host`.
-
-    >>> visible_probabilities(Machine(np.ones((2, 1)), np.zeros(2), np.zeros(1))).round(6).tolist()
-    [0.395006, 0.104994, 0.104994, 0.395006]
-
-    Ref: mehta2014 eq. (14).
-    """
-    return np.exp(visible_log_probabilities(machine))
-
-
-def moments(machine: Machine) -> Moments:
-    r"""Returns the exact $\langle v\rangle$, $\langle h\rangle$, $\langle v h^T\rangle$ under $p_\lambda(v, h)$.
-
-    Raises ValueError where both layers have more than 20 units and as :func:`on_host`.
-
-    >>> pair = Machine(np.array([[0.5]]), np.zeros(1), np.zeros(1))
-    >>> abs(float(moments(pair).products[0, 0] - np.tanh(0.5))) < 1e-14
-    True
-
-    Ref: mehta2014; standard.
-    """
-    machine = on_host(machine)
-    small = _smaller_first(machine)
-    found = _moments_under(small, visible_probabilities(small))
-    return found if small is machine else Moments(found.hidden, found.visible, found.products.T)
-
-
-def data_moments(machine: Machine, probabilities: Real[np.ndarray, " states"]) -> Moments:
-    r"""Returns the moments under $P(v)\,p_\lambda(h|v)$, ``probabilities`` being P of all $2^V$ visible states.
-
-    Raises ValueError for probabilities of another length, negative or not of sum 1, for more than 20 visible units,
-    and as :func:`on_host`.
-    """
-    machine = on_host(machine)
-    return _moments_under(machine, _checked_probabilities(machine, probabilities))
-
-
-def log_likelihood(machine: Machine, probabilities: Real[np.ndarray, " states"]) -> float:
-    r"""Returns $\sum_v P(v) \ln p_\lambda(v)$ in nats, ``probabilities`` being P of all $2^V$ visible states.
-
-    Raises ValueError as :func:`data_moments`.
-    """
-    return float(_checked_probabilities(machine, probabilities) @ visible_log_probabilities(machine))
-
-
-def log_likelihood_gradient(machine: Machine, probabilities: Real[np.ndarray, " states"]) -> Machine:
-    r"""Returns $\partial/\partial\lambda \sum_v P(v) \ln p_\lambda(v)$, in the shape of the machine.
-
-    It is the difference of the moments, $\langle v h^T\rangle_{P(v) p(h|v)} - \langle v h^T\rangle_{p(v, h)}$ for W and
-    likewise for the biases. Raises ValueError as :func:`data_moments`.
-
-    >>> machine = Machine(np.array([[0.5], [0.2]]), np.zeros(2), np.zeros(1))
-    >>> gradient = log_likelihood_gradient(machine, visible_probabilities(machine))
-    >>> bool(abs(gradient.weights).max() < 1e-15)
-    True
-    """
-    clamped, free = data_moments(machine, probabilities), moments(machine)
-    visible, hidden, products = (a - b for a, b in zip(clamped, free, strict=True))
-    return Machine(products, visible, hidden, machine.units)
-
-
-def _smaller_first(machine: Machine) -> Machine:
-    num_visible, num_hidden = machine.weights.shape
-    return machine if num_visible <= num_hidden else machine.transposed
-
-
-def _chunks(machine: Machine) -> Iterator[tuple[int, Float[np.ndarray, "states n"]]]:
-    """Yields the first number and the states of each chunk of the visible states."""
-    num_units = machine.weights.shape[0]
-    if not 1 <= num_units <= LARGEST_NUM_SPINS:
-        raise ValueError(f"machine = {num_units} units to enumerate: must be 1 to {LARGEST_NUM_SPINS}")
-    for start in range(0, 2**num_units, CHUNK):
-        yield start, unit_states(num_units, machine.units, start, min(start + CHUNK, 2**num_units))
-
-
-def _moments_under(machine: Machine, probabilities: Float[np.ndarray, " states"]) -> Moments:
-    num_visible, num_hidden = machine.weights.shape
-    found = Moments(np.zeros(num_visible), np.zeros(num_hidden), np.zeros((num_visible, num_hidden)))
-    for start, states in _chunks(machine):
-        weight = probabilities[start : start + len(states)]
-        hidden = np.asarray(mean_unit(hidden_field(machine, states), machine.units))
-        terms = weight @ states, weight @ hidden, (weight[:, None] * states).T @ hidden
-        found = Moments(*(a + b for a, b in zip(found, terms, strict=True)))
-    return found
-
-
-def _checked_probabilities(
-    machine: Machine, probabilities: Real[np.ndarray, " states"]
-) -> Float[np.ndarray, " states"]:
-    values = np.asarray(probabilities, np.float64)
-    if len(values) != 2 ** len(machine.visible_bias):
-        raise ValueError(f"probabilities = {len(values)} states: must be 2**{len(machine.visible_bias)}, one per state")
-    if not (values >= 0).all() or abs(values.sum() - 1) > 1e-9:
-        raise ValueError(f"probabilities = of sum {values.sum()}: must be non-negative and sum to 1")
-    return values

@@ -7,6 +7,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import machines
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
@@ -14,15 +15,12 @@ from jaxtyping import TypeCheckError
 from rgflow.exact.enumeration import spin_states
 from rgflow.variational_rg.gibbs import down, gibbs_chain, reconstruct, up
 from rgflow.variational_rg.learning import contrast, exact_contrast, init_machine, update
-from rgflow.variational_rg.machine import UNITS, Machine, convert, free_energy
+from rgflow.variational_rg.machine import UNITS, Machine, free_energy
 
 
-def random_machine(visible, hidden, units="spin", scale=0.5, seed=0):
-    generator = np.random.default_rng(seed)
-    weights = scale * generator.normal(size=(visible, hidden))
-    biases = [0.3 * generator.normal(size=size) for size in (visible, hidden)]
-    machine = convert(Machine(weights, *biases), units)
-    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), machine)
+def random_machine(*arguments, **values):
+    """A machine in float32."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), machines.random_machine(*arguments, **values))
 
 
 def all_states(count, units):
@@ -173,22 +171,22 @@ def test_the_error_is_that_of_the_published_code():
     blind = jax.tree.map(jnp.zeros_like, copying)
     assert contrast(jax.random.key(0), copying, batch, 1).error == 0
     assert contrast(jax.random.key(0), blind, batch, 1).error == 1
-    binary = jax.tree.map(jnp.zeros_like, convert(copying, "binary"))
+    binary = jax.tree.map(jnp.zeros_like, machines.convert(copying, "binary"))
     assert contrast(jax.random.key(0), binary, (batch + 1) / 2, 1).error == 0.25
 
 
 def test_a_stack_goes_up_and_down_through_its_means():
-    machines = (random_machine(5, 4, "binary"), random_machine(4, 2, "binary", seed=1))
+    stack = (random_machine(5, 4, "binary"), random_machine(4, 2, "binary", seed=1))
     visible = jnp.float32(all_states(5, "binary"))
-    logistic = [1 / (1 + np.exp(-(visible @ machines[0].weights + machines[0].hidden_bias[None, :])))]
-    logistic.append(1 / (1 + np.exp(-(logistic[0] @ machines[1].weights + machines[1].hidden_bias[None, :]))))
-    means = up(machines, visible)
+    logistic = [1 / (1 + np.exp(-(visible @ stack[0].weights + stack[0].hidden_bias[None, :])))]
+    logistic.append(1 / (1 + np.exp(-(logistic[0] @ stack[1].weights + stack[1].hidden_bias[None, :]))))
+    means = up(stack, visible)
     for mean, expected in zip(means, logistic, strict=True):
         np.testing.assert_allclose(mean, expected, atol=1e-6)
-    back = down(machines, means[-1])
+    back = down(stack, means[-1])
     assert [layer.shape for layer in back] == [(32, 4), (32, 5)]
-    np.testing.assert_array_equal(reconstruct(machines, visible, 2), back[-1])
-    np.testing.assert_array_equal(reconstruct(machines, visible, 1), down(machines[:1], means[0])[-1])
+    np.testing.assert_array_equal(reconstruct(stack, visible, 2), back[-1])
+    np.testing.assert_array_equal(reconstruct(stack, visible, 1), down(stack[:1], means[0])[-1])
 
 
 def test_an_initial_machine_has_the_published_spread():
