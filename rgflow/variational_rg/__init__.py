@@ -15,7 +15,7 @@ S3-lattice and S3-yardstick test the samples and the Monte Carlo RG that it is c
 | the identities between them                           | theory.identities                                         |
 | $\ln Z$, p(v) by enumeration                          | exact.log_partition, visible_log_probabilities            |
 | one hidden spin per bond                              | constructions.bond_machine                                |
-| block Gibbs sweeps; means up and down a stack         | gibbs.gibbs_sweep, up, down, reconstruct                  |
+| block Gibbs sweeps; means up and down a stack         | gibbs.gibbs_sweep, reconstruct                            |
 | CD-k, PCD, exact gradient; momentum; L1               | learning.contrast, exact_contrast, update                 |
 | $\ln Z$ by annealed importance sampling               | annealing.log_partition_estimate                          |
 | Ising samples, shuffled controls                      | task.lattice_samples, shuffled                            |
