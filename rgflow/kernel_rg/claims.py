@@ -62,11 +62,6 @@ class Difference(NamedTuple):
         return self.value / self.error if self.error > 0 else np.nan
 
     @property
-    def sigmas(self) -> float:
-        """The size of the deviation."""
-        return abs(self.deviation)
-
-    @property
     def scaled(self) -> Estimate:
         """The size of the difference in units of L/N."""
         unit = self.point.values["width"] / self.point.values["depth"]
@@ -98,19 +93,19 @@ def sampler_is_exact(place: str, points: Sequence[Pooled]) -> Finding:
     """Returns what chains say of the exact law at a place: the relative difference that is worst in standard errors."""
     found = differences(points, "exact")
     # argmax takes a NaN for the largest: a point without live chains is the worst one, and decides nothing.
-    worst = found[int(np.argmax([d.sigmas for d in found]))]
+    worst = found[int(np.argmax([abs(d.deviation) for d in found]))]
+    sigmas = abs(worst.deviation)
     sharpness = float(np.max([FALSE_ALARM_SIGMA * d.error for d in found]))
     need = f"4 standard errors of every observable at most {SHARPNESS:.0%}"
     controls = {
         **convergence(points),
         "sharpness": control(sharpness, need, sharpness <= SHARPNESS),
-        "sigmas": information(worst.sigmas, f"largest difference in standard errors, {_label(worst)}"),
+        "sigmas": information(sigmas, f"largest difference in standard errors, {_label(worst)}"),
         "comparisons": information(len(found), "numbers compared"),
     }
-    far = worst.sigmas > FALSE_ALARM_SIGMA
     status: Status = "undecided"
-    if not np.isnan(worst.sigmas) and all(c["passed"] for name, c in controls.items() if name != "sharpness"):
-        status = "contradicted" if far else "supported" if passed(controls) else "undecided"
+    if not np.isnan(sigmas) and all(c["passed"] for name, c in controls.items() if name != "sharpness"):
+        status = "contradicted" if sigmas > FALSE_ALARM_SIGMA else "supported" if passed(controls) else "undecided"
     interval = interval_of(Estimate(worst.value, worst.error, np.nan, np.nan), 0)
     return Finding(place, interval, status, counts(points), controls)
 

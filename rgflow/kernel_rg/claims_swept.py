@@ -30,9 +30,9 @@ def _log(found: Estimate) -> tuple[float, float]:
     return float(np.log(found.mean)), found.error / found.mean
 
 
-def _difference(first: tuple[float, float], second: tuple[float, float], runs: int) -> Interval:
+def _difference(first: tuple[float, float], second: tuple[float, float]) -> Interval:
     mean, error = first[0] - second[0], float(np.hypot(first[1], second[1]))
-    return Interval(mean, mean - INTERVAL_SIGMA * error, mean + INTERVAL_SIGMA * error, runs)
+    return Interval(mean, mean - INTERVAL_SIGMA * error, mean + INTERVAL_SIGMA * error, 0)
 
 
 def sign_rule(place: str, points: Sequence[Pooled]) -> Finding:
@@ -41,7 +41,7 @@ def sign_rule(place: str, points: Sequence[Pooled]) -> Finding:
     prior = first.values["sigma2"] ** first.values["depth"]
     side = float(np.sign(first.label_norm - prior))
     logs = [_log(p.measured["variance"]) for p in points]
-    interval = _difference((side * logs[0][0], logs[0][1]), (side * logs[-1][0], logs[-1][1]), 0)
+    interval = _difference((side * logs[0][0], logs[0][1]), (side * logs[-1][0], logs[-1][1]))
     tau = -side * kendall_tau([x for x, _ in logs])
     biases = [p.measured["bias"].mean for p in points]
     controls = {
@@ -75,13 +75,13 @@ def depth_limit(place: str, points: Sequence[Pooled]) -> Finding:
     }
     if np.isfinite(limit):
         distances = [(abs(x - np.log(limit)), error) for x, error in logs]
-        interval = _difference(distances[-1], distances[0], 0)
+        interval = _difference(distances[-1], distances[0])
         controls["limit"] = information(limit, "Q in the limit of infinite depth")
         expected = "|ln Q - ln of the limit| at the greatest depth below that at the smallest"
         status = one_sided(interval, 0.0, "below", controls)
     else:
         steps = last.values["depth"] - points[-2].values["depth"]
-        whole = _difference(logs[-1], logs[-2], 0)
+        whole = _difference(logs[-1], logs[-2])
         interval = Interval(whole.mean / steps, whole.low / steps, whole.high / steps, 0)
         rate = float(np.log(sigma2 * (1 - load))) if load < 1 else np.nan
         controls["rate"] = information(rate, "ln[sigma2 (1 - alpha)], the rate in the limit")

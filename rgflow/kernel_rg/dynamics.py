@@ -67,12 +67,11 @@ def init(static: Static, key: Key, hypers: Hypers) -> RunState:
         weights = jax.tree.map(lambda w: factor * w, weights)
     features = hidden_features(static, weights, all_inputs(hypers), hypers)
     sums = {**observables(static, weights, features, hypers), "acceptance": jnp.zeros(())}
-    zero = jnp.zeros(())
     return RunState(
         weights=weights,
         adaptation=hmc.init_step_size() if static.sampler == "hmc" else (),
         steps=jnp.zeros((), jnp.int32),
-        count=zero,
+        count=jnp.zeros(()),
         sums=jax.tree.map(jnp.zeros_like, sums),
         kernels=jnp.zeros((static.depth, static.num_train, static.num_train)),
     )

@@ -48,28 +48,18 @@ def active_layers(static: Static, hypers: Hypers) -> Bool[Array, " L"]:
     return jnp.arange(static.depth) < hypers["depth"]
 
 
-def unit_mask(static: Static, hypers: Hypers) -> Float[Array, " N"]:
-    """Returns one for each unit of a hidden layer of the network and zero for the others."""
-    return (jnp.arange(static.width) < hypers["width"]).astype(jnp.float32)
-
-
-def input_mask(static: Static, hypers: Hypers) -> Float[Array, " N0"]:
-    """Returns one for each input component of the network and zero for the others."""
-    return (jnp.arange(static.num_inputs) < hypers["num_inputs"]).astype(jnp.float32)
-
-
 def masks(static: Static, hypers: Hypers) -> Weights:
     """Returns one for each weight of the network and zero for the others."""
-    units = unit_mask(static, hypers)
+    units = (jnp.arange(static.width) < hypers["width"]).astype(jnp.float32)
     upper = active_layers(static, hypers)[1:].astype(jnp.float32)
     hidden = upper[:, None, None] * jnp.outer(units, units)[None]
-    return Weights(jnp.outer(units, input_mask(static, hypers)), hidden, units)
+    inputs = (jnp.arange(static.num_inputs) < hypers["num_inputs"]).astype(jnp.float32)
+    return Weights(jnp.outer(units, inputs), hidden, units)
 
 
 def draw_prior(static: Static, key: Key, hypers: Hypers) -> Weights:
     r"""Returns a network with every weight drawn from $N(0, \sigma^2)$."""
-    shape_of = masks(static, hypers)
-    leaves, tree = jax.tree.flatten(shape_of)
+    leaves, tree = jax.tree.flatten(masks(static, hypers))
     keys = jax.random.split(key, len(leaves))
     drawn = [mask * jax.random.normal(k, mask.shape) for k, mask in zip(keys, leaves, strict=True)]
     return jax.tree.map(lambda w: jnp.sqrt(hypers["sigma2"]) * w, jax.tree.unflatten(tree, drawn))

@@ -58,13 +58,11 @@ class Grid(NamedTuple):
 class ScalePosterior(NamedTuple):
     r"""Posterior of Q: ``weights``, which add up to one, on a uniform grid ``log_scale`` of $\ln Q$.
 
-    ``log_evidence`` is $\ln p(Y)$ (at T = 0 that of the labels' part in the range of the kernel). ``grid`` is that of
-    $\ln Q - L \ln\sigma^2$.
+    ``grid`` is that of $\ln Q - L \ln\sigma^2$.
     """
 
     log_scale: Float[np.ndarray, " grid"]
     weights: Float[np.ndarray, " grid"]
-    log_evidence: float
     grid: Grid
 
     @property
@@ -90,8 +88,7 @@ def scale_posterior(problem: Problem) -> ScalePosterior:
     log_scale = grid.points + len(problem.widths) * np.log(problem.sigma2)
     log_joint = log_prior - _neg_log_likelihood(problem, log_scale)
     weights = np.exp(log_joint - log_joint.max())
-    log_evidence = float(log_joint.max() + np.log(weights.sum() * grid.spacing))
-    return ScalePosterior(log_scale, weights / weights.sum(), log_evidence, grid)
+    return ScalePosterior(log_scale, weights / weights.sum(), grid)
 
 
 def exact_predictor(

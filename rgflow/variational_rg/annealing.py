@@ -29,11 +29,10 @@ class LogPartition(NamedTuple):
     effective_chains: Float[Array, ""]
 
 
-def base_bias(means: Float[Array, " V"], units: str, least: float = 0.01) -> Float[Array, " V"]:
+def base_bias(means: Float[Array, " V"], units: str) -> Float[Array, " V"]:
     r"""Returns the visible bias of independent units with the given means, $\mathrm{artanh}\, m$ or $\ln(m/(1-m))$.
 
-    Probabilities are kept ``least`` away from 0 and 1, since a base that excludes states cannot be annealed. Raises
-    nothing.
+    Probabilities are kept 0.01 away from 0 and 1, since a base that excludes states cannot be annealed.
 
     >>> [round(float(base_bias(jnp.array([0.5]), units)[0]), 6) for units in ("spin", "binary")]
     [0.549306, 0.0]
@@ -41,7 +40,7 @@ def base_bias(means: Float[Array, " V"], units: str, least: float = 0.01) -> Flo
     Ref: SM2008.
     """
     spin = units == "spin"
-    probability = jnp.clip((1 + means) / 2 if spin else means, least, 1 - least)
+    probability = jnp.clip((1 + means) / 2 if spin else means, 0.01, 1 - 0.01)
     field = jnp.log(probability) - jnp.log1p(-probability)
     return field / 2 if spin else field
 

@@ -5,7 +5,6 @@ blocked by the majority rule (2 by 2 at a time where that leads there) and on th
 """
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -137,16 +136,6 @@ def sampling(report: SquareReport) -> dict[str, float]:
     }
 
 
-def exact_values(coupling: float, size: int) -> Mapping[str, float]:
-    """Returns Kaufman's energy and log partition function of the torus, and Onsager's magnetization."""
-    return {
-        "kaufman_energy": kaufman_energy(coupling, size, size),
-        "kaufman_log_partition": kaufman_log_partition(coupling, size, size),
-        "onsager_magnetization": spontaneous_magnetization(coupling),
-        "random_radius": random_radius(size, own_centre=True),
-    }
-
-
 def references(
     samples: Samples,
     test: Samples,
@@ -162,7 +151,10 @@ def references(
         [np.mean(lattices * np.roll(lattices, 1, axis), axis=(1, 2), dtype=float) for axis in (1, 2)], axis=0
     )
     return {
-        **exact_values(coupling, size),
+        "kaufman_energy": kaufman_energy(coupling, size, size),
+        "kaufman_log_partition": kaufman_log_partition(coupling, size, size),
+        "onsager_magnetization": spontaneous_magnetization(coupling),
+        "random_radius": random_radius(size, own_centre=True),
         **sampling(report),
         **yardsticks(test, size, layers, seed),
         **component_measures(samples, test, layers),

@@ -6,6 +6,8 @@
   :mod:`~rgflow.variational_rg.claims_stack`.
 """
 
+import functools
+
 from rgflow.protocol import Claim
 from rgflow.variational_rg import claims_lattice, claims_mapping, claims_stack
 
@@ -65,12 +67,9 @@ CLAIMS = (
             f"its {words} over that of block majorities at the same places, less 1, within "
             f"{claims_stack.SAME_LATTICE:g}",
             "the runs of the study 'strength'",
-            judge,
+            functools.partial(claims_stack.coarse_grained, measure=words.replace(" ", "_")),
         )
-        for name, words, judge in (
-            ("coupling", "coupling", claims_stack.coarse_coupling),
-            ("length", "correlation length", claims_stack.coarse_length),
-        )
+        for name, words in (("coupling", "coupling"), ("length", "correlation length"))
     ),
     Claim(
         "S3-model",

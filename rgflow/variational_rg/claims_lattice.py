@@ -124,10 +124,8 @@ def exponents(
     return np.stack(found, axis=-1)
 
 
-def resampled_moments(
-    one: Chains, family: str, resamples: int = 1000, seed: int = 0
-) -> dict[str, Float[np.ndarray, "..."]]:
-    """Returns mean moments of the records: first those of all, then bootstrap resamples of records of all runs.
+def resampled_moments(one: Chains, family: str) -> dict[str, Float[np.ndarray, "..."]]:
+    """Returns mean moments of the records: first those of all, then 1000 bootstrap resamples of them.
 
     A record is a block: it must last a few autocorrelation times. Ref: Hesterberg2015.
     """
@@ -135,7 +133,7 @@ def resampled_moments(
     blocks = {name: np.asarray(one.live[f"chain_{name}"].values, np.float64) for name in names}
     blocks = {name: value.reshape(-1, *value.shape[2:]) for name, value in blocks.items()}
     count = len(blocks[family])
-    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples) / count
+    weights = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), 1000) / count
     weights = np.concatenate([np.full((1, count), 1 / count), weights])
     return {name: np.tensordot(weights, value, axes=1) for name, value in blocks.items()}
 

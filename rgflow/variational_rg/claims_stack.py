@@ -49,16 +49,10 @@ def unit_medians(values: Float[np.ndarray, "runs layer unit"]) -> Float[np.ndarr
     return np.array(middle).reshape(values.shape[:-1])
 
 
-def growth(point: Point) -> np.ndarray:
-    """Returns ln of the median radius of the last layer over that of the first, per run."""
-    radius = unit_medians(point.last("radius"))
-    return np.log(radius[:, -1] / radius[:, 0])
-
-
-def participation_growth(point: Point) -> np.ndarray:
-    """Returns ln of the median participation of the last layer over that of the first, per run."""
-    sites = unit_medians(point.last("participation"))
-    return np.log(sites[:, -1] / sites[:, 0])
+def growth(point: Point, name: str = "radius") -> np.ndarray:
+    """Returns ln of the median of a record over the units of the last layer over that of the first, per run."""
+    medians = unit_medians(point.last(name))
+    return np.log(medians[:, -1] / medians[:, 0])
 
 
 def relative_entropy_per_site(point: Point) -> np.ndarray:
@@ -119,7 +113,7 @@ def _field_controls(point: Point, others: Sequence[Point]) -> dict[str, Control]
             noise < MOST_SHUFFLED_PARTICIPATION,
         ),
         "participation_growth": information(
-            average(participation_growth(point)), "ln of the median participation in the last layer over the first"
+            average(growth(point, "participation")), "ln of the median participation in the last layer over the first"
         ),
         "shuffled_growth": information(
             average(growth(shuffled)) if shuffled else np.nan, "the same growth on site-shuffled data"
@@ -146,7 +140,7 @@ def fields_grow(results: Results) -> Iterator[Finding]:
         # Fields that grow but are no blocks support nothing; fields that shrink by both measures contradict whatever
         # they are, once learned.
         status = decide(interval, 0.0, "above", {name: c["passed"] for name, c in controls.items()})
-        shrink = bootstrap_interval(participation_growth(point)).high < 0
+        shrink = bootstrap_interval(growth(point, "participation")).high < 0
         if status == "contradicted" and not (shrink and controls["learned"]["passed"]):
             status = "undecided"
         yield _finding(point, interval, status, controls)
@@ -156,14 +150,9 @@ def _finding(point: Point, interval: Interval, status: Status, controls: dict[st
     return Finding(place(point.values), interval, status, (point.runs, point.dead), controls)
 
 
-def coarse_coupling(results: Results) -> Iterator[Finding]:
-    """Yields the coupling of the first hidden layer over that of a coarse-grained lattice, less 1 (S3-d coupling)."""
-    return (_coarse_grained(point, "coupling") for point in real(results.once(stacks)))
-
-
-def coarse_length(results: Results) -> Iterator[Finding]:
-    """Yields its correlation length over that of a coarse-grained lattice, less 1 (S3-d length)."""
-    return (_coarse_grained(point, "correlation_length") for point in real(results.once(stacks)))
+def coarse_grained(results: Results, measure: str) -> Iterator[Finding]:
+    """Yields the coupling or length of the first hidden layer over that of a coarse-grained lattice, less 1 (S3-d)."""
+    return (_coarse_grained(point, measure) for point in real(results.once(stacks)))
 
 
 def _coarse_grained(point: Point, measure: str) -> Finding:

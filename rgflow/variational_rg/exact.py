@@ -63,7 +63,14 @@ def visible_hamiltonian(machine: Machine) -> Float[np.ndarray, " states"]:
     Raises ValueError for more than 20 visible units and as :func:`on_host`. Ref: mehta2014 eq. (13).
     """
     machine = on_host(machine)
-    return np.concatenate([np.asarray(free_energy(machine, states)) for _, states in _chunks(machine)])
+    num_units = machine.weights.shape[0]
+    if not 1 <= num_units <= LARGEST_NUM_SPINS:
+        raise ValueError(f"machine = {num_units} units to enumerate: must be 1 to {LARGEST_NUM_SPINS}")
+    parts = []
+    for start in range(0, 2**num_units, CHUNK):
+        states = unit_states(num_units, machine.units, start, min(start + CHUNK, 2**num_units))
+        parts.append(np.asarray(free_energy(machine, states)))
+    return np.concatenate(parts)
 
 
 def hidden_hamiltonian(machine: Machine) -> Float[np.ndarray, " states"]:
@@ -100,7 +107,9 @@ def log_partition(machine: Machine) -> float:
 
     Ref: mehta2014 eq. (12).
     """
-    return float(log_sum(-visible_hamiltonian(_smaller_first(on_host(machine)))))
+    machine = on_host(machine)
+    num_visible, num_hidden = machine.weights.shape
+    return float(log_sum(-visible_hamiltonian(machine if num_visible <= num_hidden else machine.transposed)))
 
 
 def visible_log_probabilities(machine: Machine) -> Float[np.ndarray, " states"]:

@@ -9,7 +9,6 @@ what is known before a run in :mod:`~rgflow.variational_rg.block_spins`.
 import functools
 import itertools
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -105,6 +104,11 @@ def _steps(config: Config) -> int:
     return config.stack.epochs * (config.stack.num_samples // config.stack.batch)
 
 
+def _shared(config: Config) -> dict[str, Any]:
+    """Returns what fixes the program of any machine."""
+    return {name: config[name] for name in ("size", "units", "algorithm", "sweeps", "mean_field", "l1_method")}
+
+
 def _rates(config: Config) -> dict[str, Any]:
     names = ("learning_rate", "momentum", "final_momentum", "l1", "weight_deviation")
     return {name: np.float64(config[name]) for name in names}
@@ -121,13 +125,8 @@ def _stack(config: Config) -> dict[str, Any]:
     stack, model = config.stack, config.model
     layers = tuple(int(units) for units in stack.layers)
     static = dynamics.Static(
-        size=config.size,
+        **_shared(config),
         layers=layers,
-        units=config.units,
-        algorithm=config.algorithm,
-        sweeps=config.sweeps,
-        mean_field=config.mean_field,
-        l1_method=config.l1_method,
         pass_up=stack.pass_up,
         batch=stack.batch,
         steps_per_machine=_steps(config),
@@ -170,18 +169,8 @@ def _small(config: Config) -> dict[str, Any]:
     if section.hidden > most:
         raise ValueError(f"small.hidden = {section.hidden}: must be at most {most} beside {config.size**2} sites")
     rates = {**_rates(config), "learning_rate": np.float64(section.learning_rate), "final_momentum": np.float64(0.0)}
-    static = small.Static(
-        size=config.size,
-        hidden=section.hidden,
-        units=config.units,
-        algorithm=config.algorithm,
-        sweeps=config.sweeps,
-        mean_field=config.mean_field,
-        l1_method=config.l1_method,
-        batch=section.batch,
-    )
     return {
-        "static": static,
+        "static": small.Static(**_shared(config), hidden=section.hidden, batch=section.batch),
         "hypers": Late(lambda: {"law": small.data_law(config.coupling, config.size), **rates}),
         "schedule": log_spaced_schedule(section.steps, section.records),
         "dims": small.DIMS,
@@ -192,19 +181,13 @@ def _small(config: Config) -> dict[str, Any]:
 def _lattice(config: Config) -> dict[str, Any]:
     if config.coupling < 0 and config.size % 2:
         raise ValueError(f"size = {config.size}: must be even for a negative coupling")
-    flat = SimpleNamespace(**config.lattice.to_dict(), size=config.size, coupling=config.coupling)
-    try:
-        static, schedule = lattice.static_of(flat), lattice.schedule(flat)
-    except ValueError as error:
-        section = "" if str(error).startswith("size") else "lattice."
-        raise ValueError(f"{section}{error}") from None
     return {
-        "static": static,
-        "hypers": lattice.hypers_of(flat),
-        "schedule": schedule,
+        "static": lattice.static_of(config),
+        "hypers": lattice.hypers_of(config),
+        "schedule": lattice.schedule(config),
         "dims": lattice.DIMS,
         "coords": lattice.COORDS,
-        "reference": functools.partial(lattice.reference, flat),
+        "reference": functools.partial(lattice.reference, config),
     }
 
 

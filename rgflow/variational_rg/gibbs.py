@@ -82,35 +82,10 @@ def gibbs_chain(
     return jax.lax.fori_loop(0, sweeps, sweep, visible)
 
 
-def up(machines: Sequence[Machine], visible: Float[Array, "B V"]) -> list[Float[Array, "B _"]]:
-    r"""Returns the means of every hidden layer, the lowest first, $m^{l} = \langle h\rangle_{v = m^{l-1}}$, $m^0 = v$.
-
-    Raises TypeError for machines whose layers do not fit together. Ref: HS2006.
-    """
-    layers = []
+def reconstruct(machines: Sequence[Machine], visible: Float[Array, "B V"]) -> Float[Array, "B V"]:
+    r"""Returns the visible means that a stack sees: up through the means of every layer and back down. Ref: HS2006."""
     for machine in machines:
         visible = hidden_means(machine, visible)
-        layers.append(visible)
-    return layers
-
-
-def down(machines: Sequence[Machine], hidden: Float[Array, "B H"]) -> list[Float[Array, "B _"]]:
-    r"""Returns the means of all layers below the top one, the visible layer last, $m^{l-1} = \langle v\rangle_{h=m^l}$.
-
-    Raises TypeError for machines whose layers do not fit together. Ref: HS2006.
-    """
-    layers = []
     for machine in reversed(machines):
-        hidden = visible_means(machine, hidden)
-        layers.append(hidden)
-    return layers
-
-
-def reconstruct(machines: Sequence[Machine], visible: Float[Array, "B V"], layer: int) -> Float[Array, "B V"]:
-    r"""Returns the visible means seen by hidden layer $l$: up to the means of layer $l = 1, 2, \ldots$ and back down.
-
-    Raises ValueError for a layer that does not exist. Ref: HS2006.
-    """
-    if not 1 <= layer <= len(machines):
-        raise ValueError(f"layer = {layer}: must be from 1 to {len(machines)}, the number of machines")
-    return down(machines[:layer], up(machines[:layer], visible)[-1])[-1]
+        visible = visible_means(machine, visible)
+    return visible

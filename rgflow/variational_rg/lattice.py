@@ -18,7 +18,7 @@ forgotten its start. A record is the mean over all sweeps since the record befor
 $x_k = (S_k - N_k r)/\sqrt{N_k}$ with S_k of :mod:`rgflow.probes.monte_carlo_rg` on the $N_k$ sites and r a constant.
 Scaled and shifted so, moments are of order 1 and float32 sums of them keep their digits; connected correlations do not
 see the shift, and the scale makes $T = \sqrt{N_k/N_{k+1}}\, \langle xx^T\rangle_c^{-1} \langle xx^T\rangle_c$.
-Keys: SW1987 = Swendsen and Wang, Phys. Rev. Lett. 58 (1987) 86; Swendsen1979 = Phys. Rev. Lett. 42 (1979) 859.
+Key: Swendsen1979 = Phys. Rev. Lett. 42 (1979) 859.
 """
 
 import dataclasses
@@ -64,11 +64,7 @@ COORDS = {"start": STARTS, "even": EVEN, "even_other": EVEN, "odd": ODD, "odd_ot
 
 @dataclasses.dataclass(frozen=True)
 class Static:
-    """Sites a side, lattices of a run, ``swendsen_wang`` or ``heat_bath``, block-spin steps that are recorded (or 0).
-
-    Raises ValueError for an odd number of walkers or fewer than 2, a size below 2 or odd for ``heat_bath``, an unknown
-    method, and levels that leave no whole number of at least 4 sites a side.
-    """
+    """Sites a side, lattices of a run, ``swendsen_wang`` or ``heat_bath``, recorded block-spin steps (or 0)."""
 
     size: int
     walkers: int
@@ -78,16 +74,16 @@ class Static:
     def __post_init__(self) -> None:
         """Refuses what cannot run."""
         if self.method not in SWEEPS:
-            raise ValueError(f"method = {self.method!r}: must be one of {', '.join(SWEEPS)}")
+            raise ValueError(f"lattice.method = {self.method!r}: must be one of {', '.join(SWEEPS)}")
         if self.size < 2 or (self.method == "heat_bath" and self.size % 2):
             raise ValueError(f"size = {self.size}: must be at least 2, and even for heat_bath")
         if self.walkers < 2 or self.walkers % 2:
-            raise ValueError(f"walkers = {self.walkers}: must be even and at least 2")
+            raise ValueError(f"lattice.walkers = {self.walkers}: must be even and at least 2")
         blocks = 2**self.levels if self.levels >= 0 else 0
         if not blocks or (self.levels and (self.size % blocks or self.size // blocks < SMALLEST_SIZE)):
             raise ValueError(
-                f"levels = {self.levels}: must leave a whole number of at least {SMALLEST_SIZE} sites a side of "
-                f"the {self.size}"
+                f"lattice.levels = {self.levels}: must leave a whole number of at least {SMALLEST_SIZE} sites a side "
+                f"of the {self.size}"
             )
 
 
@@ -102,43 +98,34 @@ class ChainState:
 
 
 def static_of(config: Config) -> Static:
-    """Returns the static part of ``config`` (size, walkers, method, levels). Raises ValueError as :class:`Static`."""
-    return Static(int(config.size), int(config.walkers), str(config.method), int(config.levels))
+    """Returns what fixes the program of a chain. Raises ValueError as :class:`Static`."""
+    return Static(config.size, config.lattice.walkers, config.lattice.method, config.lattice.levels)
 
 
 def hypers_of(config: Config) -> dict[str, Any]:
-    """Returns coupling, sweeps between records and the energy around which squares are taken (``coupling``, ``size``).
-
-    Raises ValueError as :func:`schedule`.
-    """
+    """Returns coupling, sweeps between records and the energy around which squares are taken."""
     centre = kaufman_energy(config.coupling, config.size, config.size)
     return {"coupling": float(config.coupling), "interval": schedule(config)[1], "energy_centre": float(centre)}
 
 
 def schedule(config: Config) -> tuple[int, ...]:
-    """Returns steps 0, e, 2e, ... of ``config.records`` records after the start, the last one ``config.steps``.
-
-    Raises ValueError unless the records divide the steps.
-    """
-    steps, records = int(config.steps), int(config.records)
+    """Returns the start and the steps of the records, evenly spaced; ValueError unless the records divide the steps."""
+    steps, records = config.lattice.steps, config.lattice.records
     if records < 1 or steps < records or steps % records:
-        raise ValueError(f"steps, records = {steps}, {records}: the records must divide the steps")
+        raise ValueError(f"lattice.steps, records = {steps}, {records}: the records must divide the steps")
     return tuple(range(0, steps + 1, steps // records))
 
 
 def reference(config: Config) -> dict[str, float]:
-    """Returns exact values at ``config.coupling``: of the torus (Kaufman) and the infinite lattice; walkers per start.
-
-    Raises ValueError for a coupling that is not finite.
-    """
-    coupling, size = float(config.coupling), int(config.size)
+    """Returns exact values of the torus (Kaufman) and of the infinite lattice; walkers per start."""
+    coupling, size = float(config.coupling), config.size
     return {
         "kaufman_energy": float(kaufman_energy(coupling, size, size)),
         "kaufman_specific_heat": float(kaufman_specific_heat(coupling, size, size)),
         "onsager_energy": onsager_energy(coupling),
         "onsager_magnetization": spontaneous_magnetization(coupling),
         "correlation_length": axis_correlation_length(coupling),
-        "walkers_per_start": float(int(config.walkers) // 2),
+        "walkers_per_start": float(config.lattice.walkers // 2),
     }
 
 
@@ -153,10 +140,7 @@ def init(static: Static, key: Key, hypers: Hypers) -> ChainState:
 
 
 def step(static: Static, key: Key, state: ChainState, hypers: Hypers) -> tuple[ChainState, Info]:
-    """Sweep every walker once and add what it then shows to the sums; nothing is reported but the records.
-
-    Ref: SW1987.
-    """
+    """Sweeps every walker once and adds what it then shows to the sums; nothing is reported but the records."""
     sweep_key, tie_key = jax.random.split(jax.random.fold_in(key, Stream.NOISE))
     spins = SWEEPS[static.method](sweep_key, state.spins, hypers["coupling"])
     now = _measure(static, tie_key, spins, hypers)
@@ -177,8 +161,7 @@ def probe(static: Static, key: Key, state: ChainState, hypers: Hypers) -> Record
 def block_lattices(key: Key, spins: Int8[Array, "walkers side side"], levels: int) -> list[Int8[Array, "walkers _ _"]]:
     r"""Returns the lattices, then after 1 ... ``levels`` steps of the majority rule $s'_I = \mathrm{sign} \sum s_i$.
 
-    Blocks are 2 by 2, with ties drawn from ``key``. Raises ValueError for a side that 2 does not divide. Ref:
-    Swendsen1979.
+    Blocks are 2 by 2, with ties drawn from ``key``. Ref: Swendsen1979.
     """
     lattices = [spins]
     for level_key in jax.random.split(key, levels):
@@ -189,8 +172,8 @@ def block_lattices(key: Key, spins: Int8[Array, "walkers side side"], levels: in
 def block_moments(lattices: list[Int8[Array, "walkers _ _"]], family: str) -> dict[str, Float[Array, "..."]]:
     r"""Returns means over walkers of $x_k$ [levels + 1, n], $x_{k+1}x_{k+1}^T$ and $x_{k+1}x_k^T$ [levels, n, n].
 
-    ``family`` is ``even`` or ``odd``; names are the family's own, and that with ``_within`` and ``_between``. Raises
-    KeyError for another family. Ref: Swendsen1979.
+    ``family`` is ``even`` or ``odd``; names are the family's own, and that with ``_within`` and ``_between``.
+    Ref: Swendsen1979.
     """
     scaled = [_scaled_operators(lattice, family) for lattice in lattices]
     return {

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from rgflow.types import Key
 from rgflow.variational_rg.gibbs import gibbs_chain, hidden_means, sample_hidden, sample_visible, visible_means
-from rgflow.variational_rg.machine import UNITS, Machine, free_energy
+from rgflow.variational_rg.machine import Machine, free_energy
 
 L1_METHODS = ("sign", "proximal")
 
@@ -40,17 +40,13 @@ class Contrast(NamedTuple):
 def init_machine(key: Key, visible: int, hidden: int, units: str, deviation: Rate = 0.01) -> Machine:
     r"""Draws a machine with weights $W_{ij} \sim N(0, \sigma^2)$ and biases 0, float32.
 
-    The deviation may be traced. Raises ValueError for unknown units or a layer without units.
+    The deviation may be traced. Raises ValueError for unknown units.
 
     >>> init_machine(jax.random.key(0), 4, 3, "spin").weights.shape
     (4, 3)
 
     Ref: HS2006.
     """
-    if units not in UNITS:
-        raise ValueError(f"units = {units!r}: must be one of {', '.join(UNITS)}")
-    if visible < 1 or hidden < 1:
-        raise ValueError(f"visible, hidden = {visible}, {hidden}: must be at least 1 each")
     weights = deviation * jax.random.normal(key, (visible, hidden), jnp.float32)
     return Machine(weights, jnp.zeros(visible, jnp.float32), jnp.zeros(hidden, jnp.float32), units)
 

@@ -1,4 +1,4 @@
-r"""A restricted Boltzmann machine as a plain pytree: energy, fields, free energies, change of units.
+r"""A restricted Boltzmann machine as a plain pytree: fields, free energies, values of its units.
 
 $p(v, h) \propto e^{-E}$, $-E = v^T W h + b \cdot h + c \cdot v$, with units $\pm1$ (``spin``) or 0/1 (``binary``), in
 nats. Every function takes numpy arrays (float64 on the host) and JAX arrays alike and answers in kind.
@@ -78,26 +78,6 @@ def to_units(values: Values, units: str) -> Values:
 def to_spins(values: Values, units: str) -> Values:
     r"""Returns values of units (states or means) as spins: themselves, or $2x - 1$."""
     return values if units == "spin" else 2 * values - 1
-
-
-def convert(machine: Machine, units: str) -> Machine:
-    r"""Returns the machine with the same law in other units: energies differ by a constant alone.
-
-    $s = 2v - 1$ gives $W_{01} = 4W$, $c_{01} = 2c - 2W 1$, $b_{01} = 2b - 2W^T 1$; and back. Raises ValueError for
-    unknown units.
-
-    >>> import numpy as np
-    >>> spins = Machine(np.array([[0.5]]), np.array([0.1]), np.array([0.0]))
-    >>> binary = convert(spins, "binary")
-    >>> round(float(binary.weights[0, 0]), 6), round(float(binary.visible_bias[0]), 6)
-    (2.0, -0.8)
-    """
-    w, c, b = machine.weights, machine.visible_bias, machine.hidden_bias
-    if units == machine.units:
-        return machine
-    if units == "binary":
-        return Machine(4 * w, 2 * c - 2 * w.sum(1), 2 * b - 2 * w.sum(0), units)
-    return Machine(w / 4, c / 2 + w.sum(1) / 4, b / 2 + w.sum(0) / 4, units)
 
 
 def _with_bias(field: Any, bias: Any) -> Any:

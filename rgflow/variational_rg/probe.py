@@ -158,9 +158,7 @@ def hidden_records(
 
 def reconstruction_records(static: Static, machines: Sequence[Machine], visible: Array) -> Record:
     """Returns errors and examples of the means that come back from every layer."""
-    means = [
-        to_spins(reconstruct(machines, visible, layer), static.units) for layer in range(1, len(static.layers) + 1)
-    ]
+    means = [to_spins(reconstruct(machines[: layer + 1], visible), static.units) for layer in range(len(static.layers))]
     spins = to_spins(visible, static.units)
     return {
         "reconstruction_error": jnp.stack([jnp.mean(mean * spins <= 0) for mean in means]),

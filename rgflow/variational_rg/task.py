@@ -36,17 +36,6 @@ def lattice_samples(coupling: float, size: int, number: int, seed: int) -> tuple
     return np.asarray(spins).reshape(number, size * size), report
 
 
-def shuffle_sites(samples: Samples, seed: int) -> Samples:
-    r"""Returns samples in which every site's values are permuted among the samples: independent sites, same means.
-
-    >>> spins = np.array([[1, -1], [-1, 1], [1, -1]], np.int8)
-    >>> shuffle_sites(spins, 0).sum(axis=0).tolist()
-    [1, -1]
-
-    """
-    return np.random.default_rng(seed).permuted(samples, axis=0)
-
-
 def shuffle_bonds(samples: Samples, size: int, seed: int) -> Samples:
     r"""Returns samples whose bonds $s_c s_{c+1}$ are permuted within every periodic row, its first spin drawn anew.
 
@@ -67,11 +56,11 @@ def shuffle_bonds(samples: Samples, size: int, seed: int) -> Samples:
 
 
 def shuffled(samples: Samples, size: int, shuffle: str, seed: int) -> Samples:
-    """Returns the samples, or a control made of them. Raises ValueError for an unknown ``shuffle``."""
+    """Returns the samples, or a control made of them (see the module). Raises ValueError for an unknown ``shuffle``."""
     if shuffle not in SHUFFLES:
         raise ValueError(f"shuffle = {shuffle!r}: must be one of {', '.join(SHUFFLES)}")
     if shuffle == "sites":
-        return shuffle_sites(samples, seed)
+        return np.random.default_rng(seed).permuted(samples, axis=0)
     return shuffle_bonds(samples, size, seed) if shuffle == "bonds" else samples
 
 

@@ -45,16 +45,13 @@ Table = Float[np.ndarray, "visible_states hidden_states"]
 class TraceCondition(NamedTuple):
     r"""How far a kernel is from an exact step, $\mathrm{Tr}_h e^{T(v, h)} = 1$ for every v.
 
-    ``values`` are the traces of all visible states, ``mean`` and ``deviation`` (standard deviation) weigh all states
-    alike, ``mean_under_data`` weighs them by P, and ``largest`` is $\max_v |\mathrm{Tr}_h e^T - 1|$. Infinite where
-    above 1e308.
+    ``values`` are the traces of all visible states, ``deviation`` is their standard deviation, all states weighed
+    alike, and ``largest`` is $\max_v |\mathrm{Tr}_h e^T - 1|$. Infinite where above 1e308.
     """
 
     values: Float[np.ndarray, " visible_states"]
-    mean: float
     deviation: float
     largest: float
-    mean_under_data: float
 
 
 class Identities(NamedTuple):
@@ -105,16 +102,15 @@ def trace_condition(machine: Machine, hamiltonian: Hamiltonian, constant: Scalar
 
     Raises ValueError as :func:`rg_kernel`. Ref: mehta2014 eq. (8).
     """
-    log_trace = log_trace_of_kernel(rg_kernel(machine, hamiltonian, constant))
+    log_trace = log_sum(rg_kernel(machine, hamiltonian, constant).T)
     scale = log_trace.max()
-    relative = np.exp(log_trace - scale)
+    spread = np.exp(log_trace - scale).std()
     with np.errstate(over="ignore"):
         return TraceCondition(
             values=np.exp(log_trace),
-            mean=float(np.exp(scale + np.log(relative.mean()))),
-            deviation=_scaled(relative.std(), scale),
+            # 0 and not nan where the traces are all the same and the scale overflows.
+            deviation=float(spread * np.exp(scale)) if spread else 0.0,
             largest=float(abs(np.expm1(log_trace)).max()),
-            mean_under_data=float(np.exp(log_sum(_log_data(hamiltonian) + log_trace))),
         )
 
 
@@ -155,14 +151,14 @@ def relative_entropy(machine: Machine, hamiltonian: Hamiltonian) -> float:
     return float(np.exp(log_data) @ (log_data - visible_log_probabilities(machine)))
 
 
-def jensen_gap(machine: Machine, hamiltonian: Hamiltonian, constant: Scalar = 0.0) -> float:
+def jensen_gap(machine: Machine, hamiltonian: Hamiltonian) -> float:
     r"""Returns $-\langle\ln\mathrm{Tr}_h e^T\rangle_P - \Delta F$ in nats, which is $D_{KL}(P\|p_\lambda)$.
 
-    It is Jensen's gap of $\ln\langle\mathrm{Tr}_h e^T\rangle_P$, whatever the constant. Raises ValueError as
-    :func:`rg_kernel`. Ref: mehta2014 eq. (22), quantified.
+    It is Jensen's gap of $\ln\langle\mathrm{Tr}_h e^T\rangle_P$. Raises ValueError as :func:`rg_kernel`.
+    Ref: mehta2014 eq. (22), quantified.
     """
-    log_trace = log_trace_of_kernel(rg_kernel(machine, hamiltonian, constant))
-    return float(-np.exp(_log_data(hamiltonian)) @ log_trace) - free_energy_gap(machine, hamiltonian, constant)
+    log_trace = log_sum(rg_kernel(machine, hamiltonian).T)
+    return float(-np.exp(_log_data(hamiltonian)) @ log_trace) - free_energy_gap(machine, hamiltonian)
 
 
 def identities(machine: Machine, hamiltonian: Hamiltonian) -> Identities:
@@ -182,7 +178,7 @@ def identities(machine: Machine, hamiltonian: Hamiltonian) -> Identities:
     coarse = coarse_hamiltonian(kernel, values)
     conditional = _log_conditional(machine) + (values - visible_hamiltonian(machine))[:, None]
     ratio = -free_energy_gap(machine, values)
-    trace = float(log_sum(_log_data(values) + log_trace_of_kernel(kernel)))
+    trace = float(log_sum(_log_data(values) + log_sum(kernel.T)))
     gap = float(-log_sum(-coarse) + log_sum(-values))
     return Identities(
         coarse_hamiltonian=float(abs(coarse - hidden_hamiltonian(machine)).max()),
@@ -209,11 +205,6 @@ def _log_conditional(machine: Machine) -> Table:
 def _log_data(hamiltonian: Hamiltonian) -> Float[np.ndarray, " visible_states"]:
     log_weights = -np.asarray(hamiltonian, np.float64)
     return log_weights - log_sum(log_weights)
-
-
-def _scaled(value: float, log_scale: float) -> float:
-    """Returns value times exp(log_scale), 0 and not nan where the value is 0 and the scale overflows."""
-    return float(value * np.exp(log_scale)) if value else 0.0
 
 
 def _checked(machine: Machine, hamiltonian: Hamiltonian) -> Float[np.ndarray, " visible_states"]:

@@ -58,7 +58,6 @@ def test_prior_moments_where_the_data_say_nothing():
     for power in (1, 2):
         exact = np.prod([np.prod([0.7 * (1 + 2 * i / n) for i in range(power)]) for n in (5, 11, 3)])
         assert posterior.moment(power) == pytest.approx(exact, rel=1e-9)
-    assert posterior.log_evidence == pytest.approx(-1.5 * np.log(2 * np.pi) - 1.5, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +115,6 @@ def test_everything_against_networks_drawn_from_the_prior_and_weighted_by_their_
         for i, j in ((0, 0), (0, 1), (1, 2)):
             values = sigma2 / widths[layer] * np.sum(hidden[:, :, i] * hidden[:, :, j], axis=1)
             check(values, kernels[layer, i, j])
-    evidence = np.log(weight.mean()) - num_train / 2 * np.log(2 * np.pi * temperature)
-    assert abs(evidence - posterior.log_evidence) < 4 * weight.std() / weight.mean() / np.sqrt(count)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.2])

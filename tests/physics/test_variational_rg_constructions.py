@@ -52,23 +52,9 @@ def test_decimated_coupling_of_eight_sites(strength, value):
 
 @pytest.mark.parametrize("num_sites", [6, 8, 10, 12])
 @pytest.mark.parametrize("K", [0.2, 0.6, -0.6])
-def test_decimated_coupling_becomes_decimation_at_every_size(num_sites, K):
-    assert decimated_coupling(K, 20, num_sites) == pytest.approx(decimate_1d(K), abs=1e-13)
-    # From its definition, by summing over the visible spins.
-    visible, hidden = (spin_states(sites).astype(float) for sites in (num_sites, num_sites // 2))
-    weight = np.exp(K * (visible * np.roll(visible, 1, axis=1)).sum(axis=1))
-    for strength in (0.7, 1.5, -1.5):
-        tied = np.exp(strength * hidden @ visible[:, ::2].T) / (2 * math.cosh(strength)) ** (num_sites // 2)
-        np.testing.assert_allclose(tied.sum(axis=0), 1, atol=1e-13)
-        expected = all_couplings(np.log(tied @ weight))[0b11]
-        assert decimated_coupling(K, strength, num_sites) == pytest.approx(expected, abs=1e-13)
-
-
-def test_decimated_coupling_settles_with_the_size():
-    values = [decimated_coupling(0.6, 1.0, num_sites) for num_sites in (6, 8, 10, 12)]
-    steps = -np.diff(values)
-    assert (steps > 0).all() and (steps[1:] < steps[:-1] / 5).all()
-    assert values[-1] == pytest.approx(0.162097, abs=5e-5)
+def test_strong_copies_have_the_decimated_coupling_at_every_size(num_sites, K):
+    coarse = coarse_hamiltonian(noisy_copies(num_sites, 20.0), ring(K, num_sites))
+    assert all_couplings(-coarse)[0b11] == pytest.approx(decimate_1d(K), abs=1e-13)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0, 8.0, -2.0])
@@ -81,13 +67,19 @@ def test_a_noisy_copy_is_an_exact_step(strength):
 
 
 def test_a_strong_copy_is_the_ring_of_the_decimated_coupling():
-    coarse = coarse_hamiltonian(decimation_kernel(10, 20), -log_weights(ring_couplings(0.6, 10)))
+    coarse = coarse_hamiltonian(noisy_copies(10, 20.0), ring(0.6, 10))
     constant = 5 * (math.log(2) + decimate_1d(0.6))  # ln Z of both rings: N/2 (ln 2 + 1/2 ln cosh 2K)
     expected = log_weights(ring_couplings(decimate_1d(0.6), 5)) + constant
     np.testing.assert_allclose(-coarse, expected, atol=1e-13)
 
 
 # --- one hidden spin per bond ---
+
+
+def bond_constant(couplings):
+    r"""$\ln Z_\lambda - \ln Z = \sum (\ln 2 + |K|)$ of the bond machine, over the bonds."""
+    strengths = couplings[np.triu(couplings) != 0]
+    return (np.log(2) + abs(strengths)).sum()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +99,7 @@ def test_bond_machine_is_exact(couplings):
     assert abs(relative_entropy(machine, hamiltonian)) < 1e-14
     reference = enumerate_ising(couplings)
     np.testing.assert_allclose(
-        visible_probabilities(machine), np.exp(-hamiltonian - reference.log_partition), rtol=1e-13, atol=0
+        np.exp(visible_log_probabilities(machine)), np.exp(-hamiltonian - reference.log_partition), rtol=1e-13
     )
     expected = reference.log_partition + bond_constant(couplings)
     assert log_partition(machine) == pytest.approx(expected, abs=1e-12)

@@ -25,8 +25,9 @@ FOUR_SIGMA = 6.3e-5
 
 
 def settings(**values):
-    defaults = {"size": 4, "walkers": 64, "method": "swendsen_wang", "levels": 0, "coupling": 0.4}
-    return types.SimpleNamespace(**defaults | {"steps": 40, "records": 4} | values)
+    section = {"walkers": 64, "method": "swendsen_wang", "levels": 0, "steps": 40, "records": 4} | values
+    size, coupling = (section.pop(name, default) for name, default in (("size", 4), ("coupling", 0.4)))
+    return types.SimpleNamespace(size=size, coupling=coupling, lattice=types.SimpleNamespace(**section))
 
 
 def run(config, seed=0):
@@ -40,7 +41,7 @@ def run(config, seed=0):
         return state, (state.spins, lattice.probe(static, key, state, hypers))
 
     state = lattice.init(static, key, hypers)
-    _, (spins, records) = jax.jit(lambda state: jax.lax.scan(advance, state, jnp.arange(config.steps)))(state)
+    _, (spins, records) = jax.jit(lambda state: jax.lax.scan(advance, state, jnp.arange(config.lattice.steps)))(state)
     steps = np.array(lattice.schedule(config)[1:]) - 1
     return jax.tree.map(lambda x: np.asarray(x, np.float64)[steps], records), spins, state
 
@@ -166,14 +167,17 @@ def test_reference_and_schedule():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Static(8, 16, "wolff"), "method = 'wolff': must be one of swendsen_wang, heat_bath"),
+        (lambda: Static(8, 16, "wolff"), "lattice.method = 'wolff': must be one of swendsen_wang, heat_bath"),
         (lambda: Static(5, 16, "heat_bath"), "size = 5: must be at least 2, and even for heat_bath"),
         (lambda: Static(1, 16), "size = 1: must be"),
-        (lambda: Static(8, 15), "walkers = 15: must be even and at least 2"),
-        (lambda: Static(8, 16, levels=2), "levels = 2: must leave a whole number of at least 4 sites"),
-        (lambda: Static(10, 16, levels=2), "levels = 2: must leave"),
-        (lambda: Static(8, 16, levels=-1), "levels = -1: must leave"),
-        (lambda: lattice.schedule(settings(steps=10, records=3)), "steps, records = 10, 3: the records must divide"),
+        (lambda: Static(8, 15), "lattice.walkers = 15: must be even and at least 2"),
+        (lambda: Static(8, 16, levels=2), "lattice.levels = 2: must leave a whole number of at least 4 sites"),
+        (lambda: Static(10, 16, levels=2), "lattice.levels = 2: must leave"),
+        (lambda: Static(8, 16, levels=-1), "lattice.levels = -1: must leave"),
+        (
+            lambda: lattice.schedule(settings(steps=10, records=3)),
+            "lattice.steps, records = 10, 3: the records must divide",
+        ),
     ],
 )
 def test_bad_input_is_refused_with_a_sentence(call, message):

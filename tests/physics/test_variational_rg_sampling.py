@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from machines import random_machine
 from scipy.stats import chi2
 from scipy.stats import f as fisher
 
@@ -18,17 +19,9 @@ from rgflow.exact.enumeration import spin_states
 from rgflow.variational_rg.annealing import base_bias, log_partition_estimate
 from rgflow.variational_rg.gibbs import gibbs_chain, gibbs_sweep
 from rgflow.variational_rg.learning import contrast
-from rgflow.variational_rg.machine import UNITS, Machine, convert
+from rgflow.variational_rg.machine import UNITS, Machine
 
 FALSE_ALARM = 1e-4
-
-
-def random_machine(visible, hidden, units="spin", scale=0.5, seed=0):
-    """A machine in float64 whose law does not depend on the units."""
-    generator = np.random.default_rng(seed)
-    weights = scale * generator.normal(size=(visible, hidden))
-    biases = [0.3 * generator.normal(size=size) for size in (visible, hidden)]
-    return convert(Machine(weights, *biases), units)
 
 
 def narrow(machine):

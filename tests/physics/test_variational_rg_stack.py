@@ -17,7 +17,7 @@ from rgflow.probes.receptive_fields import random_radius, site_positions
 from rgflow.variational_rg import block_spins, dynamics, probe, small
 from rgflow.variational_rg.constructions import bond_machine
 from rgflow.variational_rg.free_running import axis_products, free_run
-from rgflow.variational_rg.gibbs import up
+from rgflow.variational_rg.gibbs import hidden_means
 from rgflow.variational_rg.learning import contrast, update
 from rgflow.variational_rg.machine import Machine
 from rgflow.variational_rg.task import lattice_samples, pack
@@ -66,7 +66,7 @@ def test_a_step_of_the_second_machine_by_hand(hypers):
     # Step 7: the second machine's second step, on the second batch, with the early momentum.
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 7), 2)  # Stream.NOISE
     bits = np.unpackbits(np.asarray(hypers["samples"])[20:40], axis=1)
-    visible = up(before.machines[:1], jnp.asarray(bits, jnp.float32))[-1]
+    visible = hidden_means(before.machines[0], jnp.asarray(bits, jnp.float32))
     found = contrast(jax.random.split(key)[1], before.machines[1], visible, 1)
     machine, velocity = update(before.machines[1], before.velocities[1], found.gradient, 0.1, 0.5, 2e-3, "proximal")
     np.testing.assert_allclose(after.machines[1].weights, machine.weights, atol=1e-6)

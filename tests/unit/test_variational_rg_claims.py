@@ -4,6 +4,7 @@ import datasets
 import ml_collections
 import numpy as np
 import pytest
+from machines import convert
 
 from rgflow.exact.enumeration import torus_couplings
 from rgflow.judging.claim import judge
@@ -15,7 +16,6 @@ from rgflow.variational_rg import claims_mapping, claims_stack
 from rgflow.variational_rg.claims import CLAIMS
 from rgflow.variational_rg.claims_stack import unit_medians
 from rgflow.variational_rg.constructions import bond_machine
-from rgflow.variational_rg.machine import convert
 
 CONFIG = ml_collections.ConfigDict({"units": "binary"})
 SEEDS, SITES = 5, 400
