@@ -1,6 +1,6 @@
 """Figures of what training does to the rank on other tasks: controls, settings that the source leaves open, blocks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,41 +42,17 @@ def learned(name: str, cell: Cell) -> Branch:
     return Branch(name, cell.length, t_interval(learned_fraction(cell.latest).values), lacking)
 
 
-def forests(results: Results, first: str, others: Mapping[str, xr.Dataset], about: str, **words: Any) -> list[Figure]:
+def forests(results: Results, first: str, others: dict[str, xr.Dataset], about: str, **words: Any) -> list[Figure]:
     """Returns what training does to ln R and what was learned, two panels per mixing; none where there are no others.
 
-
-LEFT_RIGHT = (
-    "Left: ln R of the trained less that of the untrained network, R being the rank of the last layer over that of the "
-    "embedding. Right: (L_0 - loss) / (L_0 - L*), L_0 being the least loss without sight of other positions."
-)
-
-
-def of_mixings(runs: xr.Dataset, others: Named) -> xr.Dataset:
-    """Returns the runs with the mixings that occur in others."""
-    mixings = {mixing for other in others.values() for mixing in other["mixing"].values.tolist()}
-    return runs.isel(run=np.isin(runs["mixing"].values, sorted(mixings)))
-
-
-def forest_figure(name: str, named: Named, caption: str, falsified_by: Mapping[str, str]) -> Figure:
-    """Returns the figure of some named runs."""
-    about = about_runs(xr.concat(list(named.values()), "run"))
-    return Figure(
-        name=name, group="length {:g} tokens", columns=2, share_x=False, share_y=False, falsified_by=falsified_by,
-        caption=f"{caption} {LEFT_RIGHT} Arrows lie outside the axis. {about}", panels=forests(named),
-    )  # fmt: skip
-
-
-def controls(results: Results) -> list[Figure]:
-    """Returns the forest of all controls beside the claims' own runs; none where only the latter were run."""
-    every = control_runs(results.dataset, results.config)
-    others = {name.replace("_", " "): runs for name, runs in every.items() if name != "none"}
+    Above the others stand the claims' own runs of the same mixings, called ``first``.
+    """
     if not others:
         return []
     own = claim_runs(results.dataset, results.config)
     mixings = [mixing for runs in others.values() for mixing in runs["mixing"].values.tolist()]
     own = own.isel(run=own["mixing"].isin(mixings))
-    named = ({first: own} if own.sizes["run"] else {}) | others
+    named: dict[str, xr.Dataset] = ({first: own} if own.sizes["run"] else {}) | others
     cells = [(name, cell) for name, runs in named.items() for cell in some_lengths(live_cells(runs))]
     panels = []
     for mixing in dict.fromkeys(cell.mixing for _, cell in cells):
@@ -91,8 +67,8 @@ def controls(results: Results) -> list[Figure]:
         **words, group="length {:g} tokens", columns=2, share_x=False, share_y=False, panels=panels,
         caption=f"What training does to the rank {about} Left: ln R of the trained less that of the untrained network, "
         "R being the rank of the last layer over that of the embedding. Right: (L_0 - loss) / (L_0 - L*), L_0 being "
-        "the optimum of one who sees no other position. Arrows lie outside the axis. "
-        + about_runs(xr.concat(list(named.values()), "run")),
+        "the least loss without sight of other positions. Arrows lie outside the axis. "
+        + about_runs(xr.concat([*named.values()], "run")),
     )]  # fmt: skip
 
 

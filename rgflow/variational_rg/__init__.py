@@ -8,14 +8,14 @@ S3-lattice and S3-yardstick test the samples and the Monte Carlo RG that it is c
 
 | quantity                                              | function                                                  |
 |-------------------------------------------------------|-----------------------------------------------------------|
-| $-E = v^T W h + b \cdot h + c \cdot v$, F(v), units   | machine.free_energy, hidden_field, convert                |
+| $-E = v^T W h + b \cdot h + c \cdot v$; F(v)          | exact.joint_log_weights, machine.free_energy              |
 | $T = -E + H$; $H^{RG}(h)$; $\mathrm{Tr}_h e^T$        | theory.rg_kernel, coarse_hamiltonian, trace_condition     |
 | $\Delta F = F^h - F^v$; the constant that removes it  | theory.free_energy_gap, constant_without_gap              |
 | $D(P \,|\, p)$, also as the Jensen gap of the trace   | theory.relative_entropy, jensen_gap                       |
 | the identities between them                           | theory.identities                                         |
-| $\ln Z$, p(v) by enumeration                          | exact                                                     |
-| decimation as a limit; one hidden spin per bond       | constructions.decimation_kernel, bond_machine             |
-| block Gibbs sweeps; means up and down a stack         | gibbs.gibbs_sweep, up, down, reconstruct                  |
+| $\ln Z$, p(v) by enumeration                          | exact.log_partition, visible_log_probabilities            |
+| one hidden spin per bond                              | constructions.bond_machine                                |
+| block Gibbs sweeps; means up and down a stack         | gibbs.gibbs_sweep, reconstruct                            |
 | CD-k, PCD, exact gradient; momentum; L1               | learning.contrast, exact_contrast, update                 |
 | $\ln Z$ by annealed importance sampling               | annealing.log_partition_estimate                          |
 | Ising samples, shuffled controls                      | task.lattice_samples, shuffled                            |

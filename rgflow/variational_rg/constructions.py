@@ -7,14 +7,7 @@ not coarse-grain at all. Float64 on the host, in nats.
 import numpy as np
 from jaxtyping import Real
 
-from rgflow.exact.enumeration import spin_states
-from rgflow.exact.ring import at_least, finite_coupling
 from rgflow.variational_rg.machine import Machine
-
-Scalar = float | int
-
-LARGEST_RING = 14
-"""Sites of a ring whose kernel is tabulated: 21 spins with the hidden ones."""
 
 
 def bond_machine(couplings: Real[np.ndarray, "n n"]) -> Machine:
@@ -29,24 +22,7 @@ def bond_machine(couplings: Real[np.ndarray, "n n"]) -> Machine:
     >>> bond_machine(np.array([[0.0, -0.3], [-0.3, 0.0]])).weights.round(6).tolist()
     [[0.60378], [-0.60378]]
 
-    Ref: mehta2014 (decimation), at finite strength.
-    """
-    strength = finite_coupling(strength)
-    if at_least("num_sites", num_sites, 2) % 2 or num_sites > LARGEST_RING:
-        raise ValueError(f"num_sites = {num_sites}: must be an even number from 2 to {LARGEST_RING}")
-    visible = spin_states(num_sites)[:, ::2].astype(np.float64)
-    hidden = spin_states(num_sites // 2).astype(np.float64)
-    return strength * (visible @ hidden.T) - num_sites // 2 * np.logaddexp(strength, -strength)
-
-
-def bonds(couplings: Real[np.ndarray, "n n"]) -> tuple[Int[np.ndarray, "bonds 2"], Float[np.ndarray, " bonds"]]:
-    r"""Returns both ends of every bond, i < j with $J_{ij} \ne 0$, and their couplings $K = J_{ij}$.
-
-    Raises ValueError for couplings that are not symmetric, not finite, not 0 on the diagonal, or all 0.
-
-    >>> from rgflow.exact.enumeration import ring_couplings
-    >>> [part.tolist() for part in bonds(ring_couplings(0.5, 3))]
-    [[[0, 1], [0, 2], [1, 2]], [0.5, 0.5, 0.5]]
+    Ref: Hubbard-Stratonovich for Ising bonds.
     """
     matrix = np.asarray(couplings, np.float64)
     if not np.isfinite(matrix).all():

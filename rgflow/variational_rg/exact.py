@@ -6,8 +6,6 @@ so that at most 20 units are enumerated whatever the size of the other layer. St
 Key: mehta2014 = Mehta and Schwab, arXiv:1410.3831.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from jaxtyping import Float
 
@@ -119,30 +117,3 @@ def visible_log_probabilities(machine: Machine) -> Float[np.ndarray, " states"]:
     """
     log_weights = -visible_hamiltonian(machine)
     return log_weights - log_sum(log_weights)
-
-
-def visible_probabilities(machine: Machine) -> Float[np.ndarray, " states"]:
-    r"""Returns $p(v) = \sum_h e^{-E(v, h)} / Z_\lambda$ of all $2^V$ visible states.
-
-    Raises ValueError for more than 20 visible units and as :func:`on_host`.
-
-    >>> visible_probabilities(Machine(np.ones((2, 1)), np.zeros(2), np.zeros(1))).round(6).tolist()
-    [0.395006, 0.104994, 0.104994, 0.395006]
-
-    Ref: mehta2014 eq. (14).
-    """
-    return np.exp(visible_log_probabilities(machine))
-
-
-def _smaller_first(machine: Machine) -> Machine:
-    num_visible, num_hidden = machine.weights.shape
-    return machine if num_visible <= num_hidden else machine.transposed
-
-
-def _chunks(machine: Machine) -> Iterator[tuple[int, Float[np.ndarray, "states n"]]]:
-    """Yields the first number and the states of each chunk of the visible states."""
-    num_units = machine.weights.shape[0]
-    if not 1 <= num_units <= LARGEST_NUM_SPINS:
-        raise ValueError(f"machine = {num_units} units to enumerate: must be 1 to {LARGEST_NUM_SPINS}")
-    for start in range(0, 2**num_units, CHUNK):
-        yield start, unit_states(num_units, machine.units, start, min(start + CHUNK, 2**num_units))

@@ -75,7 +75,7 @@ def validate(config: Config) -> None:
 
 
 def _check_stack(config: Config) -> None:
-    """Refuses layers that do not tile the lattice, batches that do not divide the samples, and an exact gradient."""
+    """Refuses layers that are no blocks, batches that leave samples over, and what only small machines can do."""
     stack = config.stack
     if config.algorithm == "exact":
         raise ValueError("algorithm = 'exact': must be cd or pcd for system = 'stack', which cannot be enumerated")

@@ -92,11 +92,6 @@ def coarse_hamiltonian(kernel: Kernel, hamiltonian: Real[np.ndarray, " states"])
     return -log_sum(kernel - values[:, None])
 
 
-def log_trace_of_kernel(kernel: Kernel) -> Float[np.ndarray, " visible_states"]:
-    r"""Returns $\ln\mathrm{Tr}_h e^{T(v, h)}$ of every visible state, [2^V]. Ref: mehta2014 eq. (8)."""
-    return log_sum(kernel.T)
-
-
 def trace_condition(machine: Machine, hamiltonian: Hamiltonian, constant: Scalar = 0.0) -> TraceCondition:
     r"""Returns how far the mapped kernel is from an exact step, $\mathrm{Tr}_h e^{T(v, h)} = 1$ for every v.
 

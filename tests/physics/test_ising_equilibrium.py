@@ -21,11 +21,11 @@ from exponents import exponents_of_step
 
 from rgflow.exact.ising import CRITICAL_COUPLING
 from rgflow.exact.torus import kaufman_energy, kaufman_specific_heat
-from rgflow.probes.monte_carlo_rg import even_operators, exponents_of_step, odd_operators
+from rgflow.probes.monte_carlo_rg import even_operators, odd_operators
 from rgflow.samplers import ising
 from rgflow.samplers.blocks import block_majority
 from rgflow.samplers.equilibration import WINDOW, compare_starts, in_equilibrium, integrated_autocorrelation_time
-from rgflow.samplers.ising import sample_square, sample_square_with_report
+from rgflow.samplers.ising import sample_square_with_report
 from rgflow.samplers.square import SWEEPS, start_spins
 
 OPTIMISED = True  # its programs run for longer than they compile

@@ -15,7 +15,7 @@ from rgflow.exact.enumeration import (
     torus_couplings,
 )
 from rgflow.exact.ising import CRITICAL_COUPLING, axis_correlation_length, onsager_energy, spontaneous_magnetization
-from rgflow.exact.ring import correlation_length_1d, decimate_1d, ring_correlation, ring_log_partition
+from rgflow.exact.ring import decimate_1d, ring_correlation, ring_log_partition
 from rgflow.exact.torus import kaufman_energy, kaufman_log_partition, kaufman_specific_heat
 
 KC = CRITICAL_COUPLING

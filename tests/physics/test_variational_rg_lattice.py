@@ -15,7 +15,6 @@ from scipy.stats import t as student
 
 from rgflow.exact.enumeration import enumerate_ising, torus_couplings
 from rgflow.exact.torus import kaufman_energy
-from rgflow.probes.monte_carlo_rg import exponents_of_step
 from rgflow.samplers.square import observe
 from rgflow.variational_rg import lattice
 from rgflow.variational_rg.lattice import Static

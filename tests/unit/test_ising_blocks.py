@@ -10,7 +10,7 @@ import pytest
 from exponents import exponents_of_step
 
 from rgflow.exact.ring import decimate_1d, ring_correlation
-from rgflow.probes.monte_carlo_rg import even_operators, exponents_of_step, odd_operators
+from rgflow.probes.monte_carlo_rg import even_operators, odd_operators
 from rgflow.samplers.blocks import block_decimate, block_majority
 from rgflow.samplers.ising import sample_ring
 
