@@ -1,6 +1,6 @@
 """Figures of what training does to the rank on other tasks: controls, settings that the source leaves open, blocks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ def learned(name: str, cell: Cell) -> Branch:
     return Branch(name, cell.length, t_interval(learned_fraction(cell.latest).values), lacking)
 
 
-def forests(results: Results, first: str, others: Mapping[str, xr.Dataset], about: str, **words: Any) -> list[Figure]:
+def forests(results: Results, first: str, others: dict[str, xr.Dataset], about: str, **words: Any) -> list[Figure]:
     """Returns what training does to ln R and what was learned, two panels per mixing; none where there are no others.
 
     Above the others stand the claims' own runs of the same mixings, called ``first``.
