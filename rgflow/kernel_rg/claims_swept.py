@@ -36,7 +36,7 @@ def _difference(first: tuple[float, float], second: tuple[float, float]) -> Inte
 
 
 def sign_rule(place: str, points: Sequence[Pooled]) -> Finding:
-    """Returns how the variance of networks that differ in width alone, in increasing order, moves with it."""
+    """Returns how the variance moves with the width; points differ in width alone, in increasing order."""
     first, last = points[0], points[-1]
     prior = first.values["sigma2"] ** first.values["depth"]
     side = float(np.sign(first.label_norm - prior))
@@ -61,7 +61,7 @@ def sign_rule(place: str, points: Sequence[Pooled]) -> Finding:
 
 
 def depth_limit(place: str, points: Sequence[Pooled]) -> Finding:
-    """Returns how Q of networks that differ in depth alone, in increasing order, moves with it."""
+    """Returns how Q moves with the depth; points differ in depth alone, in increasing order."""
     first, last = points[0], points[-1]
     sigma2, load, norm = first.values["sigma2"], first.load, first.label_norm
     limit = infinite_depth_scale(load, norm, sigma2)
@@ -103,7 +103,7 @@ def _peak(points: Sequence[Pooled]) -> float:
 
 
 def bias_peaks(place: str, points: Sequence[Pooled]) -> Finding:
-    """Returns how far the bias peaks over networks that differ in number of training points and data set."""
+    """Returns by how much the bias peaks at P = N0; points differ in number of training points and data set."""
     sets: dict[int, list[Pooled]] = {}
     for point in points:
         sets.setdefault(int(point.values["data_seed"]), []).append(point)

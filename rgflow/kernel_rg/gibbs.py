@@ -84,7 +84,7 @@ def rescale(
     readout_size: Float[Array, ""],
     sigma2: Float[Array, ""],
 ) -> tuple[Float[Array, " L"], Float[Array, ""], Float[Array, ""]]:
-    r"""Returns the factors of moves $a \to ca$, $w_l \to w_l/c$ between the readout and each layer; no output changes.
+    r"""Moves length between the readout and each layer, $a \to ca$, $w_l \to w_l/c$; no output changes.
 
     ``norms`` are $|w_l|$ and ``sizes`` their numbers of components (0 for a layer that is not there, which is left
     alone). A step $t = \ln c$ is accepted with probability $\min(1, e^\Delta)$, $\Delta = (n_a - n_l) t -
@@ -119,9 +119,8 @@ def sweep(
 ) -> tuple[Weights, Float[Array, ""]]:
     """Returns the weights after one sweep and the share of rescaling moves accepted.
 
-    Every layer is drawn once, from the readout down; then lengths are moved between layers.
-    ``features`` are those of the present weights and all that is needed of them: they stay valid below the layer that
-    is being drawn.
+    Every layer is drawn once, from the readout down; then lengths are moved between layers. Of the present weights only
+    their ``features`` are needed: these stay valid below the layer that is being drawn.
     """
     sigma2, temperature, width = hypers["sigma2"], hypers["temperature"], hypers["width"]
     active = active_layers(static, hypers)

@@ -19,15 +19,14 @@ LOG_RIDGES = np.linspace(-30.0, 30.0, 1201)
 
 
 class MapLimit(NamedTuple):
-    r"""The minimum that is reached from interpolation: mean output at test points, training energy, Q and ridge.
+    r"""The minimum that is reached from interpolation: mean output at test points, training energy and Q.
 
-    ``ridge`` is inf, and the output zero, where no other minimum than $\beta = 0$ exists.
+    Mean and Q are zero where no other minimum than $\beta = 0$ exists.
     """
 
     mean: Float[np.ndarray, " tests"]
     energy: float
     scale: float
-    ridge: float
 
 
 def map_limit(problem: Problem, cross: Float[np.ndarray, "tests P"], num_inputs: int) -> MapLimit:
@@ -55,11 +54,11 @@ def map_limit(problem: Problem, cross: Float[np.ndarray, "tests P"], num_inputs:
     values = np.array([balance(x) for x in grid])
     rising = np.flatnonzero((values[:-1] < 0) & (values[1:] >= 0))
     if not rising.size:
-        return MapLimit(np.zeros(len(cross)), float(problem.projections @ problem.projections / 2), 0.0, np.inf)
+        return MapLimit(np.zeros(len(cross)), float(problem.projections @ problem.projections / 2), 0.0)
     log_ridge = float(np.asarray(brentq(balance, grid[rising[0]], grid[rising[0] + 1])))
     ridge = float(np.exp(log_ridge))
     dual = problem.projections / (squares + ridge)
     misfit = ridge * dual
     squared_norm = (size * np.exp(log_norm(log_ridge))) ** (2 / (depth + 1))
     mean = unit * (cross @ problem.vectors) @ dual
-    return MapLimit(mean, float(misfit @ misfit / 2), float((squared_norm / width) ** depth), ridge)
+    return MapLimit(mean, float(misfit @ misfit / 2), float((squared_norm / width) ** depth))

@@ -68,7 +68,7 @@ def draw_prior(static: Static, key: Key, hypers: Hypers) -> Weights:
 def hidden_features(
     static: Static, weights: Weights, inputs: Float[Array, "rows N0"], hypers: Hypers
 ) -> Float[Array, "L rows N"]:
-    r"""Returns $x^1 \ldots x^L$ of every row; layers above the depth repeat $x^L$, so the last one always is it."""
+    r"""Returns $x^1 \ldots x^L$ of every row; layers above the depth repeat $x^L$: the last is always $x^L$."""
     activation = ACTIVATIONS[static.activation]
     first = activation(inputs @ weights.first.T / jnp.sqrt(hypers["num_inputs"]))
 

@@ -4,8 +4,9 @@ The output given Q is a Gaussian process of kernel $Q K_0$ at any width, and a p
 independently. So $p(\ln Q | Y) \propto p(\ln Q) \mathcal N(Y; 0, Q K_0 + T)$: one number is left to integrate over. Its
 prior is a convolution of the densities of $\ln u_l$. A convolution adds positive terms, and these are kept as
 logarithms. So no relative precision is lost far out in the tail of the prior, where strong labels put the posterior.
-The densities are smooth and the grid is uniform and fine: such sums are exact to rounding. Key: li2021, whose saddle
-point is the limit of this law at large widths; the form at finite width is ours.
+The densities are smooth and the grid is uniform and fine: such sums are exact to rounding. Claims compare chains
+and trained networks with this law. Key: li2021, whose saddle point is its limit at large widths; the form at finite
+width is ours.
 """
 
 from typing import NamedTuple

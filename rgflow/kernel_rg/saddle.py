@@ -58,13 +58,12 @@ class Equation(NamedTuple):
 
 
 class Saddle(NamedTuple):
-    r"""All saddle points of the action, and what belongs to the one of least action.
+    r"""All saddle points of the action, and the one of least action; all numbers are nan where there is none.
 
-    At the saddle point of least action: ``order_parameter`` is $Q^{1/L}$, equal to $u_0$ for equal widths,
-    ``log_scale`` is $\ln Q$, ``layer_scales`` are the $u_l$, one for each group of layers (from :func:`find_saddle`
-    one for each layer), and ``action`` is S. ``roots`` lists the order parameters of all saddle points in ascending
-    order, ``actions`` and ``is_minimum`` what belongs to them; they are nan where there are fewer than five.
-    ``coexistence`` says that the action has more than one minimum. All numbers are nan when there is no saddle point.
+    Of the one of least action: ``order_parameter`` $Q^{1/L}$, equal to $u_0$ for equal widths; ``log_scale``
+    $\ln Q$; ``layer_scales`` $u_l$, one for each group of layers (from :func:`find_saddle` one for each layer);
+    ``action`` S. Of all five at most: ``roots``, their order parameters in ascending order, then nan, with their
+    ``actions`` and ``is_minimum``. ``coexistence`` says that the action has more than one minimum.
     """
 
     order_parameter: Float[ArrayLike, "*points"]

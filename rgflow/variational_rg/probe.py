@@ -131,7 +131,7 @@ def hidden_records(
     static: Static, key: Key, machines: Sequence[Machine], visible: Array, centres: list[Array], signs: list[Array]
 ) -> Record:
     """Returns couplings, lengths and correlations of hidden spins that were drawn layer by layer from test samples."""
-    rows: list[tuple[Array, ...]] = []
+    rows: list[Record] = []
     lattices = to_spins(visible, static.units)
     for number, (machine, centre, sign) in enumerate(zip(machines, centres, signs, strict=True)):
         means = to_spins(hidden_means(machine, visible), machine.units)
@@ -143,17 +143,20 @@ def hidden_records(
         tie_key = jax.random.fold_in(key, len(machines) + number)
         placed = placed_majority(tie_key, lattices, centre, static.size, round(spacing))
         rows.append(
-            (
-                coupling,
-                pseudo_coupling_error(spins, neighbours, coupling),
-                second_moment_length(pairs, centre, static.size, spacing=spacing),
-                pseudo_coupling(placed, neighbours),
-                second_moment_length(covariance(placed), centre, static.size, spacing=spacing),
-                axis_correlation(pairs, centre, static.size, jnp.array(distances(static.size), jnp.float32)),
-            )
+            {
+                "hidden_coupling": coupling,
+                "hidden_coupling_error": pseudo_coupling_error(spins, neighbours, coupling),
+                "hidden_correlation_length": second_moment_length(pairs, centre, static.size, spacing=spacing),
+                "placed_coupling": pseudo_coupling(placed, neighbours),
+                "placed_correlation_length": second_moment_length(
+                    covariance(placed), centre, static.size, spacing=spacing
+                ),
+                "hidden_correlation": axis_correlation(
+                    pairs, centre, static.size, jnp.array(distances(static.size), jnp.float32)
+                ),
+            }
         )
-    names = (*(name for name in BY_LAYER if name.startswith(("hidden", "placed"))), "hidden_correlation")
-    return {name: jnp.stack(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+    return {name: jnp.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def reconstruction_records(static: Static, machines: Sequence[Machine], visible: Array) -> Record:
@@ -174,11 +177,7 @@ def model_records(static: Static, key: Key, machine: Machine, visible: Array) ->
     bias = base_bias(jnp.mean(visible, axis=0), static.units)
     annealed = log_partition_estimate(anneal_key, machine, static.chains, static.temperatures, bias)
     return {
-        "model_energy": run.energy,
-        "model_energy_error": run.energy_error,
-        "model_magnetization": run.magnetization,
-        "model_squared_magnetization": run.squared_magnetization,
-        "model_correlation": run.correlation,
+        **{f"model_{name}": value for name, value in run._asdict().items()},
         "log_partition": annealed.value,
         "log_partition_error": annealed.standard_error,
         "effective_chains": annealed.effective_chains,

@@ -8,8 +8,8 @@ Data $P(v) = e^{-H(v)}/Z$, machine $p_\lambda(v, h) = e^{-E}/Z_\lambda$, and the
 4. $D_{KL}(P\|p_\lambda) = -\langle\ln\mathrm{Tr}_h e^T\rangle_P - \Delta F$.
 
 An exact step, $\mathrm{Tr}_h e^T = 1$ for every v, has $\Delta F = 0$; the converse is false: a ``constant`` added to
--E, which no probability depends on, makes $\Delta F = 0$ for every machine (:func:`constant_without_gap`). It is no
-parameter of a machine and an argument here.
+-E, which no probability depends on, makes $\Delta F = 0$ for every machine (:func:`constant_without_gap`). Machines do
+not hold it: it is an argument here.
 
 ``hamiltonian`` is H(v) in nats of all $2^V$ visible states in the order of
 :func:`rgflow.exact.enumeration.spin_states`, that is ``-log_weights(couplings)``, whatever the units of the machine;
