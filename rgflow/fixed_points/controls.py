@@ -1,4 +1,4 @@
-"""What must hold before a reading decides anything: the network is at its optimum, and the question is not trivial."""
+"""What must hold before a reading decides anything: the network is at its optimum, and the answer is not trivial."""
 
 from collections.abc import Sequence
 
@@ -44,7 +44,7 @@ def at_optimum(point: Point) -> bool:
 
 
 def premises(points: Points) -> dict[str, Control]:
-    """Returns the premises at the coupling of the data where they hold least."""
+    """Returns the two premises, each at the coupling of the data where it comes closest to failing."""
     # A NaN (no live run) must fail, so it may not be passed over.
     moved, above = (float(np.max([of(point) for point in points.values()])) for of in (drift, excess))
     bound = max((float(point.last("plateau").max(initial=0.0)) for point in points.values()), default=0.0)
@@ -55,9 +55,10 @@ def premises(points: Points) -> dict[str, Control]:
 
 
 def trivial(points: Points, others: Points, network: Network, gauge: str) -> dict[str, Control]:
-    """Returns what must not be at the fixed point too, or being there says nothing about training.
+    """Returns controls that fail where being at the fixed point says nothing about training.
 
-    At one coupling of the data nothing can be said to hold whatever the coupling.
+    Untrained features or a random projection may be there as well; and from a single coupling of the data nothing
+    follows about all couplings.
     """
     live = [point for point in points.values() if point.runs > point.dead]
     untrained = [float(np.mean(of_features(point, "ring_coupling", network, gauge, when=0))) for point in live]
