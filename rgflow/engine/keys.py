@@ -14,9 +14,8 @@ from rgflow.types import Key
 def point_id(values: Mapping[str, Any]) -> int:
     """Returns a stable 32-bit id of a point, which depends on the point's own values alone.
 
-    Example:
-        >>> point_id({"a": 1, "b": 2.0}) == point_id({"b": 2.0, "a": 1})
-        True
+    >>> point_id({"a": 1, "b": 2.0}) == point_id({"b": 2.0, "a": 1})
+    True
     """
     text = json.dumps(dict(values), sort_keys=True)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")

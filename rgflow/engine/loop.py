@@ -22,7 +22,7 @@ class Stopped(Exception):
 
 
 class OutOfMemory(Exception):
-    """A device could not hold a group; the text says what to change."""
+    """A group did not fit into the memory of a device; the text tells what to change."""
 
 
 class StopRequest:
@@ -39,7 +39,7 @@ class StopRequest:
 
 
 def pending(group: Group, workdir: pathlib.Path, schedule: Sequence[int]) -> list[int]:
-    """Returns the scheduled steps that have no sound record, the same list in every process."""
+    """Returns the scheduled steps whose record is absent or damaged, the same list in every process."""
     flags = [0] * len(schedule)
     if hosts.is_first():
         absent = set(records.missing(workdir, group, schedule))
@@ -78,9 +78,8 @@ def moments(values: np.ndarray) -> np.ndarray:
 def joint_loss(parts: np.ndarray) -> Loss | None:
     """Returns the loss of all runs from the :func:`moments` of each process, [process, 3]; None without runs.
 
-    Example:
-        >>> joint_loss(np.stack([moments(np.array([1.0, 3.0])), moments(np.array([np.nan, 5.0]))]))
-        Loss(mean=3.0, error=1.154..., runs=3)
+    >>> joint_loss(np.stack([moments(np.array([1.0, 3.0])), moments(np.array([np.nan, 5.0]))]))
+    Loss(mean=3.0, error=1.154..., runs=3)
     """
     number, means, squares = np.asarray(parts, np.float64).T
     runs = int(number.sum())

@@ -21,9 +21,8 @@ def choose_run_batch(platform: str, runs: int, devices: int, requested: int = 0,
     The rule is deterministic (never timed at run time): an accelerator steps all its runs at once; a CPU core
     steps at most ``on_cpu``, since the activations of more runs leave its cache and each run then costs more.
 
-    Example:
-        >>> choose_run_batch("cpu", runs=16, devices=2), choose_run_batch("gpu", runs=16, devices=2)
-        (2, 8)
+    >>> choose_run_batch("cpu", runs=16, devices=2), choose_run_batch("gpu", runs=16, devices=2)
+    (2, 8)
     """
     per_device = -(-runs // devices)
     if requested > 0:

@@ -23,7 +23,7 @@ class Plan:
     _made: dict[int, Experiment] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def experiment(self, run: Run) -> Experiment:
-        """Returns the experiment of a run; raises ValueError or TypeError for a config that makes no sense."""
+        """Returns the experiment of a run; raises ValueError or TypeError for an impossible config."""
         point = run.identity[0]
         if point not in self._made:
             self._made[point] = self.make(point_config(self.config, run.values))

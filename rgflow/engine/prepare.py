@@ -75,9 +75,8 @@ def prepare(
 def chunks(schedule: Sequence[int], position: int | None, chunk_steps: int) -> Iterator[tuple[int, int, bool]]:
     """Yields (start, stop, probe) from ``position`` to the end; None is a fresh start, which records step 0 first.
 
-    Example:
-        >>> list(chunks((0, 3, 5), None, 2))
-        [(0, 0, True), (0, 2, False), (2, 3, True), (3, 5, True)]
+    >>> list(chunks((0, 3, 5), None, 2))
+    [(0, 0, True), (0, 2, False), (2, 3, True), (3, 5, True)]
     """
     if position is None:
         yield 0, 0, True
@@ -92,9 +91,8 @@ def chunks(schedule: Sequence[int], position: int | None, chunk_steps: int) -> I
 def stretches(schedule: Sequence[int], missing: Sequence[int]) -> list[tuple[int, int]]:
     """Returns (first, last) of every unbroken stretch of scheduled steps whose records are missing.
 
-    Example:
-        >>> stretches((0, 1, 4, 9), [1, 9]), stretches((0, 1, 4, 9), [1, 4, 9])
-        ([(1, 1), (9, 9)], [(1, 9)])
+    >>> stretches((0, 1, 4, 9), [1, 9]), stretches((0, 1, 4, 9), [1, 4, 9])
+    ([(1, 1), (9, 9)], [(1, 9)])
     """
     found: list[tuple[int, int]] = []
     last_absent = False

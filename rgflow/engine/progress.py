@@ -58,9 +58,8 @@ class EventLog:
 def clock(seconds: float) -> str:
     """Returns a duration as m:ss or h:mm:ss.
 
-    Example:
-        >>> clock(75.0), clock(3661.0)
-        ('1:15', '1:01:01')
+    >>> clock(75.0), clock(3661.0)
+    ('1:15', '1:01:01')
     """
     minutes, rest = divmod(max(0, int(seconds + 0.5)), 60)
     hours, minutes = divmod(minutes, 60)
@@ -70,9 +69,8 @@ def clock(seconds: float) -> str:
 def short(value: float) -> str:
     """Returns a speed in two digits.
 
-    Example:
-        >>> short(8123.0), short(431.0), short(2.26), short(1.5e6)
-        ('8.1e3', '430', '2.3', '1.5e6')
+    >>> short(8123.0), short(431.0), short(2.26), short(1.5e6)
+    ('8.1e3', '430', '2.3', '1.5e6')
     """
     if value < 1000:
         return f"{float(f'{value:.2g}'):g}"
@@ -83,9 +81,8 @@ def short(value: float) -> str:
 def loss_text(loss: Loss | None) -> str:
     """Returns a loss and its standard error, both rounded to the first digit of the error; "" without a loss.
 
-    Example:
-        >>> loss_text(Loss(1.23412, 0.0052, 8)), loss_text(Loss(1.23412, math.nan, 1))
-        ('loss 1.234 +- 0.005 (8 runs)', 'loss 1.234 (1 run)')
+    >>> loss_text(Loss(1.23412, 0.0052, 8)), loss_text(Loss(1.23412, math.nan, 1))
+    ('loss 1.234 +- 0.005 (8 runs)', 'loss 1.234 (1 run)')
     """
     if loss is None or not math.isfinite(loss.mean):
         return ""

@@ -153,7 +153,7 @@ def _sum(x: Jet) -> Jet:
 def _log_sum(logs: list[Jet], factors: list[Jet], scales: list[float]) -> Jet:
     """Returns ln of the sum of factor * exp(log + scale), scales being constants."""
     top = max(log.value + scale for log, scale in zip(logs, scales, strict=True))
-    # Slopes are of order n m: without a common one taken off first, their squares would cancel in the variance.
+    # Slopes are of order n m: unless a common one is subtracted first, their squares cancel in the variance.
     slope = logs[0].first
     value = first = second = 0.0
     for log, factor, scale in zip(logs, factors, scales, strict=True):

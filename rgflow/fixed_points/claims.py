@@ -1,4 +1,4 @@
-"""The claims of this room: what each says, what would support it, and how it is judged.
+r"""The claims of this room: what each says, what would support it, and how it is judged.
 
 S2 has one verdict per reading and one over all readings of a scheme, S2-flow one per network and scheme, S2-gauge one
 per linear network. That S2-gauge fails is algebra: linear features $f B$, with $B^{-1}$ in the weights behind them,
@@ -78,8 +78,8 @@ class FlowPart(NamedTuple):
 def flow_parts(points: Points, others: Points, network: Network, scheme: str) -> Iterator[FlowPart]:
     """Yields what S2-flow compares.
 
-    The data after as many exact steps are measured as the layers are, by their signs, on as many samples and in runs of
-    their own; run by run the two are independent.
+    The data after as many exact steps are measured as the layers are, by their signs and on as many samples, but in
+    other runs, so that the two are independent.
     """
     for coupling in (c for c in points if c in others):
         for layer in range(1, network.halvings + 1):
@@ -101,7 +101,7 @@ def flow(results: Results) -> Iterator[Finding]:
 
 
 def _of_flow(network: Network, points: Points, parts: Sequence[FlowPart], scheme: str) -> Finding:
-    """Returns the finding on one flow; measured is the distance where it is largest beside its margin."""
+    """Returns the finding on one flow; measured is the distance where it is largest in units of its margin."""
     place = place_of(network, scheme)
     if not parts:
         return lacking(place, "needs the study compressions")
@@ -128,7 +128,7 @@ def _of_flow(network: Network, points: Points, parts: Sequence[FlowPart], scheme
 
 
 def orbits(network: Network, points: Points) -> dict[float, Float[np.ndarray, "runs members"]]:
-    """Returns, by coupling of the data, the ring couplings of all members of an orbit; the features as trained last."""
+    """Returns, by coupling of the data, the ring couplings along an orbit; last those of the features as trained."""
     found = {}
     for coupling, point in points.items():
         moved = point.live["orbit_coupling"].sel(estimator=network.estimator).isel(step=-1)

@@ -1,4 +1,4 @@
-"""What must hold before a reading decides anything: the network is at its optimum, and the question is not trivial."""
+"""What must hold before a reading decides anything: the network is at its optimum, and the answer is not trivial."""
 
 from collections.abc import Sequence
 
@@ -44,7 +44,7 @@ def at_optimum(point: Point) -> bool:
 
 
 def premises(points: Points) -> dict[str, Control]:
-    """Returns the premises at the coupling of the data where they hold least."""
+    """Returns the two premises, each at the coupling of the data where it comes closest to failing."""
     # A NaN (no live run) must fail, so it may not be passed over.
     moved, above = (float(np.max([of(point) for point in points.values()])) for of in (drift, excess))
     bound = max((float(point.last("plateau").max(initial=0.0)) for point in points.values()), default=0.0)
@@ -55,7 +55,7 @@ def premises(points: Points) -> dict[str, Control]:
 
 
 def trivial(points: Points, others: Points, network: Network, gauge: str) -> dict[str, Control]:
-    """Returns what must not be at the fixed point too, or being there says nothing about training.
+    """Returns controls that fail where being at the fixed point says nothing about training.
 
     At least two couplings are needed: a claim about every coupling cannot be tested at one.
     """

@@ -56,9 +56,10 @@ def objective(static: Static, hypers: Hypers, params: Any, data: Batch) -> tuple
 
 
 def learning_rate(hypers: Hypers, step: Int[Array, ""]) -> Float[Array, ""]:
-    r"""Returns the rate at one step: constant but for the last share c of the steps, in whose first half it falls.
+    r"""Returns the rate at one step: constant, but falling in the first half of the last share c of the steps.
 
-    The line ends at a tenth, a share $c/2$ before the end: a loss that still falls there is not held by the rate.
+    It falls linearly to a tenth and stays there for the last share $c/2$: a loss that settles then has not settled
+    because the rate went to 0.
     """
     since = step / hypers["steps"] - (1 - hypers["cooldown"])
     share = jnp.clip(2 * since / jnp.maximum(hypers["cooldown"], 1e-6), 0.0, 1.0)

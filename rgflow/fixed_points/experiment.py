@@ -25,14 +25,14 @@ LARGEST_COUPLING = 5.0
 """Beyond it all spins of a ring are aligned to more digits than float32 has."""
 
 MOST_SITES = 128
-"""The exact yardsticks fit all pairs of sites at once; 64 sites take seconds, 256 more memory than there is."""
+"""The exact references fit all pairs of sites at once: 64 sites take seconds, 256 more memory than machines have."""
 
 CPU_RUN_BATCH = 8
-"""Half the time per run of 2 at once, and a third of that of 1; 16 are slower again where fields are sampled."""
+"""A run takes half the time that it takes with 2 at once, and a third of that alone; with 16 fields take longer."""
 
 
 def validate(config: Config) -> None:
-    """Raises ValueError, one line naming key, value and what is allowed, for a config that makes no sense."""
+    """Raises ValueError for an impossible config: one line with the key, its value and what is allowed."""
     one_of("data", config.data, ("ising", *config.potentials))
     one_of("task", config.task, TASKS)
     one_of("activation", config.activation, ACTIVATIONS)
@@ -110,7 +110,7 @@ def traced_inputs(config: Config) -> dict[str, Any]:
 
 
 def make(config: Config) -> Experiment:
-    """Returns the experiment of one run; raises ValueError for a config that makes no sense."""
+    """Returns the experiment of one run; raises ValueError as :func:`validate`."""
     validate(config)
     static = make_static(config)
     bind = functools.partial

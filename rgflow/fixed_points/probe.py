@@ -27,8 +27,8 @@ which for a ring of coupling K is K, however the features are numbered or signed
 | orbit_loss                        | orbit                     | loss of the same network with $B^{-1}$ in its next   |
 |                                   |                           | weights; NaN unless the activation is the identity   |
 
-Layers before the features are measured in the gauge ``standardised`` alone, and by their signs: score matching of as
-many as half of all sites would cost as much as the rest, for features whose law it does not fit.
+Layers before the features are measured only in the gauge ``standardised`` and by their signs: score matching of up to
+half as many units as sites would cost as much as all the rest, and its family does not fit the law of these units.
 """
 
 from collections.abc import Sequence
@@ -109,6 +109,14 @@ def live_share(values: Float[Array, "n M"]) -> Float[Array, ""]:
     return jnp.mean(jnp.isfinite(apply_gauge(values, "standardised")[0]))
 
 
+def model_free(values: Float[Array, "n M"]) -> Record:
+    """Returns the measures in ``MODEL_FREE``: they fit no family of densities."""
+    return {
+        "excess_kurtosis": jnp.nanmean(excess_kurtosis(values)),
+        "correlation": jnp.sqrt(pair_mean(correlations(values) ** 2)),
+    }
+
+
 def measure(values: Float[Array, "n M"]) -> Record:
     """Returns everything in ``MEASURED`` of features as they stand."""
     signs = pseudo_likelihood(binarise(values))
@@ -118,8 +126,7 @@ def measure(values: Float[Array, "n M"]) -> Record:
     return {
         **{name: jnp.stack([getattr(one, name) for one in found]) for name in COUPLINGS},
         "onsite": jnp.nanmean(smooth.values.onsite, axis=1),
-        "excess_kurtosis": jnp.nanmean(excess_kurtosis(values)),
-        "correlation": jnp.sqrt(pair_mean(correlations(values) ** 2)),
+        **model_free(values),
     }
 
 
@@ -133,7 +140,7 @@ def with_floor(gauged: Float[Array, "some n M"], standardised: int) -> Record:
 
 
 def in_every_gauge(values: Float[Array, "n M"]) -> Float[Array, "gauge n M"]:
-    """Returns features in every gauge."""
+    """Returns the features in every gauge, in the order of ``GAUGES``."""
     return jnp.stack([apply_gauge(values, gauge) for gauge in GAUGES])
 
 
@@ -148,10 +155,7 @@ def hidden_records(values: Float[Array, "n M"]) -> Record:
     mine, floor = by_signs(jnp.stack([one, independent_copy(one)]))
     signs = ESTIMATORS.index("pseudo_likelihood")
     nothing = jnp.full((len(GAUGES), len(ESTIMATORS)), jnp.nan)
-    free = {
-        "excess_kurtosis": jnp.nanmean(excess_kurtosis(one)),
-        "correlation": jnp.sqrt(pair_mean(correlations(one) ** 2)),
-    }
+    free = model_free(one)
     return {
         "mutual_information": pair_mean(mutual_information(one)),
         **{name: nothing.at[STANDARDISED, signs].set(mine[k]) for k, name in enumerate(COUPLINGS)},
@@ -178,7 +182,7 @@ def orbit_of(
 ) -> tuple[Float[Array, "orbit n M"], Float[Array, " orbit"]]:
     r"""Returns $f B$ for random invertible B, standardised, and the loss of the network that undoes B behind them.
 
-    NaN unless the activation is the identity: of other features $f B$ is not what such a network can put out.
+    NaN unless the activation is the identity: no other network of this kind can have the features $f B$.
     """
     net = static.net(hypers)
     both = jnp.concatenate([features, layers_of(static, params, data.x, hypers)[-1]])

@@ -8,9 +8,10 @@ the network is at its optimum, contradicts (Bonferroni over the numbers). The p-
 together by Holm's method, so that the chance of any wrong decision in the table stays below 5 %. A failed control keeps
 a reading from being supported; it does not excuse a contradiction.
 
-For the Ising model the claim is about the coupling alone: its decimation is judged without the kurtosis, which of
-features that are no spins could not be that of spins. The gauge ``raw`` is recorded and not judged: its couplings have
-the units of the features, so that no margin fits them, and by signs it is the standardised one over again.
+For the Ising model the claim is about the coupling alone: its decimation is judged without the kurtosis, because the
+features of a network are not spins and cannot have the kurtosis of spins. The gauge ``raw`` is recorded and not judged:
+its couplings have the units of the features, so that no margin fits all, and the signs of its features are those of
+``standardised``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from rgflow.fixed_points.controls import (
 from rgflow.fixed_points.select import Network, Points, compressions, networks, of_features, trained
 from rgflow.judging.decisions import Control, Status, information, passed
 from rgflow.judging.intervals import Interval, mean_p_value, t_interval
+from rgflow.judging.points import counts
 from rgflow.judging.readings import ERROR_RATE, holm, two_sided
 from rgflow.probes.gauges import GAUGES
 from rgflow.protocol import Results
@@ -41,8 +43,8 @@ JUDGED_GAUGES = GAUGES[1:]
 class Reading(NamedTuple):
     """One point of the table.
 
-    ``interval`` is that of the ring coupling or of the excess kurtosis less that of the fixed point (``farthest`` says
-    which), at the coupling of the data where it is farthest beyond its margin.
+    ``interval`` is that of the ring coupling, or of the excess kurtosis less that of the fixed point, where it is
+    largest in units of its margin: ``farthest`` says which of the two, ``data_coupling`` where.
     """
 
     network: Network
@@ -60,11 +62,11 @@ class Reading(NamedTuple):
 
 
 Part = tuple[str, float, Float[np.ndarray, " _"], float]
-"""What is compared, the coupling of the data, its distance from the fixed point per run, and the margin."""
+"""What is measured, the coupling of the data, the distance from the fixed point per run, and the margin."""
 
 
 def distances(points: Points, network: Network, gauge: str, scheme: str) -> Iterator[Part]:
-    """Yields (what, coupling of the data, distance from the fixed point per run, margin)."""
+    """Yields the parts that decide a reading: couplings and, where they are judged, kurtoses, at each data coupling."""
     for coupling, point in points.items():
         yield "coupling", coupling, of_features(point, "ring_coupling", network, gauge), COUPLING_MARGIN
         if network.data == "ising" and scheme == "decimation":
@@ -79,7 +81,7 @@ def within(values: Float[np.ndarray, " _"], margin: float) -> tuple[float, float
     >>> [round(p, 3) for p in within(np.array([0.01, 0.02, 0.0]), 0.05)]
     [0.01, 0.99]
     """
-    # A live run without a number was measured to be neither inside nor outside: what is not known is no support.
+    # Where a live run has no number the mean is not known, and an unknown mean does not support anything.
     known = np.nan if np.isnan(values).any() else 0.0
     inside = max(mean_p_value(values, margin, "less"), mean_p_value(values, -margin, "greater")) + known
     beyond = min(mean_p_value(values, margin, "greater"), mean_p_value(values, -margin, "less"))
@@ -92,7 +94,7 @@ def mean_of(values: Float[np.ndarray, " _"]) -> float:
 
 
 def farthest(parts: Iterable[Part]) -> Part:
-    """Returns the part whose mean is largest beside its margin; any of them where none is a number."""
+    """Returns the part whose mean is largest in units of its margin, or any of them where no mean is a number."""
     parts = list(parts)
     known = [part for part in parts if np.isfinite(mean_of(part[2]))]
     return max(known or parts, key=lambda part: abs(mean_of(part[2])) / part[3])
@@ -118,7 +120,6 @@ def tests_of(points: Points, others: Points, shuffled: Points, network: Network,
     beyond = [p for p in beyond if np.isfinite(p)]
     what, at, values, _ = farthest([part for part in parts if part[1] in decisive] or parts)
     interval = t_interval(values, 1 - ERROR_RATE / len(parts))
-    counts = sum(c.runs for c in points.values()), sum(c.dead for c in points.values())
     controls = {
         **premises(points),
         **trivial(points, others, network, gauge),
@@ -126,7 +127,9 @@ def tests_of(points: Points, others: Points, shuffled: Points, network: Network,
         **_beside(points, others, shuffled, network, gauge),
         "at_optimum": information(len(decisive), f"of {len(points)} couplings at which the premises hold"),
     }
-    reading = Reading(network, gauge, scheme, what, at, interval, np.nan, np.nan, "undecided", controls, *counts)
+    reading = Reading(
+        network, gauge, scheme, what, at, interval, np.nan, np.nan, "undecided", controls, *counts(points.values())
+    )
     against = min(1.0, min(beyond) * len(beyond)) if beyond else float("nan")
     # Not max(): it would pass over a part without a number, without which nothing can be supported.
     return Tested(float(np.max(inside)), against, reading)
@@ -190,7 +193,7 @@ def readings(results: Results) -> list[Reading]:
 def _status(tested: Tested, adjusted: float) -> Status:
     if not adjusted < ERROR_RATE:
         return "undecided"
-    # Of a p-value that is not a number nothing follows.
+    # fmin puts a p-value that is not a number last: nothing follows from it.
     if np.fmin(tested.support, np.inf) < np.fmin(tested.contradiction, np.inf):
         return "supported" if passed(tested.reading.controls) else "undecided"
     return "contradicted"

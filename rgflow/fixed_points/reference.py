@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from rgflow.exact.block_moments import SCHEMES
-from rgflow.exact.potential import Potential, check_normalisable
+from rgflow.exact.potential import Potential, check_normalisable, support
 from rgflow.exact.transfer import Operator, correlation_length, ising_operator, transfer_operator
 from rgflow.fixed_points import theory
 from rgflow.probes.pair_moments import POWERS
@@ -49,10 +49,10 @@ def potential_of(config: Config) -> Potential:
 
 
 def half_width(config: Config) -> float:
-    """Returns where the grid of the fields ends, for both couplings of a classification; 1 for spins."""
+    """Returns where a grid ends that holds the fields at both couplings of a classification; 1 for spins."""
     if config.data == "ising":
         return 1.0
-    return theory.reach((config.coupling, config.contrast * config.coupling), potential_of(config))
+    return max(support(k, potential_of(config)) for k in (config.coupling, config.contrast * config.coupling))
 
 
 def check_data(config: Config) -> None:

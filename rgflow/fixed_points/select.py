@@ -1,4 +1,4 @@
-"""Runs of a dataset by what was trained on what."""
+"""The runs of a dataset, by network and by what it was trained on."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -19,7 +19,7 @@ Setting = tuple[str, int, float]
 
 
 class Network(NamedTuple):
-    """What was trained on what; couplings of the data are not part of it."""
+    """A network and what it was trained on, apart from the coupling of the data."""
 
     data: str
     task: str
@@ -29,11 +29,10 @@ class Network(NamedTuple):
 
     @property
     def estimator(self) -> str:
-        """The estimator that its couplings are judged by.
+        """The estimator that its couplings are judged by: for linear features of fields score matching, else signs.
 
-        Score matching asks for a density on the whole line. Spins have none, rectified features have atoms, and a
-        density that ends at the bounds of tanh without falling to 0 makes its couplings meaningless (they came out in
-        the hundreds): only linear features of fields are judged by it, all others by their signs.
+        Score matching needs a smooth density on the whole line. Spins have none, rectified features have atoms, and for
+        a density that ends at the bounds of tanh without falling to 0 couplings came out in the hundreds.
         """
         smooth = self.activation == "identity" and self.data != "ising"
         return "score_matching" if smooth else "pseudo_likelihood"
@@ -65,7 +64,7 @@ def trained(results: Results) -> dict[Network, Points]:
 
 
 def compressions(dataset: xr.Dataset, network: Network) -> Points:
-    """Returns the points without a network on the same data at the same compression."""
+    """Returns the points that measure linear maps of the same data to as many numbers, by coupling."""
     same = {"data": network.data, "halvings": network.halvings, "task": "compression", "shuffle": "none"}
     return {point.values["coupling"]: point for point in split_points(dataset, **same)}
 
@@ -139,7 +138,7 @@ def overview(results: Results) -> Overview:
         counts[network[2:]] += len(points)
     bare = list(split_points(results.dataset, task="compression", shuffle="none"))
     depths = Counter(int(point.values["halvings"]) for point in bare)
-    # Of several equally common ones the first; without any network nothing but its depth matters.
+    # Of equally common settings the first counts; without any network only the number of halvings matters.
     setting = counts.most_common(1)[0][0] if counts else ("", (depths.most_common(1) or [(0, 0)])[0][0], 0.0)
     maps: dict[str, Points] = {}
     for point in bare:

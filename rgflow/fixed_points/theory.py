@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy.special import logsumexp
 
 from rgflow.exact.block_moments import Block, coarse_grain, cumulants, ring_moments, site_block
-from rgflow.exact.potential import Potential, potential_energy, support
+from rgflow.exact.potential import Potential, potential_energy
 from rgflow.exact.ring import decimate_1d, ring_log_partition
 from rgflow.exact.transfer import Operator
 from rgflow.probes.pair_moments import POWERS, PairMoments
@@ -103,8 +103,3 @@ def log_partition(coupling: float, potential: Potential | None, num_sites: int, 
     if potential is None:
         return ring_log_partition(coupling, num_sites)
     return field_log_partition(coupling, potential, num_sites, width)
-
-
-def reach(couplings: tuple[float, ...], potential: Potential) -> float:
-    """Returns the half width of a grid that holds the chain at every one of some couplings."""
-    return max(support(coupling, potential) for coupling in couplings)

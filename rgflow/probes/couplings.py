@@ -1,4 +1,4 @@
-r"""What hidden spins say about their Hamiltonian: correlation lengths and a fitted nearest-neighbour coupling.
+r"""Correlation lengths of hidden spins, and the nearest-neighbour coupling that fits them.
 
 Units have positions on a periodic square of side L (the centres of their receptive fields, or the sites themselves);
 a unit with a NaN position is left out. Spins are $\pm1$ in int8, one sample a row, and results float32; couplings are

@@ -1,4 +1,4 @@
-r"""Dependence of features without a model, a copy of the data without dependence, and summary numbers of couplings.
+r"""Dependence of features without a model, a copy of the data without any dependence, and summaries of couplings.
 
 Features are float, one sample a row, samples independent; entropies in nats. A unit that is constant or has a
 non-finite value has NaN entries and changes no other. Everything runs under jit and vmap, without LAPACK.

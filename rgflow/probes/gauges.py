@@ -1,8 +1,8 @@
 r"""Gauges of a layer of features: in which of its equivalent forms the couplings of a layer are measured.
 
 With a linear readout the output $f R$ is the same for $f B$ and $B^{-1} R$ with any invertible B, so that neither the
-loss nor the training says which features a layer has. A gauge picks one form. For centred features f with covariance C
-and principal axes V, $C = V \Lambda V^T$, the gauges are
+loss nor the training determines the features of a layer. A gauge picks one form. For centred features f with covariance
+C and principal axes V, $C = V \Lambda V^T$, the gauges are
 
 * ``raw``: f;
 * ``standardised``: every feature divided by its standard deviation;
@@ -27,7 +27,6 @@ from jaxtyping import Array, Bool, Float, Int8
 from rgflow.types import Key
 
 GAUGES = ("raw", "standardised", "whitened", "principal")
-"""The gauges of :func:`apply_gauge`."""
 
 CENTRING_NOISE = 64
 """Largest standard deviation of a constant after centring, in units of machine epsilon times its size."""
@@ -48,7 +47,7 @@ LARGEST_SCALE = 2.0
 def apply_gauge(features: Float[Array, "n M"], gauge: str) -> Float[Array, "n M"]:
     r"""Returns the features in a gauge, $f \to (f - \langle f\rangle) G$, with divisor n in the covariance.
 
-    G is 1, $\mathrm{diag}(C)^{-1/2}$, $C^{-1/2}$ or $V\Lambda^{-1/2}$, for one of :data:`GAUGES`; the largest entry of
+    G is 1, $\mathrm{diag}(C)^{-1/2}$, $C^{-1/2}$ or $V\Lambda^{-1/2}$, for the four ``GAUGES``; the largest entry of
     each column of V is positive. A constant feature, or one with a non-finite value, becomes a column of NaN and
     changes no other. In ``whitened`` every feature that the others determine linearly is NaN too, in ``principal`` the
     axes without variance, which come last; in float32 these are axes below about 2e-6 M times the largest variance.
@@ -156,7 +155,7 @@ def computed_after(values: Float[Array, "*shape"], first: Any) -> Float[Array, "
     """Returns ``values`` unchanged, in a program that computes all leaves of ``first`` before it can use them.
 
     On a CPU a batched decomposition splits its work into tasks for the same pool of threads in which it waits for them.
-    As many decompositions side by side as there are threads therefore wait for ever.
+    As many decompositions side by side as there are threads therefore wait for each other without end.
 
     >>> computed_after(jnp.array([1.0, -2.0]), {"a": jnp.array(jnp.nan)}).tolist()
     [1.0, -2.0]

@@ -25,8 +25,8 @@ def held_out_r2(
     $R^2_k = 1 - \sum_{i \in B} (y_{ik} - \hat y_{ik})^2 / \sum_{i \in B} (y_{ik} - \bar y_k)^2$ for a fit to half A and
     a score on half B, averaged with the reverse.
 
-    An unrelated target scores about $-d/n_A$, the price of fitting noise; a constant representation scores 0 or a
-    little less. Rows in neither half are ignored. NaN where the representation is not finite or the target is constant.
+    An unrelated target scores about $-d/n_A$, because noise is fitted; a constant representation scores 0 or a little
+    less. Rows in neither half are ignored. NaN where the representation is not finite or the target is constant.
     Shapes: [*layers, n, d], [n, k], two disjoint [n] -> [*layers, k].
 
     Ref: HR2026

@@ -1,4 +1,4 @@
-"""Moments of features up to the tenth power and of their pairs, by which score matching fits a potential."""
+"""Moments of features, up to the tenth power, and of their pairs: what score matching fits a potential to."""
 
 from typing import NamedTuple
 

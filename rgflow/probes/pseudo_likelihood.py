@@ -2,8 +2,9 @@ r"""Couplings between all pairs of spins by maximum pseudo-likelihood, with stan
 
 The model is $p(s) \propto \exp(\sum_{i<j} J_{ij} s_i s_j + \sum_i h_i s_i)$ with $s = \pm1$ and $\beta$ absorbed in
 J and h. Given all others, $P(s_i | s) = \sigma(2 s_i f_i)$ with $f_i = h_i + \sum_j J_{ij} s_j$: a logistic regression
-for each unit, without the partition function. $J_{ij}$ and $J_{ji}$ come from different regressions and are averaged;
-consistent if the data are of this family, and a defined summary of them if not. Everything runs under jit and vmap.
+for each unit, without the partition function. $J_{ij}$ and $J_{ji}$ come from different regressions and are averaged.
+The estimate is consistent if the data are of this family; of other data it is a well-defined summary. Everything runs
+under jit and vmap.
 
 Keys: besag1975 = Besag, The Statistician 24 (1975) 179 (pseudo-likelihood); godambe1960 = Godambe, Ann. Math. Stat. 31
 (1960) 1208 (variance of an estimating equation); albert1984 = Albert and Anderson, Biometrika 71 (1984) 1 (when a
@@ -91,7 +92,7 @@ def pseudo_likelihood(spins: Num[Array, "n M"], ridge: float | int = 1e-4) -> Co
     weights, _, change = jax.lax.while_loop(proceed, step, start)
     information = _derivatives(spins, weights, free, ridge)[1] + damping
     inverse = _solve(information, jnp.broadcast_to(jnp.eye(width + 1, dtype=spins.dtype), information.shape))
-    # All of a unit predicted is the sign of a solution at infinity that only the ridge keeps finite.
+    # Where every sample of a unit is predicted, the solution is at infinity, and only the ridge keeps it finite.
     predicted = jnp.all(spins * _fields(spins, weights) > 0, axis=0)
     share = least * jnp.diagonal(inverse, axis1=1, axis2=2)[:, :width]
     known = used & ~predicted & (change < SETTLED)

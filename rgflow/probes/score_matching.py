@@ -55,7 +55,7 @@ class ScoreMatch(NamedTuple):
 
 
 def require_samples(num_samples: int, num_features: int, powers: tuple[int, ...] = POWERS) -> int:
-    r"""Return n, if it is enough for a fit of M features: $n \ge 50 (M - 1 + \#\text{powers})$.
+    r"""Return n if it is enough for a fit of M features, $n \ge 50 (M - 1 + \#\text{powers})$.
 
     What counts is the number of parameters in the score of one feature, as in a regression: there are M scores in every
     sample. At this limit the errors of couplings of a $\phi^4$ chain are 1 to 3 % too small, those on site 5 % with the
@@ -77,12 +77,12 @@ def fit_moments(moments: PairMoments, powers: tuple[int, ...] = POWERS) -> Fit:
     r"""Return the fit $\eta = -A^{-1} b$ to moments, exact ones or those of samples, with u = -$\eta$ on site.
 
     In the precision of the moments, in NumPy for NumPy arrays. NaN for a unit that does not vary, that others determine
-    linearly (a copy, for one), whose powers are linearly dependent (a feature with two values, when there is more than
+    linearly (such as a copy), whose powers are linearly dependent (a feature with two values, when there is more than
     one power), or whose moments are not finite; the others are fitted without it. A unit counts as determined where
     a combination $w \cdot x$ of terms of unit size has $\langle (w \cdot x)^2\rangle < 2300\,\epsilon\,|w|^2$: moments
-    that are off by some ten epsilon tell no less from zero. In float32 that is 3e-4; :func:`score_matching`, which has
-    the samples, sees less. Shapes: [3, M, M], [5, M] -> [powers, M], [M, M]. Raises ValueError for powers other than
-    some of 2, 4, 6 in this order.
+    that are off by some ten epsilon do not tell less from zero. In float32 that is 3e-4; :func:`score_matching`, which
+    has the samples, sees less. Shapes: [3, M, M], [5, M] -> [powers, M], [M, M]. Raises ValueError for powers other
+    than some of 2, 4, 6 in this order.
 
     >>> gaussian = PairMoments(np.array([[[1.0]], [[3]], [[15]]]), np.array([[1.0], [3], [15], [105], [945]]))
     >>> abs(fit_moments(gaussian, (2, 4)).onsite).round(9).tolist()
@@ -114,7 +114,7 @@ def score_matching(samples: Float[Array, "n M"], powers: tuple[int, ...] = POWER
     _check_powers(powers)
     # Otherwise tenth powers leave the range of float32.
     size = jnp.sqrt(jnp.mean(samples**2, axis=0))
-    # The mean of equal numbers is off by rounding: what that leaves of them is taken off with the mean of the rest.
+    # The mean of equal numbers is off by rounding. Subtracting it leaves small equal numbers, whose deviation vanishes.
     deviation = jnp.std(samples - jnp.mean(samples, axis=0, keepdims=True), axis=0)
     varies = jnp.isfinite(size) & (deviation > 64 * jnp.finfo(samples.dtype).eps * size)
     size = jnp.where(varies, size, 1.0)
@@ -186,7 +186,7 @@ def _largest_inflations(samples: Float[Array, "n M"], powers: tuple[int, ...]) -
 
 
 def _identified(xp: Any, moments: PairMoments, powers: tuple[int, ...]) -> Live:
-    """Return which units neither others determine nor powers of their own, as far as moments say."""
+    """Return which units are determined neither by others nor among their own powers, as far as moments tell."""
     live = _finite(xp, moments)
     even = xp.where(live[None, :], moments.even, 0.0)
     cross = xp.where((live[:, None] & live[None, :])[None], moments.cross, 0.0)

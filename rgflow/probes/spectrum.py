@@ -65,7 +65,7 @@ def singular_values(x: Float[ArrayLike, "*batch n d"], method: str = "auto") -> 
     even from float32. It loses values below 1.5e-8 of the largest, which is less than `svd` loses in float32 and more
     than it loses in float64. `auto`, the default, takes the faster method where both are equally accurate: on a CPU
     `gram` for matrices in float32 or below with a ratio of the sides of at least four, otherwise `svd`. A matrix with a
-    non-finite entry gives NaN for itself only. `gram` has no derivatives, the other two have.
+    non-finite entry gives NaN for itself only. `gram` cannot be differentiated, the others can.
     Shapes: [*batch, n, d] -> [*batch, k]. Raises ValueError for an unknown method, and for fewer than two axes.
 
     >>> singular_values(jnp.array([[0.0, 2.0], [3.0, 0.0]])).tolist()

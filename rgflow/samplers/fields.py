@@ -2,8 +2,8 @@ r"""Exact samples of continuous fields on a ring, by decimation run backwards.
 
 $p(x) \propto \exp(-\sum_i U(x_i) + K \sum_i x_i x_{i+1})$ with $U(x) = \frac12 r x^2 + u x^4 + v x^6$; components are
 independent for K = 0. With the transfer operator $A(x,y) = e^{Kxy - U(x)/2 - U(y)/2}$ the weight of a site x between
-neighbours a at distance m and b at distance n is $A^m(a,x) A^n(x,b)$. Every site can therefore be drawn as soon as the
-sites of the ring half as dense are known. There is no Markov chain and nothing to equilibrate.
+neighbours a at distance m and b at distance n is $A^m(a,x) A^n(x,b)$. Once every second site is known, the sites
+between them can therefore be drawn. There is no Markov chain and nothing to equilibrate.
 
 Operators live on a grid that is shifted as a whole by one random offset in each call. The error of the trapezoid rule
 for a smooth density is some $e^{-2\pi^2 \sigma^2/\Delta^2}$ at every offset ($\sigma$ is the width of the narrowest
@@ -27,7 +27,7 @@ from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Key
 
 BLOCK = 8
-"""Grid points per block: a draw selects a block first and then a point in it, which halves the time on a CPU."""
+"""Grid points per block: a draw selects first a block and then a point in it, which halves the time on a CPU."""
 
 LEAST_POINTS = 16
 """Smallest number of grid points: fewer do not resolve any density over the interval."""
@@ -60,7 +60,7 @@ def sample_fields(
     which makes the error of the trapezoid rule 1e-8. On that width, 48 points leave less than 1e-8 for quartic and
     sextic potentials and for Gaussian chains up to K/r = 0.45; at K/r = 0.49, 96 points leave 1e-7.
 
-    Raises ValueError for fewer than 2 sites, a batch below 1, ``points`` below 16 or no multiple of 8 and, where the
+    Raises ValueError for fewer than 2 sites, a batch below 1, ``points`` below 16 or not a multiple of 8 and, where the
     values are not traced, for a density that cannot be normalised, a value that is not finite, and a ``half_width``
     that is not positive.
 
@@ -68,7 +68,8 @@ def sample_fields(
     (3, 6)
     """
     _check_fields(coupling, potential, half_width, points)
-    _check_shape(num_sites, batch)
+    if num_sites < 2 or batch < 1:
+        raise ValueError(f"num_sites, batch = {num_sites}, {batch}: must be at least 2 and 1")
     offset_key, site_key = jax.random.split(key)
     half_width = jnp.asarray(half_width, jnp.float32)
     spacing = 2 * half_width / (points - 1)
@@ -166,11 +167,6 @@ def _first_above(cumulative: Float[Array, "n k"], uniform: Float[Array, " n"]) -
 def _product(left: Float[Array, "n k"], right: Float[Array, "k m"]) -> Float[Array, "n m"]:
     # Accelerators would round the factors of a product to bfloat16 or tf32.
     return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
-
-
-def _check_shape(num_sites: int, batch: int) -> None:
-    if num_sites < 2 or batch < 1:
-        raise ValueError(f"num_sites, batch = {num_sites}, {batch}: must be at least 2 and 1")
 
 
 def _check_fields(coupling: Scalar, potential: Coefficients, half_width: Scalar, points: int) -> None:

@@ -43,7 +43,7 @@ def checkerboard(size: int) -> Bool[Array, "side side"]:
 def pack_lattices(spins: Int8[Array, "B side side"]) -> Packed:
     r"""Returns words whose bit l is set where lattice $32 w + l$ is up, $\sum_l 2^l (1 + s_{32w + l}) / 2$.
 
-    Shape (B / 32, side, side), uint32. Raises ValueError if B is no multiple of 32.
+    Shape (B / 32, side, side), uint32. Raises ValueError unless B is a multiple of 32.
 
     >>> spins = jnp.ones((32, 2, 2), jnp.int8).at[1:].set(-1)
     >>> pack_lattices(spins).tolist()

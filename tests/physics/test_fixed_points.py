@@ -16,7 +16,7 @@ from scipy import stats
 from configs import fixed_points as configs
 from rgflow.engine import grid
 from rgflow.exact.block_moments import SCHEMES
-from rgflow.exact.potential import Potential
+from rgflow.exact.potential import Potential, support
 from rgflow.exact.transfer import ising_operator, transfer_operator
 from rgflow.fixed_points import dynamics, experiment, theory
 from rgflow.fixed_points.task import (
@@ -162,7 +162,7 @@ STATIC = Static("field", "decoder", 16, 1, 64, 4096, 2, 48)
 
 def hypers_of(static, task, coupling, steps=1200, decay=0.0, contrast=0.5, activation="identity"):
     law = None if static.system == "ising" else Potential(1.0)
-    width = 1.0 if law is None else theory.reach((coupling, contrast * coupling), law)
+    width = 1.0 if law is None else support(coupling, law)
     partition = [theory.log_partition(K, law, static.num_sites, width) for K in (coupling, contrast * coupling)]
     numbers = {
         "coupling": coupling, "other_coupling": contrast * coupling, "log_partition_gap": partition[0] - partition[1],

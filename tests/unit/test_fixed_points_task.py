@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rgflow.exact.potential import Potential, potential_energy
+from rgflow.exact.potential import Potential, potential_energy, support
 from rgflow.exact.ring import ring_correlation
 from rgflow.fixed_points import theory
 from rgflow.fixed_points.task import (
@@ -41,7 +41,7 @@ def hypers(task="autoencoder", coupling=0.6, contrast=0.5, gap=0.0, shuffled=Fal
         "other_coupling": jnp.float32(contrast * coupling),
         "log_partition_gap": jnp.float32(gap),
         "potential": jnp.asarray(potential, jnp.float32),
-        "half_width": jnp.float32(theory.reach((coupling,), Potential(*potential))),
+        "half_width": jnp.float32(support(coupling, Potential(*potential))),
         "shuffled": jnp.bool_(shuffled),
     }
 
@@ -144,7 +144,7 @@ def test_the_optimal_loss_of_a_classification_is_that_of_bayes():
 
 @pytest.mark.parametrize("potential", [Potential(0.2, 0.25), Potential(0.2, 0.0, 0.05), Potential(2.0)])
 def test_partition_sums_of_fields_by_quadrature(potential):
-    width = theory.reach((0.6,), potential)
+    width = support(0.6, potential)
     x = np.linspace(-width, width, 45)
     dx = x[1] - x[0]
     one = np.exp(-potential_energy(potential, x)) * dx
@@ -162,7 +162,7 @@ def test_partition_sums_of_fields_by_quadrature(potential):
 def test_the_partition_sum_of_a_gaussian_ring_has_its_closed_form():
     q = 2 * np.pi * np.arange(32) / 32
     exact = [-0.5 * np.log((1 - 2 * K * np.cos(q)) / (2 * np.pi)).sum() for K in (0.4, 0.2)]
-    width = theory.reach((0.4,), Potential(1.0))
+    width = support(0.4, Potential(1.0))
     found = [theory.log_partition(K, Potential(1.0), 32, width) for K in (0.4, 0.2)]
     np.testing.assert_allclose(found, exact, rtol=1e-9)
 
