@@ -168,7 +168,7 @@ FAULTS = (
         "rgflow/judging/decisions.py",
         'return "supported" if holds and all(controls.values()) else "undecided"',
         'return "supported" if holds else "undecided"',
-        "unit/test_judging.py",
+        "unit/test_intervals.py unit/test_judging.py",
     ),
     Fault(
         "normal_in_place_of_student",
@@ -190,7 +190,7 @@ FAULTS = (
         "rgflow/rank_flow/dynamics.py",
         "lambda p, d: p - rate * d",
         "lambda p, d: p + rate * d",
-        "unit/test_rank_flow_task.py unit/test_rank_flow_dynamics.py",
+        "physics/test_rank_flow_training.py",
     ),
     Fault(
         "unscored_positions_count",
@@ -225,7 +225,7 @@ FAULTS = (
         "rgflow/variational_rg/learning.py",
         "jax.tree.map(jnp.subtract, _statistics(machine, batch), _statistics(machine, fantasy))",
         "_statistics(machine, batch)",
-        "unit/test_variational_rg_learning.py",
+        "physics/test_variational_rg_sampling.py unit/test_variational_rg_learning.py",
     ),
     Fault(
         "penalty_of_the_wrong_sign",

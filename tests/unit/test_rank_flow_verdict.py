@@ -224,6 +224,14 @@ def test_selectivity_of_networks_that_learned_nothing_is_not_judged():
     }  # fmt: skip
 
 
+def test_a_network_at_the_optimum_of_its_architecture_that_learned_nothing_does_not_pass_the_gate():
+    blind = dataset(0.3, loss=2.7)
+    blind["architecture_loss"][:] = 2.7
+    assert (abs(learning.excess(learning.final(blind))) < learning.CONVERGED_NATS).all()
+    assert not learning.gate(learning.final(blind)).any()
+    assert learning.gate(learning.final(dataset(0.3))).all()
+
+
 def test_where_nothing_can_be_learned_no_fraction_is_read():
     flat = dataset(0.3, loss=2.7)
     flat["excess_loss"][:], flat["bayes_loss"][:] = 0.01, 2.7  # what is sampled scatters, what is known does not
