@@ -16,13 +16,12 @@ from collections.abc import Sequence
 from absl import flags
 from rich.console import Console
 
-from launch import command_line, results
+from launch import command_line, results, terminal
 from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import records
 from rgflow.protocol import Verdict
 from rgflow.report import compare, ledger, summary
-from rgflow.report.tables import claim_table, files_text, verdict_table
 
 LOG_WIDTH = 120
 ROOT = pathlib.Path("checkpoints")
@@ -76,12 +75,12 @@ def show(verdicts: list[Verdict], unfinished: str, workdir: pathlib.Path) -> Non
         console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
         claims = summary.by_claim(verdicts)
         many = len(verdicts) > summary.MANY_VERDICTS
-        console.print(claim_table(claims) if many else verdict_table(verdicts))
+        console.print(terminal.claim_table(claims) if many else terminal.verdict_table(verdicts))
         if many:
             print(f"{len(verdicts)} verdicts on {len(claims)} claims; all of them are in verdicts.json and report.html")
     else:
         print("No run is finished: there is nothing to judge yet.")
-    print(files_text(workdir), flush=True)
+    print(terminal.files_text(workdir), flush=True)
 
 
 def newest_finished() -> list[str]:

@@ -1,14 +1,18 @@
 """The files of a report: reads a workdir, judges its runs, writes the files, and reads them back."""
 
+import dataclasses
 import importlib
 import json
+import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
+import numpy as np
 import xarray as xr
 
+from launch import outcome
 from launch import workdir as folder
 from launch.command_line import UsageError
 from rgflow import registry
@@ -74,6 +78,23 @@ def judge(workdir: pathlib.Path, plan: Plan, dataset: xr.Dataset) -> list[Verdic
     return claim.judge(registry.claims(dataset.attrs["experiment"]), Results(dataset, plan.config))
 
 
+def strict(data: Any) -> Any:
+    """Returns plain data that strict JSON can hold: numpy scalars unpacked, NaN and infinities as null."""
+    if isinstance(data, Mapping):
+        return {str(name): strict(value) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [strict(value) for value in data]
+    if isinstance(data, np.generic):
+        data = data.item()
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def verdicts_to_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """Returns one object per verdict with the fields of ``Verdict``; NaN and infinities are null."""
+    names = [field.name for field in dataclasses.fields(Verdict)]
+    return [{name: strict(getattr(verdict, name)) for name in names} for verdict in verdicts]
+
+
 def write_files(workdir: pathlib.Path) -> tuple[list[Verdict], str]:
     """Writes all files of a report; returns the verdicts, and a sentence on what is unfinished ('' for nothing).
 
@@ -88,7 +109,8 @@ def write_files(workdir: pathlib.Path) -> tuple[list[Verdict], str]:
     drawn = registry.figures(run["experiment"])(Results(dataset, plan.config), verdicts)
     doc = room_doc(run["experiment"])
     table = registry.claims(run["experiment"])
-    page = html.render(doc.strip().splitlines()[0], doc, verdicts, drawn, run, dataset, workdir, table)
+    commands = outcome.commands(run, plan.config, workdir)
+    page = html.render(doc.strip().splitlines()[0], doc, verdicts, drawn, run, dataset, workdir, table, commands)
 
     records.write_results(workdir / "results.nc", dataset)
     for one in drawn:
@@ -99,7 +121,7 @@ def write_files(workdir: pathlib.Path) -> tuple[list[Verdict], str]:
         records.write_atomically(workdir / "tables" / f"{one.name}.csv", lambda p, text=one.csv: p.write_text(text))
     records.write_atomically(workdir / "report.html", lambda p: p.write_text(page, encoding="utf-8"))
     # Last: with it everything else is there.
-    records.write_json(workdir / "verdicts.json", tables.verdicts_to_json(verdicts))
+    records.write_json(workdir / "verdicts.json", verdicts_to_json(verdicts))
     return verdicts, tables.unfinished(run, dataset)
 
 

@@ -22,6 +22,7 @@ NARROW_POINTS = 500
 FEW_POINTS = 12
 """Up to this the table of runs is shown without being asked for."""
 
+NO_COMMANDS = {"resume": "", "grow": ""}
 SIGNS = {"supported": "\u2713", "contradicted": "\u2717", "undecided": "?", "not_run": "\u2013", "mixed": "\u00b1"}
 """The shape of each status beside its word and colour."""
 
@@ -108,11 +109,13 @@ def render(
     dataset: xr.Dataset,
     workdir: pathlib.Path,
     table: Sequence[Claim] = (),
+    commands: Mapping[str, str] = NO_COMMANDS,
 ) -> str:
     """Returns the page as HTML text.
 
     ``experiment_doc`` is the room's docstring; its first paragraph after the title introduces the page. ``table`` are
-    the claims of the room, which say what a sweep needs that lacks the runs of one.
+    the claims of the room, which say what a sweep needs that lacks the runs of one; ``commands`` are those that resume
+    a sweep and let it grow.
     ``run`` is the content of run.json and ``dataset`` the merged results, whose attribute ``config`` holds
     the config as JSON. An empty list of verdicts is shown as "no run is finished". Times are read from the
     workdir's events.jsonl.
@@ -146,8 +149,7 @@ def render(
         compiled=any(g.compiling is not None for g in groups),
         sessions=timing.sessions(events),
         least=timing.LEAST_SECONDS,
-        resume=timing.resume_command(run, workdir),
-        grow=timing.grow_command(run, config, workdir),
+        commands=commands,
         sweep_keys=timing.sweep_keys(config),
         config=config,
         versions=run.get("versions", {}),

@@ -1,9 +1,8 @@
-"""What a sweep cost, when it ran, and the commands that resume it or let it grow; from run.json and events.jsonl."""
+"""What a sweep cost and when it ran, from run.json and events.jsonl."""
 
 import datetime
 import json
 import pathlib
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -97,47 +96,6 @@ def groups(run: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> list[
         position[name] = max(step, position.get(name, 0))
     sizes = {group["name"]: len(group["runs"]) for group in run["groups"]}
     return [Group(n, sizes[n], int(steps[n]), seconds[n], saving[n], compiling.get(n)) for n in steps]
-
-
-def _without(words: Sequence[str], name: str) -> list[str]:
-    """Returns a command without one of its flags, written as --NAME=VALUE or --NAME VALUE."""
-    kept, skip = [], False
-    for word in words:
-        if skip:
-            skip = False
-        elif word in (f"--{name}", f"-{name}"):
-            skip = True
-        elif not word.startswith((f"--{name}=", f"-{name}=")):
-            kept.append(word)
-    return kept
-
-
-def resume_command(run: Mapping[str, Any], workdir: pathlib.Path) -> str:
-    """Returns the command that goes on with a workdir; what it was started with may have refused an old one."""
-    words = _without(_without(shlex.split(run["command"]), "resume"), "workdir")
-    return shlex.join([*words, f"--workdir={workdir}"])
-
-
-def seed_keys(run: Mapping[str, Any], config: Mapping[str, str]) -> dict[str, int]:
-    """Returns the config keys that hold numbers of seeds, of the kinds of runs that the sweep has.
-
-    ``config`` is flat. A key such as ``runs.window.seeds`` counts where a run has the value ``window``.
-    """
-    swept = {str(value) for group in run["groups"] for one in group["runs"] for value in one["values"].values()}
-    found = {key: value for key, value in config.items() if key.split(".")[-1] == "seeds"}
-    used = {key: int(value) for key, value in found.items() if "." not in key or key.split(".")[-2] in swept}
-    return used or {key: int(value) for key, value in found.items()}
-
-
-def grow_command(run: Mapping[str, Any], config: Mapping[str, str], workdir: pathlib.Path) -> str:
-    """Returns the command that doubles the seeds of a sweep; '' for a config without such a key."""
-    keys = seed_keys(run, config)
-    if not keys:
-        return ""
-    words = shlex.split(resume_command(run, workdir))
-    for key in keys:
-        words = _without(words, f"config.{key}")
-    return shlex.join([*words, *(f"--config.{key}={2 * value}" for key, value in keys.items())])
 
 
 def sweep_keys(config: Mapping[str, str]) -> dict[str, str]:

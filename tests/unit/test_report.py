@@ -11,12 +11,14 @@ import sys
 from html.parser import HTMLParser
 
 import datasets
+import ml_collections
 import numpy as np
 import pytest
 import xarray as xr
 from rich.console import Console
 
 from configs import rank_flow as rank_flow_config
+from launch import outcome, terminal
 from launch import report as report_command
 from launch import results as results_command
 from launch.command_line import UsageError
@@ -131,7 +133,11 @@ def run_json(dataset):
 
 def page_of(dataset, verdicts=VERDICTS, drawn=None, workdir=pathlib.Path("/tmp/w")):
     drawn = made_up() if drawn is None else drawn
-    return html.render("A title", "A title\n\nIntro & more.", verdicts, drawn, run_json(dataset), dataset, workdir)
+    run = run_json(dataset)
+    config = ml_collections.ConfigDict(json.loads(dataset.attrs["config"]))
+    commands = outcome.commands(run, config, workdir)
+    about = "A title\n\nIntro & more."
+    return html.render("A title", about, verdicts, drawn, run, dataset, workdir, commands=commands)
 
 
 # --- tables
@@ -155,7 +161,7 @@ def test_digits_follow_the_interval(numbers, text):
 
 
 def test_verdicts_are_strict_json():
-    data = tables.verdicts_to_json(VERDICTS)
+    data = results_command.verdicts_to_json(VERDICTS)
     again = json.loads(json.dumps(data, allow_nan=False))
     assert [v["status"] for v in again] == ["supported", "undecided", "contradicted", "not_run"]
     assert again[1]["controls"]["informed"]["value"] is None
@@ -164,13 +170,13 @@ def test_verdicts_are_strict_json():
 
 
 def test_numpy_scalars_become_json():
-    data = tables.strict({"a": np.float32(1.5), "b": (np.bool_(True), np.inf), "c": np.int64(3)})
+    data = results_command.strict({"a": np.float32(1.5), "b": (np.bool_(True), np.inf), "c": np.int64(3)})
     assert data == {"a": 1.5, "b": [True, None], "c": 3}
 
 
 def test_terminal_table_says_it_all():
     console = Console(width=120, file=io.StringIO())
-    console.print(tables.verdict_table(VERDICTS))
+    console.print(terminal.verdict_table(VERDICTS))
     text = console.file.getvalue()
     for part in (
         "S1-i [window, length 1]",

@@ -7,9 +7,9 @@ import pathlib
 import pytest
 from rich.console import Console
 
-from launch import report
+from launch import report, terminal
 from rgflow.protocol import Verdict
-from rgflow.report import summary, tables
+from rgflow.report import summary
 
 INFORMATION = {"requirement": "readings (for information)", "passed": True}
 
@@ -102,7 +102,7 @@ def test_claims_keep_their_order_and_have_anchors():
 def test_terminal_table_has_a_row_for_each_claim():
     verdicts = [verdict(k, "contradicted" if k % 2 else "undecided", k / 10, ("x", "y", "z")) for k in range(40)]
     console = Console(width=120, file=io.StringIO())
-    console.print(tables.claim_table(summary.by_claim([*verdicts, verdict("[bold]", claim="S8 [bold]")])))
+    console.print(terminal.claim_table(summary.by_claim([*verdicts, verdict("[bold]", claim="S8 [bold]")])))
     text = console.file.getvalue()
     rows = [line for line in text.splitlines() if line.strip().startswith("S")]
     assert len(rows) == 2 and rows[0].split()[:5] == ["S9", "-", "20", "20", "-"]

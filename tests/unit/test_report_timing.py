@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from configs import fixed_points, kernel_rg, rank_flow, variational_rg
-from launch import command_line, sweep
+from launch import command_line, outcome, sweep
 from rgflow.report import html, timing
 
 ROOMS = {"rank_flow": rank_flow, "fixed_points": fixed_points, "kernel_rg": kernel_rg, "variational_rg": variational_rg}
@@ -92,19 +92,19 @@ def test_no_log_is_no_sessions(tmp_path):
 def test_the_command_that_resumes_refuses_nothing_and_names_the_folder():
     run = {"command": "python -m launch.sweep --config=a.py --resume never --workdir=/old --config.seeds=3"}
     expected = "python -m launch.sweep --config=a.py --config.seeds=3 '--workdir=/the new'"
-    assert timing.resume_command(run, pathlib.Path("/the new")) == expected
+    assert outcome.resume_command(run, pathlib.Path("/the new")) == expected
     equals = {"command": "python -m launch.sweep --resume=never --config=a.py"}
-    assert "resume" not in timing.resume_command(equals, pathlib.Path("/w"))
+    assert "resume" not in outcome.resume_command(equals, pathlib.Path("/w"))
 
 
 def test_growing_doubles_the_seeds_of_the_kinds_that_ran():
     run = {**run_of(a=1), "command": "python -m launch.sweep --config=a.py --config.runs.window.seeds=4"}
     run["groups"][0]["runs"][0]["values"] = {"mixing": "window"}
     config = {"runs.window.seeds": "4", "runs.flat.seeds": "8", "sweep.mixing": "window", "chain.seed": "0"}
-    command = timing.grow_command(run, config, pathlib.Path("/w"))
+    command = outcome.grow_command(run, config, pathlib.Path("/w"))
     assert command == "python -m launch.sweep --config=a.py --workdir=/w --config.runs.window.seeds=8"
     assert timing.sweep_keys(config) == {"sweep.mixing": "window"}
-    assert timing.grow_command(run, {"width": "3"}, pathlib.Path("/w")) == ""
+    assert outcome.grow_command(run, {"width": "3"}, pathlib.Path("/w")) == ""
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -118,7 +118,7 @@ def test_every_room_grows_by_its_command(room, tmp_path):
         "groups": [{"name": "a", "runs": runs}],
         "command": f"python -m launch.sweep --config=configs/{room}.py:smoke",
     }
-    words = shlex.split(timing.grow_command(run, html.flat(config.to_dict()), tmp_path))
+    words = shlex.split(outcome.grow_command(run, html.flat(config.to_dict()), tmp_path))
     grown = command_line.parse(words[2:], sweep.define_flags, config=True).config
     more = module.get_sweep(grown)
     assert [dict(p.values) for p in more] == [dict(p.values) for p in points]
