@@ -96,7 +96,7 @@ def test_making_an_experiment_draws_no_data(monkeypatch):
     def fail(*_):
         raise AssertionError("sampled")
 
-    monkeypatch.setattr(task, "lattice_samples", fail)
+    monkeypatch.setattr(experiment, "data", fail)
     made = experiment.make(point_config())
     with pytest.raises(AssertionError, match="sampled"):
         dict(made.hypers)
