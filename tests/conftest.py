@@ -4,6 +4,7 @@ Most programs here are compiled, run once on tiny arrays, and thrown away: the o
 they save, and are off unless a test module sets ``OPTIMISED = True``.
 """
 
+import ctypes
 import gc
 import os
 import pathlib
@@ -23,6 +24,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 # Keys are of the lowered program: what does not lower fails before the cache is asked. Small programs are most of them.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# The older emitter of kernels compiles a program in half of the time.
+os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {os.environ.get('XLA_FLAGS', '')}"
 
 # Shapes and dtypes of every public signature are checked in the tests and cost users nothing.
 from jaxtyping import install_import_hook
@@ -76,6 +79,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.write_line(said)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Has the garbage collector pass over what was imported, and come a tenth as often: tracing makes many objects."""
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+
+
 DEFAULT = jax.config.read("jax_disable_most_optimizations")
 
 
@@ -87,6 +97,9 @@ def programs_of_a_module(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     jax.clear_caches()
     gc.collect()
+    # Freed memory goes back to the system: what is left of one module is not added to the next one's.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture
