@@ -52,7 +52,7 @@ def _count_program(event: str, seconds: float, **_: Any) -> None:
 
 
 def _count_process(event: str, _: tuple) -> None:
-    SPENT["processes started"] += event == "subprocess.Popen"
+    SPENT["processes started"] += event in ("subprocess.Popen", "warm.Process")
 
 
 jax.monitoring.register_event_duration_secs_listener(_count_program)

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure as Canvas
@@ -174,7 +176,8 @@ class Figure:
         """The figure as SVG with its text kept as text; equal figures give equal bytes."""
         buffer = io.BytesIO()
         with style.style():
-            self.canvas.savefig(buffer, format="svg", metadata=style.NO_METADATA)
+            # Straight to the backend: savefig would draw twice, once to find the places that are settled.
+            FigureCanvasSVG(self.canvas).print_svg(buffer, metadata=style.NO_METADATA)
         return buffer.getvalue()
 
     def save(self, directory: pathlib.Path) -> None:
@@ -182,7 +185,8 @@ class Figure:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / f"{self.name}.svg").write_bytes(self.svg)
         with style.style():
-            self.canvas.savefig(directory / f"{self.name}.png", dpi=style.PNG_DPI, metadata={"Software": None})
+            self.canvas.dpi = style.PNG_DPI  # an SVG has set its own
+            FigureCanvasAgg(self.canvas).print_png(directory / f"{self.name}.png", metadata={"Software": None})
 
 
 def about_runs(dataset: xr.Dataset) -> str:

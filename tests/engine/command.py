@@ -1,6 +1,7 @@
 """The real command on the toy experiment, in processes of its own, and comparisons of what they leave behind."""
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import time
 import numpy as np
 import pytest
 import toy
+import warm
 import xarray as xr
 
 from launch import command_line
@@ -21,34 +23,38 @@ from launch import sweep as real_sweep
 from rgflow import registry
 
 HERE = pathlib.Path(__file__).parent
-STARTED: list[subprocess.Popen] = []
+STARTED: list[subprocess.Popen | warm.Process] = []
 """Processes of the running test; what still runs at its end is killed."""
-SHARED = ("JAX_NUM_CPU_DEVICES", "PJRT_NPROC", "NPROC")
 
 
 def start(workdir, *flags, devices=2, limit_file=None, limit_memory=None, without_override=False, **variables):
     """Starts a toy sweep; ``limit_file`` and ``limit_memory`` are in bytes (of one file, of the address space)."""
-    environment = {k: v for k, v in os.environ.items() if k not in SHARED} | variables
+    environment = warm.environment(**variables)
     if devices:
         environment["JAX_NUM_CPU_DEVICES"] = str(devices)
-
-    def prepare_child():
-        if limit_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_file, limit_file))
-        if limit_memory is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (limit_memory, limit_memory))
-        if without_override and os.getuid() == 0:
-            drop_override()
-
     config = f"--config={HERE / 'toy_config.py'}"
-    command = [sys.executable, str(HERE / "toy_sweep.py"), config, f"--workdir={workdir}", *flags]
-    pipe = subprocess.PIPE
-    STARTED.append(
-        subprocess.Popen(
-            command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, preexec_fn=prepare_child
-        )
-    )
+    words = [str(HERE / "toy_sweep.py"), config, f"--workdir={workdir}", *flags]
+    prepare = functools.partial(limit, limit_file, limit_memory)
+    if variables or without_override:
+        STARTED.append(cold(words, environment, drop_override if without_override and os.getuid() == 0 else prepare))
+    else:
+        STARTED.append(warm.Process(words, environment, prepare=prepare))
     return STARTED[-1]
+
+
+def cold(words, environment, prepare):
+    """Starts an interpreter: rights are dropped, and the clock and signals set, before anything is imported."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, *words], env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, preexec_fn=prepare
+    )
+
+
+def limit(size_of_file, memory):
+    """Limits a child to so many bytes of one file and of its address space."""
+    for resource_, most in ((resource.RLIMIT_FSIZE, size_of_file), (resource.RLIMIT_DATA, memory)):
+        if most is not None:
+            resource.setrlimit(resource_, (most, most))
 
 
 def drop_override():

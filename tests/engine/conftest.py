@@ -12,5 +12,5 @@ def no_process_is_left_behind():
         process = command.STARTED.pop()
         if process.poll() is None:
             process.kill()
-        if not process.stdout.closed:  # else its garbage warns in some later test
+        if not (process.stdout and process.stdout.closed):  # else its garbage warns in some later test
             process.communicate()
