@@ -76,7 +76,7 @@ def _shrink(config: Config) -> None:
     sweep.cases, sweep.hmc = (1, 4), (4,)
     sweep.width.width, sweep.sigma2.sigma2 = (4, 6), (0.5, 1.0)
     sweep.depth.update({"depth": (1, 2), "sigma2": (1.0,), "width": 6, "num_train": 5})
-    sweep.size.update({"num_train": (4, 8, 12), "data_seed": (0,)})
+    sweep.size.update({"num_train": (3, 4, 5), "data_seed": (0,)})
     sweep.relu.update({"cases": ((6, 1.0, 1.0),), "depth": (1,), "num_inputs": 5, "num_train": 4})
     sweep.trained.update({"width": (6,), "label_scale": (1.0,)})
 

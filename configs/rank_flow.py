@@ -77,7 +77,7 @@ def _shrink(config: Config) -> None:
     """Makes a config a test of the plumbing."""
     config.runs = {name: _training(seeds=2, steps=20, learning_rate=1e-3) for name in config.runs}
     config.batch, config.probe_batch, config.pooled_batch, config.records = 8, 16, 32, 3
-    config.depth, config.width = 3, 32
+    config.depth, config.width, config.length = 2, 16, 16
     config.phases.update({"seeds": 2, "steps": 10, "records": 2, "depth": 2, "width": 8, "window": 1})
     config.sweep.phases.update({"depth": (2, 3), "width": (8,), "window": (1,), "correlation_length": (1.0, 7.0)})
     config.sweep.groups = (2,)

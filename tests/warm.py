@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing import forkserver
 
@@ -70,15 +69,15 @@ def _run(
     for stream in (1, 2):
         os.dup2(file, stream)
     sys.stdout.reconfigure(line_buffering=False)
-    sys.stdin = open(os.devnull)
     if prepare is not None:
         prepare()
+    sys.path[:0] = [cwd, *filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))]
     try:
         if words[0] == "-m":
-            sys.argv, sys.path[0:0] = [words[1], *words[2:]], [cwd]
+            sys.argv = words[1:]
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         else:
-            sys.argv = list(words)
+            sys.argv = words
             runpy.run_path(words[0], run_name="__main__")
     finally:
         atexit._run_exitfuncs()  # multiprocessing leaves without them

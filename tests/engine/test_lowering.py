@@ -13,6 +13,7 @@ from rgflow import registry
 from rgflow.engine import batch, grid, mesh, prepare
 from rgflow.engine.plan import Plan
 from rgflow.protocol import Experiment
+from rgflow.rank_flow.mixing import Mixing
 
 PLATFORMS = ("cuda", "tpu")
 COLLECTIVE = re.compile(r"stablehlo\.(all_\w+|reduce_scatter|collective_\w+|send|recv)")
@@ -45,6 +46,20 @@ def programs(room):
     return list(by_static.values())
 
 
+def covering(found):
+    """Returns the fewest programs, nearly, in which each word and each choice of a static value stands once."""
+
+    def choices(experiment):
+        fields = vars(experiment.static).items()
+        return {(name, str(value)) for name, value in fields if isinstance(value, (str, bool, Mixing))}
+
+    left, chosen = set().union(*(choices(experiment) for experiment, _ in found)), []
+    while left:
+        chosen.append(max(found, key=lambda program: len(choices(program[0]) & left)))
+        left -= choices(chosen[-1][0])
+    return chosen
+
+
 def exported(experiment: Experiment, run: grid.Run, devices=2) -> str:
     """Returns the text of the chunk program of two runs on two devices, lowered for both platforms."""
     group = grid.Group("group_000", (run, grid.Run(run.values, run.seed + 1)), 1)
@@ -67,13 +82,18 @@ def test_toy_program_lowers_with_its_singular_values():
     assert {"cusolver_gesvdj_ffi", "Eigh"} <= set(re.findall(r"custom_call @([\w$]+)", text))
 
 
+@pytest.mark.parametrize("room", sorted(registry.EXPERIMENTS))
+def test_a_program_with_every_choice_of_a_room_lowers(room):
+    for experiment, run in covering(programs(room)):
+        check(exported(experiment, run))
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("room", sorted(registry.EXPERIMENTS))
 def test_every_program_of_a_room_lowers(room):
-    texts = [exported(experiment, run) for experiment, run in programs(room)]
-    assert texts
-    for text in texts:
-        check(text)
+    for experiment, run in programs(room):
+        check(exported(experiment, run))
 
 
 def with_step(extra):
@@ -97,7 +117,7 @@ def test_a_step_that_needs_the_host_or_another_run_is_noticed():
 
 
 @pytest.mark.usefixtures("optimised")
-@pytest.mark.parametrize("room", ["rank_flow", "variational_rg"])
+@pytest.mark.parametrize("room", [pytest.param("rank_flow", marks=pytest.mark.slow), "variational_rg"])
 def test_first_state_has_the_bits_that_the_default_compilation_gives(room):
     # It runs once, and is compiled in half of the time.
     module = importlib.import_module(f"configs.{room}")

@@ -1,29 +1,26 @@
 """The real command, in a process of its own or in this one, shared by the tests of the rooms' sweeps."""
 
-import os
-import pathlib
-import subprocess
 import sys
 
 import pytest
+import warm
 
 from launch import command_line
 from rgflow.engine import ahead
 
-ROOT = pathlib.Path(__file__).parents[2]
-SHARED = ("JAX_NUM_CPU_DEVICES", "PJRT_NPROC", "NPROC")
 
-
-def start(*flags, output=subprocess.PIPE):
+def start(*flags):
     """Starts a sweep that chooses its own devices; its two outputs come as one."""
-    environment = {k: v for k, v in os.environ.items() if k not in SHARED}
-    words = [sys.executable, "-m", "launch.sweep", *flags]
-    return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True)
+    return warm.Process(["-m", "launch.sweep", *flags])
 
 
 def run(*flags, code=0, timeout=280):
     """Runs a sweep to its end, checks its exit code and returns what it printed."""
-    process = start(*flags)
+    return ended(start(*flags), code, timeout)
+
+
+def ended(process, code=0, timeout=280):
+    """Waits for the end of a process, checks its exit code and returns what it printed."""
     try:
         output = process.communicate(timeout=timeout)[0]
     finally:

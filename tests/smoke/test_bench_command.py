@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-from launch.benchmarks import rounds
-
 
 def bench(tmp_path, *flags):
     out = tmp_path / "bench.json"
@@ -17,15 +15,14 @@ def bench(tmp_path, *flags):
     return done.stdout, json.loads(out.read_text())
 
 
-def test_nothing_is_compiled_while_a_sweep_runs_and_a_suite_is_timed(tmp_path):
-    compiled = rounds.call("launch.benchmarks.counts:compilations")
-    assert compiled["later"] == 0 and compiled["groups"] == compiled["shapes"]
+def test_a_suite_is_timed(tmp_path):
     text, kept = bench(tmp_path, "--suite=markov", "--rounds=1")
     assert {row["suite"] for row in kept["rows"]} == {"markov"}
     assert kept["machine"]["processor"] and "markov" in text
 
 
-# Slow: every room is compiled and lowered at several sizes. That no program communicates is tested by lowering them.
+# Slow: every room is compiled and lowered at several sizes. That no program communicates is tested by lowering them,
+# that nothing is compiled while a sweep runs is tested on the toy experiment.
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_counts_hold_and_a_suite_is_timed(tmp_path):

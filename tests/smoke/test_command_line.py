@@ -12,8 +12,9 @@ import sys
 import termios
 
 import pytest
+import warm
 from absl import flags
-from sweeps import ROOT, SHARED, refused, run
+from sweeps import refused, run
 
 from launch import bench, command_line, doctor, environment, report, sweep
 
@@ -208,8 +209,9 @@ def on_a_terminal(command, columns=80):
     """Runs a command on a pseudo-terminal; returns its exit code and what it showed."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = {k: v for k, v in os.environ.items() if k not in (*SHARED, "COLUMNS", "LINES")} | {"TERM": "xterm"}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=theirs, stderr=theirs, stdin=theirs)
+    environment = {k: v for k, v in warm.environment(TERM="xterm").items() if k not in ("COLUMNS", "LINES")}
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    process = subprocess.Popen(command, cwd=warm.HERE.parent, env=environment, **streams)
     os.close(theirs)
     shown = b""
     with contextlib.suppress(OSError):  # the end of a terminal is an error on Linux

@@ -4,7 +4,6 @@ import ast
 import html.parser
 import pathlib
 import re
-import signal
 import urllib.parse
 
 import pytest
@@ -18,6 +17,8 @@ import page_claims
 import page_configs
 import page_rooms
 import page_values
+import sweeps
+import warm
 from doc_pages import DOCS, PAGES, ROOT
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
@@ -53,28 +54,25 @@ def folder(tmp_path):
     return tmp_path
 
 
-def run_shell(text):
-    """Runs the launch commands of a block in this process."""
+def run_shell(text, folder):
+    """Runs the launch commands of a block in a folder."""
     for words in doc_pages.commands(text):
         name, arguments = doc_pages.launched(words)
-        assert doc_pages.COMMANDS[name].main([name, *arguments]) == command_line.DONE
+        sweeps.ended(warm.Process(["-m", f"launch.{name}", *arguments], cwd=folder))
 
 
 @pytest.mark.parametrize("page", RUN)
 def test_blocks_run_in_order_in_one_namespace(page, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     namespace, ran = {"__name__": "__main__"}, 0
     try:
         for number, block in enumerate(doc_pages.blocks(page)):
             if (block.language, block.kind) == ("sh", "run"):
-                run_shell(block.text)
+                run_shell(block.text, folder)
             if (block.language, block.kind) == ("python", "run"):
                 exec(compile(block.text, f"{page}, block {number}", "exec"), namespace)
             ran += block.kind == "run"
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
         plt.close("all")
     assert ran, f"{page} has no block that is run"
 

@@ -1,22 +1,17 @@
 """The examples, run as a reader would run them."""
 
-import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
+import sweeps
+import warm
 
-ROOT = pathlib.Path(__file__).parents[2]
 FIGURES = ("effective_rank", "kernel_drift", "rank_measures")
 
 
 def run(module, folder, *arguments):
     """Runs an example in a process of its own and returns what it printed."""
-    command = [sys.executable, "-m", f"examples.{module}", f"--out={folder}", *arguments]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
-    return shown.stdout
+    return sweeps.ended(warm.Process(["-m", f"examples.{module}", f"--out={folder}", *arguments]))
 
 
 def names_of(folder):

@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 import pytest
 import sweeps
+import warm
 import xarray as xr
 from scipy import integrate, stats
 
@@ -133,7 +134,7 @@ def get_config(preset=""):
 """
 
 
-def test_file_anywhere_is_found_by_sweep_and_report(tmp_path, monkeypatch):
+def test_file_anywhere_is_found_by_sweep_and_report(tmp_path):
     """The config's own folder is searched; a report started from another folder finds it too."""
     (tmp_path / "mine").mkdir()
     file = tmp_path / "mine" / "my_own_experiment.py"
@@ -141,11 +142,8 @@ def test_file_anywhere_is_found_by_sweep_and_report(tmp_path, monkeypatch):
     workdir = tmp_path / "run"
     sweeps.run(f"--config={file}:smoke", *SMALL[1:], "--config.sweep.width=5,", f"--workdir={workdir}")
     assert json.loads((workdir / "run.json").read_text())["experiment"] == "my_own_experiment"
-    words = [sys.executable, "-m", "launch.report", f"--workdir={workdir}"]
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    shown = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
-    assert str(workdir / "report.html") in shown.stdout
+    shown = sweeps.ended(warm.Process(["-m", "launch.report", f"--workdir={workdir}"], cwd=tmp_path))
+    assert str(workdir / "report.html") in shown
     # One width alone has nothing to be compared with.
     verdicts = json.loads((workdir / "verdicts.json").read_text())
     assert {(v["claim"], v["status"], v["expected"]) for v in verdicts} == {

@@ -2,12 +2,9 @@
 
 import csv
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).parents[2]
+import sweeps
+import warm
 
 PACKAGE = '''"""Coins: does a fair coin fall on heads half of the time?
 
@@ -82,12 +79,7 @@ def get_sweep(config):
 
 
 def run(folder, *arguments):
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return sweeps.ended(warm.Process(["-m", *arguments], warm.environment(PYTHONPATH=str(folder)), folder))
 
 
 def test_a_stub_room_gets_everything(tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import time
 
 import numpy as np
@@ -75,7 +74,7 @@ def test_a_run_of_the_published_size_resumes_bit_for_bit(tmp_path):
              "--config.engine.chunk_steps=2", "--config.engine.checkpoint_seconds=0.0")  # fmt: skip
     sweeps.run(*flags(tmp_path / "whole", *short, preset="paper"), timeout=600)
     cut = tmp_path / "cut"
-    child = sweeps.start(*flags(cut, *short, preset="paper"), output=subprocess.DEVNULL)
+    child = sweeps.start(*flags(cut, *short, preset="paper"))
     try:
         until = time.monotonic() + 500
         while len(list(cut.glob("chunks/*.npz"))) < 3 and child.poll() is None and time.monotonic() < until:
