@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from lattices import heated
 
 from rgflow.exact.enumeration import torus_couplings
 from rgflow.exact.torus import kaufman_energy
 from rgflow.probes.couplings import nearest_neighbours, pseudo_coupling
 from rgflow.probes.receptive_fields import random_radius
-from rgflow.samplers.multispin import heat_bath_sweep_packed, pack_lattices, unpack_lattices
-from rgflow.samplers.square import start_spins
 from rgflow.variational_rg import block_spins, dynamics, probe, small
 from rgflow.variational_rg.constructions import bond_machine
 from rgflow.variational_rg.free_running import axis_products, free_run
@@ -67,21 +66,10 @@ def states(hypers):
     return trained(STATIC, hypers)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def heated(coupling, count, sweeps):
-    """Lattices [count, 144] of 12 by 12 sites after heat-bath sweeps from random spins; both are quick to sample."""
-    packed = pack_lattices(start_spins(jax.random.key(0), 12, count))
-
-    def sweep(number, packed):
-        return heat_bath_sweep_packed(jax.random.fold_in(jax.random.key(1), number), packed, coupling)
-
-    return unpack_lattices(jax.lax.fori_loop(0, sweeps, sweep, packed)).reshape(count, 144)
-
-
 @pytest.fixture(scope="module")
 def disordered():
     """At K = 0.3, after some forty autocorrelation times."""
-    return np.asarray(heated(0.3, 1504, 100))
+    return np.asarray(heated(jax.random.key(0), 0.3, 12, 1504, 100))
 
 
 def test_machines_are_trained_one_after_the_other(states):
@@ -159,7 +147,7 @@ def test_the_probe_at_the_end_and_before(hypers, states):
 
 def test_majorities_at_regular_places_are_the_majority_rule_and_irregular_ones_are_less_coupled():
     # Forty autocorrelation times.
-    spins = heated(0.408, 480, 600)
+    spins = heated(jax.random.key(0), 0.408, 12, 480, 600)
 
     @jax.jit
     def placed(spins, centre):
