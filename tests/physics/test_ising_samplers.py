@@ -37,6 +37,7 @@ FALSE_ALARM = 1e-4
 KC = CRITICAL_COUPLING
 METHODS = tuple(SWEEPS)
 RING = jax.jit(sample_ring, static_argnums=(2, 3))
+LABELS = jax.jit(jax.vmap(label_clusters))
 
 
 def sample_square(*arguments, **options):
@@ -114,21 +115,30 @@ def reference_labels(right, down):
     return first[component].reshape(right.shape)
 
 
+def some_bonds(shape):
+    """Below, at and above the percolation threshold: clusters that wrap, one way and both, come with the last two."""
+    chance = np.repeat([0.0, 0.2, 0.5, 0.6, 1.0], [1, 20, 40, 20, 1])[:, None, None, None]
+    return np.random.default_rng(4).random((len(chance), 2, *shape)) < chance
+
+
 # One tile, more along one axis and along both, sides without a tile.
 @pytest.mark.parametrize("shape", [(2, 2), (5, 5), (7, 30), (36, 40), (17, 19)])
 def test_cluster_labels_against_scipy(shape):
-    # Below, at and above the percolation threshold: clusters that wrap, one way and both, come with the last two.
-    chance = np.repeat([0.0, 0.2, 0.5, 0.6, 1.0], [1, 20, 40, 20, 1])[:, None, None, None]
-    bonds = np.random.default_rng(4).random((len(chance), 2, *shape)) < chance
-    found = np.asarray(jax.jit(jax.vmap(label_clusters))(bonds[:, 0], bonds[:, 1]))
+    bonds = some_bonds(shape)
+    found = np.asarray(LABELS(bonds[:, 0], bonds[:, 1]))
     for labels, (right, down) in zip(found, bonds, strict=True):
         np.testing.assert_array_equal(labels, reference_labels(right, down))
-    # Without vmap, and with part of the batch below it, numbers count through what one call is given.
-    sites = np.prod(shape)
-    whole = jax.jit(label_clusters)(bonds[:, 0], bonds[:, 1])
+
+
+@pytest.mark.parametrize("shape", [(7, 30), pytest.param((36, 40), marks=pytest.mark.slow)])
+def test_cluster_labels_count_through_what_one_call_is_given(shape):
+    """Without vmap, and with part of the batch below it."""
+    bonds = some_bonds(shape)
+    found, sites = np.asarray(LABELS(bonds[:, 0], bonds[:, 1])), np.prod(shape)
+    whole = np.asarray(jax.jit(label_clusters)(bonds[:, 0], bonds[:, 1]))
     np.testing.assert_array_equal(whole, found + sites * np.arange(len(found))[:, None, None])
     split = bonds[:82].reshape(2, 41, 2, *shape)
-    parts = jax.jit(jax.vmap(label_clusters))(split[:, :, 0], split[:, :, 1])
+    parts = LABELS(split[:, :, 0], split[:, :, 1])
     np.testing.assert_array_equal(parts, whole[:82].reshape(parts.shape) % (41 * sites))
 
 
@@ -140,10 +150,11 @@ def test_cluster_labels_of_long_paths(side):
     right[:, -1] = False
     down[np.arange(rows), np.where(np.arange(rows) % 2, 0, cols - 1)] = True
     down[-1] = False
-    assert (np.asarray(label_clusters(jnp.asarray(right), jnp.asarray(down))) == 0).all()
+    label = jax.jit(label_clusters)
+    assert (np.asarray(label(right, down)) == 0).all()
     right, down = np.ones((rows, cols), bool), np.zeros((rows, cols), bool)
     expected = np.repeat(np.arange(rows)[:, None] * cols, cols, axis=1)
-    np.testing.assert_array_equal(label_clusters(jnp.asarray(right), jnp.asarray(down)), expected)
+    np.testing.assert_array_equal(label(right, down), expected)
 
 
 @pytest.mark.parametrize("snakes", [0, 1, 8, 9, 30, 32])
@@ -158,7 +169,7 @@ def test_slow_tiles_are_settled_apart_however_many_there_are(snakes):
     for row in rows[(rows + 1) % 16 != 0]:
         for turn in (15, 31) if row % 2 == 0 else (0, 16):
             bonds[slow, 1, row, turn] = True
-    found = jax.vmap(label_clusters)(jnp.asarray(bonds[:, 0]), jnp.asarray(bonds[:, 1]))
+    found = LABELS(bonds[:, 0], bonds[:, 1])
     for labels, (right, down) in zip(found, bonds, strict=True):
         np.testing.assert_array_equal(labels, reference_labels(right, down))
 
@@ -218,22 +229,23 @@ def test_transitions_of_one_sweep(coupling):
 
 @pytest.mark.parametrize("coupling", [0.0, 0.2, KC, 1.0])
 def test_heat_bath_chances(coupling):
-    uniforms = (jnp.arange(20_000.0) + 0.5) / 20_000
-    needed = np.asarray(_needed_field(uniforms.reshape(2, 100, 100), jnp.float32(coupling)))
+    uniforms = ((np.arange(20_000) + 0.5) / 20_000).astype(np.float32).reshape(2, 100, 100)
+    needed = np.asarray(jax.jit(_needed_field)(uniforms, np.float32(coupling)))
     for field in (-4, -2, 0, 2, 4):
         assert (field >= needed).mean() == pytest.approx(1 / (1 + math.exp(-2 * coupling * field)), abs=1e-4)
 
 
 @pytest.mark.parametrize("coupling", [0.0, 0.2, -KC, 1.0])
 def test_chances_of_both_bonds_from_one_word(coupling):
-    words = (jnp.arange(2**16, dtype=jnp.uint32) << 16).reshape(1, 256, 256)
-    checkers = jnp.where(jnp.indices((256, 256)).sum(axis=0) % 2 == 0, 1, -1).astype(jnp.int8)[None]
-    satisfied, other = (jnp.ones_like(checkers), checkers)[:: 1 if coupling >= 0 else -1]
-    right, down = (np.asarray(bonds) for bonds in open_bonds(words, satisfied, coupling))
+    words = (np.arange(2**16, dtype=np.uint32) << 16).reshape(1, 256, 256)
+    checkers = np.where(np.indices((256, 256)).sum(axis=0) % 2 == 0, 1, -1).astype(np.int8)[None]
+    satisfied, other = (np.ones_like(checkers), checkers)[:: 1 if coupling >= 0 else -1]
+    opened = jax.jit(open_bonds)
+    right, down = (np.asarray(bonds) for bonds in opened(words, satisfied, coupling))
     chance = 1 - math.exp(-2 * abs(coupling))
     for is_open, expected in ((right, chance), (down, chance), (right & down, chance**2)):
         assert is_open.mean() == pytest.approx(expected, abs=5e-5)
-    assert not np.any(open_bonds(words, other, coupling))
+    assert not np.any(opened(words, other, coupling))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -13,8 +13,6 @@ from rgflow.kernel_rg.saddle import Equation, find_saddle, saddle_grid, solve_sa
 from rgflow.kernel_rg.task import input_kernels, noisy_linear_teacher
 from rgflow.kernel_rg.theory import hidden_kernels, infinite_depth_scale, order_parameter, predictor
 
-OPTIMISED = True  # its programs run for longer than they compile
-
 KERNEL = np.diag([2.0, 1.0, 0.5, 0.25])
 LABELS = np.sqrt([1.0, 2.0, 0.5, 0.1])
 
@@ -167,6 +165,7 @@ def test_singular_kernel_is_the_limit_of_low_temperature():
     assert energy_at(problem, float(find_saddle(problem).scale)) == pytest.approx(missed @ missed / 2, rel=1e-10)
 
 
+@pytest.mark.usefixtures("optimised")
 def test_grid_of_ten_thousand_points_is_fast_and_equal_to_single_points():
     data, _ = teacher(num_train=100, num_inputs=200)
     unit = input_kernels(data.inputs, data.test_inputs, 1.0).kernel

@@ -133,7 +133,7 @@ def test_large_couplings_of_either_sign(coupling):
 def test_histogram_of_four_by_four(coupling):
     count = 16_384
     packed = pack_lattices(start_spins(jax.random.key(6), 4, count))
-    spins = np.asarray(unpack_lattices(many_sweeps(jax.random.key(7), packed, coupling, 150)), int)
+    spins = np.asarray(unpack_lattices(many_sweeps(jax.random.key(7), packed, coupling, 60)), int)
     states = spin_states(16).astype(int).reshape(-1, 4, 4)
 
     def classes(lattices):
@@ -168,7 +168,7 @@ def test_energy_against_kaufman(coupling):
 def test_lattices_of_a_word_are_independent():
     """Correlations of all pairs of magnetizations in a word, over 2000 words: chi-square, and their mean."""
     packed = pack_lattices(start_spins(jax.random.key(0), 4, 2000 * LATTICES, "cold"))
-    spins = unpack_lattices(many_sweeps(jax.random.key(11), packed, 0.3, 100))
+    spins = unpack_lattices(many_sweeps(jax.random.key(11), packed, 0.3, 50))
     magnetization = np.asarray(spins, float).sum(axis=(1, 2)).reshape(-1, LATTICES)
 
     def scores(magnetization):
