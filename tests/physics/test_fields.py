@@ -89,7 +89,7 @@ CASES = [
 
 @pytest.mark.parametrize(("case", "wrong", "num_sites"), CASES)
 def test_moments_against_the_trace(case, wrong, num_sites):
-    x = samples(case, num_sites, 2**18 // num_sites, num_sites)
+    x = samples(case, num_sites, 2**17 // num_sites, num_sites)
     exact = [exact_moment(*case, num_sites, *moment) for moment in MOMENTS]
     found = [row_moment(x, *moment) for moment in MOMENTS]
     assert max(abs(deviation(*pair)) for pair in zip(found, exact, strict=True)) < 4
@@ -131,7 +131,7 @@ def circulant(coupling, quadratic, num_sites, distance):
 def test_gaussian_rings_against_the_circulant_closed_form(num_sites):
     coupling, potential = 0.8, Potential(2.0)
     # As many samples as above, which is the same program.
-    x = samples((coupling, potential), num_sites, 2**18 // num_sites, num_sites)
+    x = samples((coupling, potential), num_sites, 2**17 // num_sites, num_sites)
     for distance in range(num_sites // 2 + 1):
         found = row_moment(x, 1, 1, distance)
         assert abs(deviation(found, circulant(coupling, 2.0, num_sites, distance))) < 4

@@ -251,7 +251,7 @@ def test_chances_of_both_bonds_from_one_word(coupling):
 @pytest.mark.parametrize("method", METHODS)
 def test_histogram_of_four_by_four(method):
     coupling, count = 0.4, 20_000
-    spins = np.asarray(sample_square(jax.random.key(8), coupling, 4, count, method, walkers=64))
+    spins = np.asarray(sample_square(jax.random.key(8), coupling, 4, count, method, walkers=500))
     states = spin_states(16).astype(int).reshape(-1, 4, 4)
 
     def classes(lattices):

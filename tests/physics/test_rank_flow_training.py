@@ -34,7 +34,8 @@ def train(steps, names=("loss",), **values):
     return made, jax.device_get(last_record(made.static, names, keys.run_key(0, 1, 0), hypers, steps))
 
 
-@pytest.mark.parametrize("mask_mode", ["pure", "bert"])
+# In mode pure one symbol alone is scored, in mode bert any.
+@pytest.mark.parametrize("mask_mode", [pytest.param("pure", marks=pytest.mark.slow), "bert"])
 def test_tokenwise_network_reaches_the_tokenwise_optimum_and_nothing_below(mask_mode):
     names = ("loss", "effective_rank")
     made, record = train(1500, names, mixing="tokenwise", mask_mode=mask_mode, correlation_length=7.09)
@@ -44,7 +45,7 @@ def test_tokenwise_network_reaches_the_tokenwise_optimum_and_nothing_below(mask_
 
 
 def test_window_network_comes_within_a_few_hundredths_of_the_window_optimum():
-    made, record = train(1500, mixing="window", window=2, correlation_length=1.062)
+    made, record = train(1000, mixing="window", window=2, correlation_length=1.062)
     excess = float(record["loss"]) - made.reference["architecture_loss"]
     # The estimate of the loss has a standard error of about 0.005 nats at these sizes.
     assert -0.02 < excess < 0.05
@@ -64,7 +65,8 @@ def test_networks_that_see_the_sequence_learn_from_it(mixing):
     assert np.isfinite(record["effective_rank"][level, 0]).all()
 
 
-@pytest.mark.parametrize("control", ["random_labels", "iid"])
+# What the labels of the first control are is in the tests of the task.
+@pytest.mark.parametrize("control", [pytest.param("random_labels", marks=pytest.mark.slow), "iid"])
 def test_there_is_nothing_to_learn_under_these_controls(control):
     made, record = train(300, mixing="window", window=2, control=control, correlation_length=7.09)
     assert float(record["loss"]) == pytest.approx(made.reference["stationary_entropy"], abs=0.03)

@@ -164,7 +164,9 @@ def replicated_gradients(keys, machine, batch, sweeps):
     return jax.vmap(both)(keys)
 
 
-@pytest.mark.parametrize(("units", "sweeps"), [("spin", 1), ("spin", 3), ("binary", 1)])
+@pytest.mark.parametrize(
+    ("units", "sweeps"), [pytest.param("spin", 1, marks=pytest.mark.slow), ("spin", 3), ("binary", 1)]
+)
 def test_the_sampled_contrast_averages_to_its_expectation(units, sweeps, key):
     machine = random_machine(8, 4, units, scale=0.8)
     numbers = np.random.default_rng(2).integers(0, 256, 64)
