@@ -271,7 +271,7 @@ def test_histogram_of_four_by_four(method):
 
 def test_moments_of_the_magnetization_against_enumeration():
     exact = enumerate_ising(torus_couplings(KC, 4, 4)).moments
-    total = np.asarray(sample_square(jax.random.key(12), KC, 4, 4000, walkers=64), float).sum(axis=(1, 2))
+    total = np.asarray(sample_square(jax.random.key(12), KC, 4, 4000, walkers=500), float).sum(axis=(1, 2))
     for order in (1, 2, 4):
         error = (total**order).std() / math.sqrt(len(total))
         assert abs((total**order).mean() - exact[order]) < 4 * error
