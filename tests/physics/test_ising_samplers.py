@@ -286,9 +286,9 @@ def test_odd_lattices_and_antiferromagnets():
 
 
 def test_a_sweep_over_couplings_never_recompiles():
-    sample_square(jax.random.key(0), 0.3, 4, 80, walkers=64)
+    sample_square(jax.random.key(0), 0.3, 4, 1000, walkers=500)
     sizes = ising._watch._cache_size(), ising._advance._cache_size()
-    sample_square(jax.random.key(0), 0.41, 4, 80, walkers=64)
+    sample_square(jax.random.key(0), 0.41, 4, 1000, walkers=500)
     assert (ising._watch._cache_size(), ising._advance._cache_size()) == sizes
 
 
@@ -297,8 +297,8 @@ def test_samples_do_not_depend_on_jit_and_repeat():
     plain = heat_bath_sweep(jax.random.key(2), spins, 0.4)
     assert plain.dtype == jnp.int8 and set(np.unique(plain)) <= {-1, 1}
     np.testing.assert_array_equal(jax.jit(heat_bath_sweep)(jax.random.key(2), spins, jnp.float32(0.4)), plain)
-    one, other = (sample_square(jax.random.key(0), 0.3, 4, 80, walkers=64) for _ in range(2))
-    assert one.shape == (80, 4, 4) and one.dtype == jnp.int8
+    one, other = (sample_square(jax.random.key(0), 0.3, 4, 1000, walkers=500) for _ in range(2))
+    assert one.shape == (1000, 4, 4) and one.dtype == jnp.int8
     np.testing.assert_array_equal(one, other)
 
 
