@@ -56,7 +56,7 @@ def chain_score_matching(
     each. Raises ValueError for no statistic, one that is unknown, and fewer than 3 sites.
 
     >>> normal = jax.random.normal(jax.random.key(0), (2000, 4))
-    >>> fit = chain_score_matching(normal, ("square", "neighbour"))
+    >>> fit = jax.jit(chain_score_matching, static_argnums=1)(normal, ("square", "neighbour"))
     >>> bool(jnp.all(abs(fit.values - jnp.array([-0.5, 0.0])) < 4 * fit.errors))
     True
 

@@ -5,6 +5,7 @@ false alarm in 16 000 each.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -65,30 +66,30 @@ def test_the_exact_flow_of_spins(coupling, flow):
 
 def test_the_exact_flow_of_gaussian_chains():
     """Decimation: kappa' times the variance of the decimated ring; block sums from the covariance itself."""
-    found = made(64, 3, data="gaussian", coupling=0.4, task="autoencoder").reference
+    found = made(32, 3, data="gaussian", coupling=0.4, task="autoencoder").reference
     r, K, standard = 1.0, 0.4, []
     for level in range(4):
-        variance = np.mean(1 / (r - 2 * K * np.cos(2 * np.pi * np.arange(64 // 2**level) / (64 // 2**level))))
+        variance = np.mean(1 / (r - 2 * K * np.cos(2 * np.pi * np.arange(32 // 2**level) / (32 // 2**level))))
         standard.append(K * variance)
         if level < 3:
             assert [0.235294, 0.062257, 0.003906][level] == pytest.approx(K**2 / (r**2 - 2 * K**2), abs=5e-7)
         r, K = r - 2 * K**2 / r, K**2 / r
     np.testing.assert_allclose(found["exact_coupling"][DECIMATION], standard, atol=1e-9)
-    chain = np.eye(64) - 0.4 * (np.roll(np.eye(64), 1, 0) + np.roll(np.eye(64), -1, 0))
-    rows = np.kron(np.eye(16), np.full((1, 4), 0.5))
+    chain = np.eye(32) - 0.4 * (np.roll(np.eye(32), 1, 0) + np.roll(np.eye(32), -1, 0))
+    rows = np.kron(np.eye(8), np.full((1, 4), 0.5))
     covariance = rows @ np.linalg.inv(chain) @ rows.T
-    couplings = np.linalg.inv(covariance) * covariance[0, 0] * (1 - np.eye(16))
-    assert found["exact_coupling"][BLOCK_SUM, 2] == pytest.approx(np.sqrt((couplings**2).sum() / 32), abs=1e-8)
+    couplings = np.linalg.inv(covariance) * covariance[0, 0] * (1 - np.eye(8))
+    assert found["exact_coupling"][BLOCK_SUM, 2] == pytest.approx(np.sqrt((couplings**2).sum() / 16), abs=1e-8)
     np.testing.assert_allclose(found["exact_kurtosis"], 0, atol=1e-9)
     np.testing.assert_allclose(found["fixed_onsite"], [[0.5, 0, 0], [0.5, 0, 0]], atol=1e-7)
 
 
 def test_level_zero_of_a_field_is_its_coupling_times_its_variance():
-    found = made(64, 3, data="phi4", coupling=0.8, task="autoencoder").reference
+    found = made(32, 3, data="phi4", coupling=0.8, task="autoencoder").reference
     operator = transfer_operator(0.8, PHI4)
     weight = ground_state(operator) ** 2
     variance = (weight * operator.grid**2).sum() / weight.sum()
-    # The ring of 64 sites and 1.6 sites of correlation is an infinite one.
+    # The ring of 32 sites and 1.6 sites of correlation is an infinite one.
     np.testing.assert_allclose(found["exact_coupling"][:, 0], 0.8 * variance, rtol=1e-8)
     assert found["correlation_length"] == pytest.approx(1.617753, abs=1e-6)
     # Decimation keeps the law of a site at every level. Its coupling falls nearly as that of a fit to -ln A, which has
@@ -99,7 +100,7 @@ def test_level_zero_of_a_field_is_its_coupling_times_its_variance():
 
 
 def test_block_sums_of_independent_sites_halve_the_kurtosis():
-    found = made(64, 3, data="independent", coupling=0.0, task="autoencoder").reference
+    found = made(32, 3, data="independent", coupling=0.0, task="autoencoder").reference
     own = -0.37084 / 0.67598**2
     np.testing.assert_allclose(found["exact_kurtosis"][BLOCK_SUM], own / 2 ** np.arange(4), atol=5e-5)
     np.testing.assert_allclose(found["exact_kurtosis"][DECIMATION], own, atol=5e-5)
@@ -109,7 +110,7 @@ def test_block_sums_of_independent_sites_halve_the_kurtosis():
 
 def test_the_fixed_point_on_site_is_the_law_of_one_site():
     """The fitted potential of the marginal psi_0^2, which has higher powers too: compared by its score."""
-    found = made(64, 1, data="phi4", coupling=0.8, task="autoencoder").reference["fixed_onsite"][DECIMATION]
+    found = made(32, 1, data="phi4", coupling=0.8, task="autoencoder").reference["fixed_onsite"][DECIMATION]
     operator = transfer_operator(0.8, PHI4)
     grid_, weight = operator.grid, ground_state(operator) ** 2
     weight /= weight.sum()
@@ -135,9 +136,15 @@ def test_kurtosis_of_blocks_of_spins():
 
 @pytest.mark.parametrize(("data", "coupling", "estimator"), [("phi4", 1.2, 0), ("ising", 1.0, 1)])
 def test_sampled_compressions_agree_with_the_exact_flow(data, coupling, estimator):
-    one = made(data=data, coupling=coupling, task="compression")
+    one = made(8, data=data, coupling=coupling, task="compression")
     hypers, reference = traced(dict(one.hypers)), dict(one.reference)
-    read = jax.jit(lambda key: one.probe(key, one.init(key, hypers), hypers))
+    names = ("compressed_excess_kurtosis", "compressed_ring_coupling")
+
+    @jax.jit
+    def read(key):
+        record = one.probe(key, one.init(key, hypers), hypers)
+        return {name: record[name] for name in names}
+
     records = [jax.tree.map(np.asarray, read(jax.random.key(seed))) for seed in range(8)]
     gauge = GAUGES.index("standardised")
     for place, scheme in enumerate(SCHEMES):
@@ -169,31 +176,38 @@ def hypers_of(static, task, coupling, steps=1200, decay=0.0, contrast=0.5, activ
         "half_width": width, "learning_rate": 1e-2, "cooldown": 0.5, "weight_decay": decay, "steps": steps,
     }  # fmt: skip
     return {
-        "task": jnp.int32(TASKS.index(task)),
-        "activation": jnp.int32(ACTIVATIONS.index(activation)),
-        "potential": jnp.asarray([1.0, 0.0, 0.0], jnp.float32),
-        "shuffled": jnp.bool_(False),
-        **{name: jnp.float32(value) for name, value in numbers.items()},
+        "task": np.int32(TASKS.index(task)),
+        "activation": np.int32(ACTIVATIONS.index(activation)),
+        "potential": np.array([1.0, 0.0, 0.0], np.float32),
+        "shuffled": np.bool_(False),
+        **{name: np.float32(value) for name, value in numbers.items()},
     }
 
 
-def trained(static, hypers, steps=1200, seed=0):
-    """The last state, and the losses of all steps."""
+def run(static, key, hypers, steps):
+    """The last state, and the losses of all steps, NaN beyond them; the number of steps is traced."""
 
-    def one(state, number):
-        state, info = dynamics.step(static, jax.random.fold_in(jax.random.key(seed), number), state, hypers)
-        return state, info["train_loss"]
+    def one(number, carried):
+        state, path = carried
+        state, info = dynamics.step(static, jax.random.fold_in(key, number), state, hypers)
+        return state, path.at[number].set(info["train_loss"])
 
-    state = dynamics.init(static, jax.random.key(seed), hypers)
-    return jax.jit(lambda state: jax.lax.scan(one, state, jnp.arange(steps)))(state)
+    return jax.lax.fori_loop(0, steps, one, (dynamics.init(static, key, hypers), jnp.full(1200, jnp.nan)))
 
 
+run_alone = jax.jit(run, static_argnums=0)
+
+
+def trained(static, hypers, steps=1200):
+    return run_alone(static, jax.random.key(0), hypers, steps)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
 def losses(static, hypers, state, number=8192):
     """Loss of the network, of the best constant and of the best function, on samples it has not seen."""
     data = draw_batch(static, jax.random.key(99), hypers, number)
     outputs = static.net(hypers).apply({"params": state.params}, data.x)
-    found = loss(static, hypers, outputs, data), trivial_loss(static, hypers, data), optimal_loss(static, hypers, data)
-    return [float(value) for value in found]
+    return loss(static, hypers, outputs, data), trivial_loss(static, hypers, data), optimal_loss(static, hypers, data)
 
 
 def test_a_linear_autoencoder_ends_at_the_principal_components():
@@ -231,17 +245,21 @@ def test_a_classification_comes_near_to_bayes_and_never_below():
 def test_the_penalty_has_its_gradient():
     static = STATIC
     given = [hypers_of(static, "autoencoder", 0.4, decay=decay, activation="tanh") for decay in (0.0, 0.03)]
-    state = dynamics.init(static, jax.random.key(0), given[0])
-    params = jax.tree.map(lambda x: x + 0.1, state.params)
-    data = Batch(jax.random.normal(jax.random.key(1), (32, 16)), jnp.zeros(32))
-    slope = jax.jit(lambda hypers: jax.grad(lambda p: dynamics.objective(static, hypers, p, data)[0])(params))
-    free, penalised = slope(given[0]), slope(given[1])
+    state = jax.jit(lambda hypers: dynamics.init(static, jax.random.key(0), hypers))(given[0])
+    params = jax.tree.map(lambda x: np.asarray(x) + np.float32(0.1), state.params)
+    data = Batch(jnp.asarray(np.random.default_rng(1).normal(size=(32, 16)), jnp.float32), jnp.zeros(32))
+
+    @jax.jit
+    def of(hypers):
+        return jax.value_and_grad(lambda p: dynamics.objective(static, hypers, p, data), has_aux=True)(params)
+
+    (values, slopes) = zip(*map(of, given), strict=True)
+    free, penalised = slopes
     for name in params:
         difference = penalised[name]["kernel"] - free[name]["kernel"]
         np.testing.assert_allclose(difference, 0.03 * params[name]["kernel"], atol=1e-6)
         np.testing.assert_array_equal(penalised[name]["bias"], free[name]["bias"])
     # What is reported is the loss without it.
-    values = [dynamics.objective(static, hypers, params, data) for hypers in given]
     assert values[0][1] == values[1][1] == values[0][0] < values[1][0]
 
 
@@ -249,7 +267,7 @@ def test_weights_shrink_under_a_penalty():
     norms = []
     for decay in (0.0, 0.1):
         state, _ = trained(STATIC, hypers_of(STATIC, "autoencoder", 0.2, decay=decay, steps=300), 300)
-        norms.append(float(dynamics.squared_norm(state.params)))
+        norms.append(float(dynamics.squared_norm(jax.device_get(state.params))))
     assert norms[1] < 0.7 * norms[0]
 
 
@@ -269,11 +287,15 @@ def test_the_learning_rate_is_constant_then_falls_then_stays():
 
 def test_a_step_of_adam_by_hand():
     hypers = hypers_of(STATIC, "autoencoder", 0.4)
-    state = dynamics.init(STATIC, jax.random.key(0), hypers)
-    key = jax.random.key(1)
-    data = draw_batch(STATIC, jax.random.fold_in(key, Stream.DATA), hypers, 64)
-    slope = jax.grad(lambda p: dynamics.objective(STATIC, hypers, p, data)[0])(state.params)
-    after, _ = dynamics.step(STATIC, key, state, hypers)
+
+    @jax.jit
+    def by_hand(hypers):
+        state, key = dynamics.init(STATIC, jax.random.key(0), hypers), jax.random.key(1)
+        data = draw_batch(STATIC, jax.random.fold_in(key, Stream.DATA), hypers, 64)
+        slope = jax.grad(lambda p: dynamics.objective(STATIC, hypers, p, data)[0])(state.params)
+        return state, slope, dynamics.step(STATIC, key, state, hypers)[0]
+
+    state, slope, after = by_hand(hypers)
     # The first step of Adam has the size of the rate, whatever the slope.
     for name in slope:
         moved = np.asarray(after.params[name]["kernel"] - state.params[name]["kernel"])
@@ -285,25 +307,17 @@ def test_a_run_alone_is_the_run_in_a_batch():
     static = dataclasses.replace(STATIC, head="readout")
     points = (("energy", 0.2, "tanh"), ("magnetization", 0.45, "relu"), ("classification", 0.3, "identity"))
     given = [hypers_of(static, task, K, activation=activation) for task, K, activation in points]
-    together = jax.tree.map(lambda *values: jnp.stack(values), *given)
+    together = jax.tree.map(lambda *values: np.stack(values), *given)
     keys = jax.random.split(jax.random.key(5), 3)
-
-    def run(key, hypers):
-        def one(state, number):
-            state, info = dynamics.step(static, jax.random.fold_in(key, number), state, hypers)
-            return state, info["train_loss"]
-
-        state, path = jax.lax.scan(one, dynamics.init(static, key, hypers), jnp.arange(20))
-        return state.params, path
-
-    params, paths = jax.jit(jax.vmap(run))(keys, together)
-    alone = jax.jit(run)
+    batch = jax.jit(jax.vmap(functools.partial(run, static), in_axes=(0, 0, None)))
+    state, paths = jax.device_get(batch(keys, together, 20))
+    params = state.params
     for number in range(3):
-        own, path = alone(keys[number], given[number])
-        np.testing.assert_allclose(paths[number], path, rtol=1e-3, atol=1e-5)
-        for batched, single in zip(jax.tree.leaves(params), jax.tree.leaves(own), strict=True):
+        own, path = jax.device_get(run_alone(static, keys[number], given[number], 20))
+        np.testing.assert_allclose(paths[number, :20], path[:20], rtol=1e-3, atol=1e-5)
+        for batched, single in zip(jax.tree.leaves(params), jax.tree.leaves(own.params), strict=True):
             np.testing.assert_allclose(batched[number], single, atol=2e-3)
-    assert not np.allclose(paths[0], paths[1])
+    assert not np.allclose(paths[0, :20], paths[1, :20])
 
 
 def test_without_a_network_nothing_moves():

@@ -37,6 +37,7 @@ FALSE_ALARM = 1e-4
 KC = CRITICAL_COUPLING
 METHODS = tuple(SWEEPS)
 RING = jax.jit(sample_ring, static_argnums=(2, 3))
+LABELS = jax.jit(jax.vmap(label_clusters))
 
 
 def sample_square(*arguments, **options):
@@ -114,21 +115,30 @@ def reference_labels(right, down):
     return first[component].reshape(right.shape)
 
 
+def some_bonds(shape):
+    """Below, at and above the percolation threshold: clusters that wrap, one way and both, come with the last two."""
+    chance = np.repeat([0.0, 0.2, 0.5, 0.6, 1.0], [1, 20, 40, 20, 1])[:, None, None, None]
+    return np.random.default_rng(4).random((len(chance), 2, *shape)) < chance
+
+
 # One tile, more along one axis and along both, sides without a tile.
 @pytest.mark.parametrize("shape", [(2, 2), (5, 5), (7, 30), (36, 40), (17, 19)])
 def test_cluster_labels_against_scipy(shape):
-    # Below, at and above the percolation threshold: clusters that wrap, one way and both, come with the last two.
-    chance = np.repeat([0.0, 0.2, 0.5, 0.6, 1.0], [1, 20, 40, 20, 1])[:, None, None, None]
-    bonds = np.random.default_rng(4).random((len(chance), 2, *shape)) < chance
-    found = np.asarray(jax.jit(jax.vmap(label_clusters))(bonds[:, 0], bonds[:, 1]))
+    bonds = some_bonds(shape)
+    found = np.asarray(LABELS(bonds[:, 0], bonds[:, 1]))
     for labels, (right, down) in zip(found, bonds, strict=True):
         np.testing.assert_array_equal(labels, reference_labels(right, down))
-    # Without vmap, and with part of the batch below it, numbers count through what one call is given.
-    sites = np.prod(shape)
-    whole = jax.jit(label_clusters)(bonds[:, 0], bonds[:, 1])
+
+
+@pytest.mark.parametrize("shape", [(7, 30), pytest.param((36, 40), marks=pytest.mark.slow)])
+def test_cluster_labels_count_through_what_one_call_is_given(shape):
+    """Without vmap, and with part of the batch below it."""
+    bonds = some_bonds(shape)
+    found, sites = np.asarray(LABELS(bonds[:, 0], bonds[:, 1])), np.prod(shape)
+    whole = np.asarray(jax.jit(label_clusters)(bonds[:, 0], bonds[:, 1]))
     np.testing.assert_array_equal(whole, found + sites * np.arange(len(found))[:, None, None])
     split = bonds[:82].reshape(2, 41, 2, *shape)
-    parts = jax.jit(jax.vmap(label_clusters))(split[:, :, 0], split[:, :, 1])
+    parts = LABELS(split[:, :, 0], split[:, :, 1])
     np.testing.assert_array_equal(parts, whole[:82].reshape(parts.shape) % (41 * sites))
 
 
@@ -140,10 +150,11 @@ def test_cluster_labels_of_long_paths(side):
     right[:, -1] = False
     down[np.arange(rows), np.where(np.arange(rows) % 2, 0, cols - 1)] = True
     down[-1] = False
-    assert (np.asarray(label_clusters(jnp.asarray(right), jnp.asarray(down))) == 0).all()
+    label = jax.jit(label_clusters)
+    assert (np.asarray(label(right, down)) == 0).all()
     right, down = np.ones((rows, cols), bool), np.zeros((rows, cols), bool)
     expected = np.repeat(np.arange(rows)[:, None] * cols, cols, axis=1)
-    np.testing.assert_array_equal(label_clusters(jnp.asarray(right), jnp.asarray(down)), expected)
+    np.testing.assert_array_equal(label(right, down), expected)
 
 
 @pytest.mark.parametrize("snakes", [0, 1, 8, 9, 30, 32])
@@ -158,7 +169,7 @@ def test_slow_tiles_are_settled_apart_however_many_there_are(snakes):
     for row in rows[(rows + 1) % 16 != 0]:
         for turn in (15, 31) if row % 2 == 0 else (0, 16):
             bonds[slow, 1, row, turn] = True
-    found = jax.vmap(label_clusters)(jnp.asarray(bonds[:, 0]), jnp.asarray(bonds[:, 1]))
+    found = LABELS(bonds[:, 0], bonds[:, 1])
     for labels, (right, down) in zip(found, bonds, strict=True):
         np.testing.assert_array_equal(labels, reference_labels(right, down))
 
@@ -218,28 +229,29 @@ def test_transitions_of_one_sweep(coupling):
 
 @pytest.mark.parametrize("coupling", [0.0, 0.2, KC, 1.0])
 def test_heat_bath_chances(coupling):
-    uniforms = (jnp.arange(20_000.0) + 0.5) / 20_000
-    needed = np.asarray(_needed_field(uniforms.reshape(2, 100, 100), jnp.float32(coupling)))
+    uniforms = ((np.arange(20_000) + 0.5) / 20_000).astype(np.float32).reshape(2, 100, 100)
+    needed = np.asarray(jax.jit(_needed_field)(uniforms, np.float32(coupling)))
     for field in (-4, -2, 0, 2, 4):
         assert (field >= needed).mean() == pytest.approx(1 / (1 + math.exp(-2 * coupling * field)), abs=1e-4)
 
 
 @pytest.mark.parametrize("coupling", [0.0, 0.2, -KC, 1.0])
 def test_chances_of_both_bonds_from_one_word(coupling):
-    words = (jnp.arange(2**16, dtype=jnp.uint32) << 16).reshape(1, 256, 256)
-    checkers = jnp.where(jnp.indices((256, 256)).sum(axis=0) % 2 == 0, 1, -1).astype(jnp.int8)[None]
-    satisfied, other = (jnp.ones_like(checkers), checkers)[:: 1 if coupling >= 0 else -1]
-    right, down = (np.asarray(bonds) for bonds in open_bonds(words, satisfied, coupling))
+    words = (np.arange(2**16, dtype=np.uint32) << 16).reshape(1, 256, 256)
+    checkers = np.where(np.indices((256, 256)).sum(axis=0) % 2 == 0, 1, -1).astype(np.int8)[None]
+    satisfied, other = (np.ones_like(checkers), checkers)[:: 1 if coupling >= 0 else -1]
+    opened = jax.jit(open_bonds)
+    right, down = (np.asarray(bonds) for bonds in opened(words, satisfied, coupling))
     chance = 1 - math.exp(-2 * abs(coupling))
     for is_open, expected in ((right, chance), (down, chance), (right & down, chance**2)):
         assert is_open.mean() == pytest.approx(expected, abs=5e-5)
-    assert not np.any(open_bonds(words, other, coupling))
+    assert not np.any(opened(words, other, coupling))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_histogram_of_four_by_four(method):
     coupling, count = 0.4, 20_000
-    spins = np.asarray(sample_square(jax.random.key(8), coupling, 4, count, method, walkers=64))
+    spins = np.asarray(sample_square(jax.random.key(8), coupling, 4, count, method, walkers=500))
     states = spin_states(16).astype(int).reshape(-1, 4, 4)
 
     def classes(lattices):
@@ -259,7 +271,7 @@ def test_histogram_of_four_by_four(method):
 
 def test_moments_of_the_magnetization_against_enumeration():
     exact = enumerate_ising(torus_couplings(KC, 4, 4)).moments
-    total = np.asarray(sample_square(jax.random.key(12), KC, 4, 4000, walkers=64), float).sum(axis=(1, 2))
+    total = np.asarray(sample_square(jax.random.key(12), KC, 4, 4000, walkers=500), float).sum(axis=(1, 2))
     for order in (1, 2, 4):
         error = (total**order).std() / math.sqrt(len(total))
         assert abs((total**order).mean() - exact[order]) < 4 * error
@@ -274,9 +286,9 @@ def test_odd_lattices_and_antiferromagnets():
 
 
 def test_a_sweep_over_couplings_never_recompiles():
-    sample_square(jax.random.key(0), 0.3, 4, 80, walkers=64)
+    sample_square(jax.random.key(0), 0.3, 4, 1000, walkers=500)
     sizes = ising._watch._cache_size(), ising._advance._cache_size()
-    sample_square(jax.random.key(0), 0.41, 4, 80, walkers=64)
+    sample_square(jax.random.key(0), 0.41, 4, 1000, walkers=500)
     assert (ising._watch._cache_size(), ising._advance._cache_size()) == sizes
 
 
@@ -285,8 +297,8 @@ def test_samples_do_not_depend_on_jit_and_repeat():
     plain = heat_bath_sweep(jax.random.key(2), spins, 0.4)
     assert plain.dtype == jnp.int8 and set(np.unique(plain)) <= {-1, 1}
     np.testing.assert_array_equal(jax.jit(heat_bath_sweep)(jax.random.key(2), spins, jnp.float32(0.4)), plain)
-    one, other = (sample_square(jax.random.key(0), 0.3, 4, 80, walkers=64) for _ in range(2))
-    assert one.shape == (80, 4, 4) and one.dtype == jnp.int8
+    one, other = (sample_square(jax.random.key(0), 0.3, 4, 1000, walkers=500) for _ in range(2))
+    assert one.shape == (1000, 4, 4) and one.dtype == jnp.int8
     np.testing.assert_array_equal(one, other)
 
 

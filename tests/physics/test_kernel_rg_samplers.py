@@ -3,6 +3,8 @@
 Seeds are fixed. Each comparison is a test at four standard errors of about six numbers: false-alarm rate below 1e-3.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,10 +32,10 @@ def case_config(number, sampler, steps, burn_in, records):
 def run_chains(config, chains, seed=0):
     """Returns records [chains, records, ...] of a point, with one compilation of [sweeps, then a record]."""
     made = experiment.make(config)
-    hypers = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), dict(made.hypers))
+    hypers = jax.tree.map(np.float32, dict(made.hypers))
     interval = made.schedule[2] - made.schedule[1]
 
-    def one_chain(key):
+    def one_chain(key, hypers):
         def one_step(state, step):
             return made.step(jax.random.fold_in(key, step), state, hypers)[0], None
 
@@ -44,7 +46,8 @@ def run_chains(config, chains, seed=0):
         starts = jnp.arange(0, made.schedule[-1], interval)
         return jax.lax.scan(one_batch, made.init(jax.random.fold_in(key, 10**6), hypers), starts)[1]
 
-    records = jax.jit(jax.vmap(one_chain))(jax.random.split(jax.random.key(seed), chains))
+    keys = jax.random.split(jax.random.key(seed), chains)
+    records = jax.jit(jax.vmap(one_chain, in_axes=(0, None)))(keys, hypers)
     kept = made.schedule[1] // interval
     return {name: np.asarray(x, np.float64)[:, kept:] for name, x in records.items()}
 
@@ -74,15 +77,23 @@ def assert_exact(config, records, largest_error=0.1):
             assert found.r_hat < 1.1, (name, place, found)
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(n, marks=() if n in (2, 4) else pytest.mark.slow) for n in configs.CASES]
-)
+@functools.cache
+def gibbs_records(number):
+    config = case_config(number, "gibbs", steps=1900, burn_in=300, records=40)
+    return config, run_chains(config, 4)
+
+
+# Case 2 is sampled in padded arrays below.
+@pytest.mark.parametrize("number", [pytest.param(n, marks=() if n == 4 else pytest.mark.slow) for n in configs.CASES])
 def test_gibbs_samples_the_exact_law(number):
-    config = case_config(number, "gibbs", steps=2500, burn_in=500, records=40)
-    records = run_chains(config, 6)
+    config, records = gibbs_records(number)
     assert_exact(config, records)
     assert 0.1 < records["acceptance"].mean() < 0.7
-    # The mean kernels are those of the exact law; the saddle point is off by order L/N, infinite width by more.
+    assert_kernels(config, records)
+
+
+def assert_kernels(config, records):
+    """The mean kernels are those of the exact law; the saddle point is off by order L/N, infinite width by more."""
     distance = records["kernel_distance"][:, -1, :, : config.depth].mean(axis=0)
     saddle, exact, wide, _ = distance.max(axis=1)
     assert exact < 0.05
@@ -91,22 +102,24 @@ def test_gibbs_samples_the_exact_law(number):
 
 
 def test_padding_changes_no_law():
-    config = case_config(2, "gibbs", steps=1500, burn_in=500, records=40)
-    config.padded.update({"width": 37, "depth": 4, "num_train": 31, "num_inputs": 47})
+    config = case_config(2, "gibbs", steps=1500, burn_in=300, records=40)
+    config.padded.update({"width": 32, "depth": 3, "num_train": 26, "num_inputs": 43})
     records = run_chains(config, 4)
     assert np.isnan(records["kernel_projection"][..., 1:]).all()
     assert_exact(config, records)
+    assert 0.1 < records["acceptance"].mean() < 0.7
+    assert_kernels(config, records)
 
 
 @pytest.mark.parametrize("number", [4, pytest.param(2, marks=pytest.mark.slow)])
 def test_hamiltonian_monte_carlo_agrees_with_the_exact_law_and_with_gibbs(number):
-    config = case_config(number, "hmc", steps=1500, burn_in=300, records=40)
-    records = run_chains(config, 6)
+    config = case_config(number, "hmc", steps=1300, burn_in=300, records=40)
+    records = run_chains(config, 4)
     assert_exact(config, records)
     assert 0.6 < records["acceptance"].mean() < 0.95
     step_size = records["step_size"]
     np.testing.assert_array_equal(step_size[:, 1:], step_size[:, :-1])
-    sampled = run_chains(case_config(number, "gibbs", steps=1500, burn_in=300, records=40), 6)
+    sampled = gibbs_records(number)[1]
     for name in ("scale", "energy"):
         ours, theirs = estimate(records[name]), estimate(sampled[name])
         assert abs(ours.mean - theirs.mean) < 4 * np.hypot(ours.error, theirs.error)
@@ -156,20 +169,30 @@ def test_sweep_at_rescaled_start_forgets_it():
     config = case_config(2, "gibbs", steps=48, burn_in=40, records=8)
     made = experiment.make(config)
     hypers = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), dict(made.hypers))
-    starts = jax.vmap(lambda k: made.init(k, hypers))(jax.random.split(jax.random.key(1), 64))
-    log_scale = np.log(jax.vmap(lambda w: network.product_scale(made.static, w, hypers))(starts.weights))
+
+    @jax.jit
+    def scales(keys):
+        return jax.vmap(lambda k: network.product_scale(made.static, made.init(k, hypers).weights, hypers))(keys)
+
+    log_scale = np.log(scales(jax.random.split(jax.random.key(1), 64)))
     assert 1.2 < log_scale.std() < 1.9
 
 
 def test_log_density_is_the_prior_times_the_likelihood(key):
     made, hypers = small("hmc")
-    weights = network.draw_prior(made.static, key, hypers)
-    features = network.hidden_features(made.static, weights, hypers["inputs"], hypers)
-    misfit = network.outputs(weights, features, hypers) - hypers["targets"]
-    theta = jax.tree.map(lambda w: w / jnp.sqrt(hypers["sigma2"]), weights)
+
+    @jax.jit
+    def both(key):
+        weights = network.draw_prior(made.static, key, hypers)
+        features = network.hidden_features(made.static, weights, hypers["inputs"], hypers)
+        theta = jax.tree.map(lambda w: w / jnp.sqrt(hypers["sigma2"]), weights)
+        return network.outputs(weights, features, hypers), theta, hmc.log_density(made.static, theta, hypers)
+
+    outputs, theta, found = jax.device_get(both(key))
+    misfit = outputs - np.asarray(hypers["targets"])
     expected = -float(misfit @ misfit) / (2 * float(hypers["temperature"]))
-    expected -= sum(float(jnp.sum(w**2)) for w in jax.tree.leaves(theta)) / 2
-    assert float(hmc.log_density(made.static, theta, hypers)) == pytest.approx(expected, rel=1e-5)
+    expected -= sum(float(np.sum(w**2)) for w in jax.tree.leaves(theta)) / 2
+    assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("activation", ["linear", "relu"])
@@ -177,30 +200,42 @@ def test_padded_network_computes_what_the_bare_one_does(activation, key):
     made, hypers = small("hmc", activation, depth=2)
     static = made.static
     wide = network.Static(static.sampler, activation, 9, 4, 7, 11, static.num_test, static.leapfrog_steps)
-    weights = network.draw_prior(static, key, hypers)
-    grown = network.Weights(
-        first=jnp.zeros((9, 11)).at[: static.width, : static.num_inputs].set(weights.first),
-        hidden=jnp.zeros((3, 9, 9)).at[:1, : static.width, : static.width].set(weights.hidden),
-        readout=jnp.zeros(9).at[: static.width].set(weights.readout),
-    )
-    inputs = jnp.zeros((5, 11)).at[:, : static.num_inputs].set(hypers["inputs"])
-    ours = network.outputs(weights, network.hidden_features(static, weights, hypers["inputs"], hypers), hypers)
-    theirs = network.outputs(grown, network.hidden_features(wide, grown, inputs, hypers), hypers)
+
+    @jax.jit
+    def both(key):
+        weights = network.draw_prior(static, key, hypers)
+        grown = network.Weights(
+            first=jnp.zeros((9, 11)).at[: static.width, : static.num_inputs].set(weights.first),
+            hidden=jnp.zeros((3, 9, 9)).at[:1, : static.width, : static.width].set(weights.hidden),
+            readout=jnp.zeros(9).at[: static.width].set(weights.readout),
+        )
+        inputs = jnp.zeros((5, 11)).at[:, : static.num_inputs].set(hypers["inputs"])
+        ours = network.outputs(weights, network.hidden_features(static, weights, hypers["inputs"], hypers), hypers)
+        theirs = network.outputs(grown, network.hidden_features(wide, grown, inputs, hypers), hypers)
+        scales = [network.product_scale(s, w, hypers) for s, w in ((static, weights), (wide, grown))]
+        return ours, theirs, scales
+
+    ours, theirs, scales = both(key)
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
     if activation == "linear":
-        scales = [float(network.product_scale(s, w, hypers)) for s, w in ((static, weights), (wide, grown))]
-        assert scales[0] == pytest.approx(scales[1], rel=1e-5)
+        assert float(scales[0]) == pytest.approx(float(scales[1]), rel=1e-5)
 
 
 def test_records_are_means_since_the_record_before(key):
     made, hypers = small()
-    state, step_of = made.init(key, hypers), jax.jit(made.step)
-    seen = []
-    for step in range(made.schedule[3]):
-        features = network.hidden_features(made.static, state.weights, network.all_inputs(hypers), hypers)
-        seen.append(float(network.observables(made.static, state.weights, features, hypers)["energy"]))
-        state, info = step_of(jax.random.fold_in(key, step), state, hypers)
-    assert info == {}
     first, last = made.schedule[2], made.schedule[3]
-    record = made.probe(key, state, hypers)
-    assert float(record["energy"]) == pytest.approx(np.mean(seen[first:last]), rel=1e-5)
+
+    @jax.jit
+    def run(key):
+        def step(state, number):
+            features = network.hidden_features(made.static, state.weights, network.all_inputs(hypers), hypers)
+            seen = network.observables(made.static, state.weights, features, hypers)["energy"]
+            state, info = made.step(jax.random.fold_in(key, number), state, hypers)
+            assert info == {}
+            return state, seen
+
+        state, seen = jax.lax.scan(step, made.init(key, hypers), jnp.arange(last))
+        return made.probe(key, state, hypers)["energy"], seen
+
+    energy, seen = jax.device_get(run(key))
+    assert float(energy) == pytest.approx(np.mean(seen[first:last]), rel=1e-5)

@@ -14,6 +14,7 @@ from scipy.stats import chi2, chi2_contingency
 
 from rgflow.exact.enumeration import log_weights, spin_states, torus_couplings
 from rgflow.exact.torus import kaufman_energy
+from rgflow.samplers import multispin, square
 from rgflow.samplers.multispin import (
     DIGITS,
     LATTICES,
@@ -21,13 +22,15 @@ from rgflow.samplers.multispin import (
     checkerboard,
     draw_below,
     heat_bath_sweep_packed,
-    pack_lattices,
-    unpack_lattices,
 )
-from rgflow.samplers.square import heat_bath_sweep, heat_bath_sweep_unpacked, neighbour_sum, observe, start_spins
+from rgflow.samplers.square import heat_bath_sweep, heat_bath_sweep_unpacked
 
 FALSE_ALARM = 1e-4
 PACKED, UNPACKED = jax.jit(heat_bath_sweep), jax.jit(heat_bath_sweep_unpacked)
+BELOW = jax.jit(bits_below)
+pack_lattices, unpack_lattices = jax.jit(multispin.pack_lattices), jax.jit(multispin.unpack_lattices)
+start_spins = jax.jit(square.start_spins, static_argnums=(1, 2, 3))
+neighbour_sum, observe = jax.jit(square.neighbour_sum), jax.jit(square.observe)
 
 
 def pvalue(counts, expected, smallest=5.0):
@@ -50,7 +53,7 @@ def many_sweeps(key, packed, coupling, sweeps):
 def digit_words(numbers, digits):
     """Words [digits, len(numbers) / 32] of which bit l of word w holds the digits of number 32 w + l."""
     bits = (numbers.reshape(-1, 32)[None] >> np.arange(digits - 1, -1, -1)[:, None, None]) & 1
-    return jnp.asarray((bits.astype(np.uint64) << np.arange(32, dtype=np.uint64)).sum(axis=2).astype(np.uint32))
+    return (bits.astype(np.uint64) << np.arange(32, dtype=np.uint64)).sum(axis=2).astype(np.uint32)
 
 
 def bits_of(words):
@@ -71,7 +74,7 @@ def test_comparison_of_all_numbers_with_few_digits():
     """All 2^8 numbers of 8 digits once: exactly those below the rounded chance, in places and in number."""
     numbers = np.arange(256)
     chances = np.array([0.0, 0.0015, 0.0025, 0.1, 1 / 3, 0.5, 0.75, 0.997])
-    found = bits_of(bits_below(digit_words(numbers, 8), jnp.asarray(chances, jnp.float32)))
+    found = bits_of(BELOW(digit_words(numbers, 8), chances.astype(np.float32)))
     thresholds = np.round(chances * 256)
     np.testing.assert_array_equal(found, numbers[None] < thresholds[:, None])
     np.testing.assert_array_equal(found.sum(axis=1), thresholds)
@@ -84,7 +87,7 @@ def test_comparison_at_the_thresholds_of_a_sweep(coupling):
         chance = 1 / (1 + math.exp(2 * coupling * field))
         threshold = round(chance * 2**DIGITS)
         numbers = np.clip(threshold + np.arange(-16, 16), 0, 2**DIGITS - 1)
-        found = bits_of(bits_below(digit_words(numbers, DIGITS), jnp.array([chance], jnp.float32)))[0]
+        found = bits_of(BELOW(digit_words(numbers, DIGITS), np.array([chance], np.float32)))[0]
         # Half a digit is what float32 leaves open between neighbours.
         np.testing.assert_array_equal(found[numbers < threshold - 1], 1)
         np.testing.assert_array_equal(found[numbers > threshold], 0)
@@ -97,7 +100,7 @@ def test_comparison_as_words_are_drawn_is_that_of_all_words(kind):
     words = jax.random.bits(key, (DIGITS, 500), jnp.uint32)
     coin, below = jax.jit(draw_below, static_argnums=2)(key, chances, 500)
     np.testing.assert_array_equal(coin, words[0])
-    np.testing.assert_array_equal(below, bits_below(words, chances))
+    np.testing.assert_array_equal(below, BELOW(words, chances))
 
 
 @pytest.mark.parametrize("sweep", [PACKED, UNPACKED])
@@ -107,7 +110,7 @@ def test_conditional_chances_for_every_neighbour_sum(sweep, coupling):
     before = start_spins(jax.random.key(2), 16, 1024)
     new = np.asarray(sweep(jax.random.key(3), before, coupling))
     even = np.asarray(checkerboard(16))[None]
-    old, seen = (np.asarray(jax.jit(neighbour_sum)(np.where(even, part, before))) for part in (before, new))
+    old, seen = (np.asarray(neighbour_sum(np.where(even, part, before))) for part in (before, new))
     fields = np.where(even, old, seen)
     for nearby, can_fail in ((coupling, False), (coupling + 0.05, True)):
         counts, expected = [], []
@@ -122,8 +125,8 @@ def test_conditional_chances_for_every_neighbour_sum(sweep, coupling):
 @pytest.mark.parametrize("coupling", [30.0, math.inf])
 def test_large_couplings_of_either_sign(coupling):
     cold = start_spins(jax.random.key(0), 4, 32, "cold")
-    squares = jnp.where(checkerboard(4), -1, 1)
-    for sign, final in ((1, jnp.ones_like(squares)), (-1, squares)):
+    squares = np.where(np.asarray(checkerboard(4)), -1, 1)
+    for sign, final in ((1, np.ones_like(squares)), (-1, squares)):
         after = PACKED(jax.random.key(4), cold, sign * coupling)
         np.testing.assert_array_equal(after, np.broadcast_to(final, cold.shape))
         np.testing.assert_array_equal(PACKED(jax.random.key(5), after, sign * coupling), after)
@@ -133,7 +136,7 @@ def test_large_couplings_of_either_sign(coupling):
 def test_histogram_of_four_by_four(coupling):
     count = 16_384
     packed = pack_lattices(start_spins(jax.random.key(6), 4, count))
-    spins = np.asarray(unpack_lattices(many_sweeps(jax.random.key(7), packed, coupling, 150)), int)
+    spins = np.asarray(unpack_lattices(many_sweeps(jax.random.key(7), packed, coupling, 60)), int)
     states = spin_states(16).astype(int).reshape(-1, 4, 4)
 
     def classes(lattices):
@@ -157,7 +160,8 @@ def test_energy_against_kaufman(coupling):
         packed = heat_bath_sweep_packed(key, packed, coupling)
         return packed, observe(unpack_lattices(packed)).energy
 
-    energies = np.asarray(jax.lax.scan(watch, packed, jax.random.split(jax.random.key(10), 300))[1], float)
+    watched = jax.jit(lambda packed, keys: jax.lax.scan(watch, packed, keys)[1])
+    energies = np.asarray(watched(packed, jax.random.split(jax.random.key(10), 300)), float)
     averages = energies.mean(axis=0)
     error = averages.std(ddof=1) / math.sqrt(len(averages))
     assert abs(averages.mean() - kaufman_energy(coupling, 8, 8)) < 4 * error
@@ -168,7 +172,7 @@ def test_energy_against_kaufman(coupling):
 def test_lattices_of_a_word_are_independent():
     """Correlations of all pairs of magnetizations in a word, over 2000 words: chi-square, and their mean."""
     packed = pack_lattices(start_spins(jax.random.key(0), 4, 2000 * LATTICES, "cold"))
-    spins = unpack_lattices(many_sweeps(jax.random.key(11), packed, 0.3, 100))
+    spins = unpack_lattices(many_sweeps(jax.random.key(11), packed, 0.3, 50))
     magnetization = np.asarray(spins, float).sum(axis=(1, 2)).reshape(-1, LATTICES)
 
     def scores(magnetization):

@@ -26,6 +26,9 @@ from rgflow.rank_flow.theory import (
 from rgflow.samplers.markov import MarkovChain, iid_chain, make_chain, sample_chain
 
 POSTERIOR = jax.jit(masked_posterior, static_argnums=3)
+POSTERIORS = jax.jit(jax.vmap(masked_posterior, in_axes=(None, 0, 0, None, None)), static_argnums=3)
+WINDOW_POSTERIOR = jax.jit(window_posterior, static_argnums=(3, 4))
+SAMPLE = jax.jit(sample_chain, static_argnums=(2, 3))
 CHAIN2 = MarkovChain(np.array([[0.8, 0.2], [0.3, 0.7]]), np.array([0.6, 0.4]))
 MASK_PROB = 0.15
 
@@ -95,17 +98,16 @@ def corrupt(rng, tokens, mask_mode, mask_prob, num_states):
 def monte_carlo(chain, mask_mode, sequences=3000, length=64, window=None, seed=0):
     """Losses at scored positions, losses expected by the posterior (0 where not scored), and the mask."""
     num_states = len(chain.stationary)
-    tokens = np.asarray(sample_chain(jax.random.key(seed), chain, sequences, length))
+    tokens = np.asarray(SAMPLE(jax.random.key(seed), chain, sequences, length))
     mask, shown = corrupt(np.random.default_rng(seed), tokens, mask_mode, MASK_PROB, num_states)
     with jax.enable_x64(True):
-        posterior = jax.jit(jax.vmap(lambda s, m: masked_posterior(chain, s, m, mask_mode, MASK_PROB)))
+        posterior = lambda shown, mask: np.asarray(POSTERIORS(chain, shown, mask, mask_mode, MASK_PROB))  # noqa: E731
         if window is None:
-            rows = np.asarray(posterior(jnp.asarray(shown), jnp.asarray(mask)))
+            rows = posterior(shown, mask)
         else:
             # A cut from a stationary sequence is a stationary sequence: its middle row is the optimum.
             span = [slice(max(t - window, 0), t + window + 1) for t in range(length)]
-            cut = [posterior(jnp.asarray(shown[:, s]), jnp.asarray(mask[:, s])) for s in span]
-            rows = np.stack([np.asarray(cut[t])[:, min(t, window)] for t in range(length)], axis=1)
+            rows = np.stack([posterior(shown[:, s], mask[:, s])[:, min(t, window)] for t, s in enumerate(span)], axis=1)
     truth = np.take_along_axis(rows, tokens[..., None], axis=-1)[..., 0]
     losses = -np.log(np.where(mask, truth, 1))
     return losses, np.where(mask, entr(rows).sum(axis=-1), 0), mask
@@ -163,10 +165,10 @@ def test_posterior_equals_enumeration(mask_mode):
 def test_window_posterior_equals_enumeration_of_the_window(mask_mode, window):
     chain = make_chain("dirichlet_lazy", 3, alpha=0.4, seed=1)
     rng = np.random.default_rng(5)
-    tokens = np.asarray(sample_chain(jax.random.key(3), chain, 1, 6))
+    tokens = np.asarray(SAMPLE(jax.random.key(3), chain, 1, 6))
     mask, shown = corrupt(rng, tokens, mask_mode, 0.4, 3)
     with jax.enable_x64(True):
-        found = window_posterior(chain, jnp.asarray(shown[0]), jnp.asarray(mask[0]), window, mask_mode, 0.4)
+        found = WINDOW_POSTERIOR(chain, shown[0], mask[0], window, mask_mode, 0.4)
     for t in range(6):
         span = slice(max(t - window, 0), t + window + 1)
         expected = brute_posterior(chain, shown[0, span], mask[0, span], mask_mode, 0.4)[min(t, window)]
@@ -176,12 +178,11 @@ def test_window_posterior_equals_enumeration_of_the_window(mask_mode, window):
 @pytest.mark.parametrize("mask_mode", ["pure", "bert"])
 def test_window_as_wide_as_the_sequence_sees_all_of_it(mask_mode):
     chain = make_chain("dirichlet_lazy", 4, alpha=0.4, seed=2)
-    tokens = np.asarray(sample_chain(jax.random.key(4), chain, 1, 9))
+    tokens = np.asarray(SAMPLE(jax.random.key(4), chain, 1, 9))
     mask, shown = corrupt(np.random.default_rng(6), tokens, mask_mode, 0.3, 4)
-    shown, mask = jnp.asarray(shown[0]), jnp.asarray(mask[0])
     with jax.enable_x64(True):
-        found = window_posterior(chain, shown, mask, 8, mask_mode, 0.3)
-        np.testing.assert_allclose(found, masked_posterior(chain, shown, mask, mask_mode, 0.3), atol=1e-12)
+        found = WINDOW_POSTERIOR(chain, shown[0], mask[0], 8, mask_mode, 0.3)
+        np.testing.assert_allclose(found, POSTERIOR(chain, shown[0], mask[0], mask_mode, 0.3), atol=1e-12)
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -196,14 +197,14 @@ def test_wider_windows_never_lose(name):
 def test_nothing_shown_leaves_the_stationary_distribution(mask_mode):
     chain = make_chain("dirichlet_lazy", 3, alpha=0.3)
     with jax.enable_x64(True):
-        found = masked_posterior(chain, jnp.full(6, 3), jnp.ones(6, bool), mask_mode)
+        found = POSTERIOR(chain, np.full(6, 3), np.ones(6, bool), mask_mode, MASK_PROB)
     np.testing.assert_allclose(found, np.tile(chain.stationary, (6, 1)), atol=1e-12)
 
 
 def test_pure_mode_does_not_read_masked_tokens():
     chain = make_chain("dirichlet_lazy", 3, alpha=0.3)
-    mask = jnp.array([False, True, True, False])
-    first, second = (masked_posterior(chain, jnp.array(t), mask) for t in ([0, 3, 3, 2], [0, 1, 2, 2]))
+    mask = np.array([False, True, True, False])
+    first, second = (POSTERIOR(chain, np.array(t), mask, "pure", MASK_PROB) for t in ([0, 3, 3, 2], [0, 1, 2, 2]))
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(first[0], [1, 0, 0])
 
@@ -211,8 +212,8 @@ def test_pure_mode_does_not_read_masked_tokens():
 def test_long_sequences_do_not_underflow_in_single_precision():
     with jax.enable_x64(False):
         chain = table_chain("dirichlet 0.85")
-        tokens = sample_chain(jax.random.key(0), chain, 1, 2000)[0]
-        mask = jax.random.bernoulli(jax.random.key(1), MASK_PROB, (2000,))
+        tokens = np.asarray(SAMPLE(jax.random.key(0), chain, 1, 2000))[0]
+        mask = np.random.default_rng(1).random(2000) < MASK_PROB
         single = POSTERIOR(chain, tokens, mask)
         assert single.dtype == jnp.float32
     with jax.enable_x64(True):
@@ -223,13 +224,13 @@ def test_long_sequences_do_not_underflow_in_single_precision():
 @pytest.mark.parametrize("mask_mode", MASK_MODES)
 def test_posterior_jit_and_vmap_over_chains(mask_mode):
     chains = [make_chain("dirichlet_lazy", 4, correlation_length=length) for length in (0.5, 7.0)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *chains)
-    tokens = jnp.array([[0, 4, 2, 1, 3], [4, 4, 2, 0, 3]])
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *chains)
+    tokens = np.array([[0, 4, 2, 1, 3], [4, 4, 2, 0, 3]])
     mask = tokens == 4
     over_runs = jax.vmap(masked_posterior, in_axes=(0, 0, 0, None, None))
     compiled = jax.jit(over_runs, static_argnums=3)(stacked, tokens, mask, mask_mode, MASK_PROB)
     for run, chain in enumerate(chains):
-        alone = masked_posterior(chain, tokens[run], mask[run], mask_mode, MASK_PROB)
+        alone = POSTERIOR(chain, tokens[run], mask[run], mask_mode, MASK_PROB)
         np.testing.assert_allclose(compiled[run], alone, atol=1e-6)
 
 

@@ -164,7 +164,9 @@ def replicated_gradients(keys, machine, batch, sweeps):
     return jax.vmap(both)(keys)
 
 
-@pytest.mark.parametrize(("units", "sweeps"), [("spin", 1), ("spin", 3), ("binary", 1)])
+@pytest.mark.parametrize(
+    ("units", "sweeps"), [pytest.param("spin", 1, marks=pytest.mark.slow), ("spin", 3), ("binary", 1)]
+)
 def test_the_sampled_contrast_averages_to_its_expectation(units, sweeps, key):
     machine = random_machine(8, 4, units, scale=0.8)
     numbers = np.random.default_rng(2).integers(0, 256, 64)
@@ -205,7 +207,7 @@ estimate = jax.jit(log_partition_estimate, static_argnums=(2, 3))
 
 
 @pytest.mark.parametrize("units", UNITS)
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_annealing_finds_the_partition_function(units, seed):
     machine = random_machine(12, 8, units, scale=0.4, seed=seed)
     means = np.random.default_rng(seed).uniform(0.2, 0.6, 12)

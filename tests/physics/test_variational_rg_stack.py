@@ -4,16 +4,18 @@ Statistical tests have fixed keys; four sigma, false-alarm rate 6e-5 each.
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from lattices import heated
 
 from rgflow.exact.enumeration import torus_couplings
 from rgflow.exact.torus import kaufman_energy
 from rgflow.probes.couplings import nearest_neighbours, pseudo_coupling
-from rgflow.probes.receptive_fields import random_radius, site_positions
+from rgflow.probes.receptive_fields import random_radius
 from rgflow.variational_rg import block_spins, dynamics, probe, small
 from rgflow.variational_rg.constructions import bond_machine
 from rgflow.variational_rg.free_running import axis_products, free_run
@@ -42,40 +44,60 @@ def hypers():
     }
 
 
-def trained(static, hypers, steps, seed=0):
-    state = dynamics.init(static, jax.random.key(seed), hypers)
-    step = jax.jit(lambda key, state: dynamics.step(static, key, state, hypers))
-    states = [state]
-    for number in range(steps):
-        state, info = step(jax.random.fold_in(jax.random.key(seed), number), state)
-        states.append(state)
-    assert np.isfinite(info["reconstruction_loss"])
-    return states
+def trained(static, hypers):
+    """The states before each of twelve steps and after the last, six steps for each machine."""
+
+    @jax.jit
+    def run(key):
+        def step(state, number):
+            after, info = dynamics.step(static, jax.random.fold_in(key, number), state, hypers)
+            return after, (after, info["reconstruction_loss"])
+
+        first = dynamics.init(static, key, hypers)
+        return first, *jax.lax.scan(step, first, jnp.arange(12))[1]
+
+    first, later, losses = jax.device_get(run(jax.random.key(0)))
+    assert np.isfinite(losses[-1])
+    return [first, *(jax.tree.map(lambda x, k=k: x[k], later) for k in range(12))]
 
 
-def test_machines_are_trained_one_after_the_other(hypers):
-    states = trained(STATIC, hypers, 12)
+@pytest.fixture(scope="module")
+def states(hypers):
+    return trained(STATIC, hypers)
+
+
+@pytest.fixture(scope="module")
+def disordered():
+    """At K = 0.3, after some forty autocorrelation times."""
+    return np.asarray(heated(jax.random.key(0), 0.3, 12, 1504, 100))
+
+
+def test_machines_are_trained_one_after_the_other(states):
     weights = [[np.asarray(machine.weights) for machine in state.machines] for state in states]
     for number in range(12):
         moved = [not np.array_equal(a, b) for a, b in zip(weights[number], weights[number + 1], strict=True)]
         assert moved == ([True, False] if number < 6 else [False, True]), number
 
 
-def test_a_step_of_the_second_machine_by_hand(hypers):
-    before, after = trained(STATIC, hypers, 8)[-2:]
+def test_a_step_of_the_second_machine_by_hand(hypers, states):
+    before, after = states[7:9]
     # Step 7: the second machine's second step, on the second batch, with the early momentum.
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 7), 2)  # Stream.NOISE
-    bits = np.unpackbits(np.asarray(hypers["samples"])[20:40], axis=1)
-    visible = hidden_means(before.machines[0], jnp.asarray(bits, jnp.float32))
-    found = contrast(jax.random.split(key)[1], before.machines[1], visible, 1)
-    machine, velocity = update(before.machines[1], before.velocities[1], found.gradient, 0.1, 0.5, 2e-3, "proximal")
+    bits = np.unpackbits(np.asarray(hypers["samples"])[20:40], axis=1).astype(np.float32)
+
+    @jax.jit
+    def by_hand(machines, velocity, bits):
+        found = contrast(jax.random.split(key)[1], machines[1], hidden_means(machines[0], bits), 1)
+        return update(machines[1], velocity, found.gradient, 0.1, 0.5, 2e-3, "proximal")
+
+    machine, velocity = by_hand(before.machines, before.velocities[1], bits)
     np.testing.assert_allclose(after.machines[1].weights, machine.weights, atol=1e-6)
     np.testing.assert_allclose(after.velocities[1].weights, velocity.weights, atol=1e-6)
 
 
-@pytest.mark.parametrize("changes", [{"algorithm": "pcd"}, {"pass_up": "draws"}, {"units": "spin"}, {"sweeps": 3}])
+@pytest.mark.parametrize("changes", [{"algorithm": "pcd", "pass_up": "draws"}, {"units": "spin", "sweeps": 3}])
 def test_every_kind_of_run_takes_its_steps(hypers, changes):
-    states = trained(dataclasses.replace(STATIC, **changes), hypers, 12)
+    states = trained(dataclasses.replace(STATIC, **changes), hypers)
     assert int(states[-1].steps) == 12
     if "algorithm" in changes:
         assert [chain.shape for chain in states[-1].chains] == [(20, 64), (20, 16)]
@@ -84,19 +106,21 @@ def test_every_kind_of_run_takes_its_steps(hypers, changes):
 
 def test_runs_of_a_batch_take_one_branch_together(hypers):
     keys = jax.random.split(jax.random.key(3), 2)
-    batched = jax.tree.map(lambda x: jnp.stack([x, x]), hypers)
-    step = jax.vmap(lambda key, state, hypers: dynamics.step(STATIC, key, state, hypers))
-    state = jax.vmap(lambda key, hypers: dynamics.init(STATIC, key, hypers))(keys, batched)
+    batched = jax.tree.map(lambda x: np.stack([x, x]), hypers)
+    one = functools.partial(dynamics.step, STATIC)
+    state = jax.device_get(jax.jit(jax.vmap(functools.partial(dynamics.init, STATIC)))(keys, batched))
     # One number for all runs: the branch stays a branch, where a batched one would compute both machines.
-    text = str(jax.make_jaxpr(step)(keys, state, batched))
+    traced = jax.jit(jax.vmap(one)).trace(keys, state, batched)
+    text = str(traced.jaxpr)
     assert " cond[" in text or "= cond" in text
-    together = jax.jit(step)(keys, state, batched)[0]
-    alone = dynamics.step(STATIC, keys[1], jax.tree.map(lambda x: x[1], state), hypers)[0]
+    step = traced.lower().compile()
+    together = step(keys, state, batched)[0]
+    alone = jax.jit(one)(keys[1], jax.tree.map(lambda x: x[1], state), hypers)[0]
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(a[1], b, atol=1e-6)
     # A run that died long ago does not hold the others back.
-    late = dataclasses.replace(state, steps=jnp.array([2, 6]))
-    moved = jax.jit(step)(keys, late, batched)[0]
+    late = dataclasses.replace(state, steps=np.array([2, 6], np.int32))
+    moved = step(keys, late, batched)[0]
     assert not np.array_equal(moved.machines[1].weights[1], state.machines[1].weights[1])
     np.testing.assert_array_equal(moved.machines[0].weights[1], state.machines[0].weights[1])
 
@@ -107,8 +131,7 @@ def test_the_number_of_a_batch_is_the_largest():
     assert dynamics.in_step(jnp.int32(4)) == 4
 
 
-def test_the_probe_at_the_end_and_before(hypers):
-    states = trained(STATIC, hypers, 12)
+def test_the_probe_at_the_end_and_before(hypers, states):
     read = jax.jit(lambda state: probe.probe(STATIC, jax.random.key(9), state, hypers))
     before, after = read(states[6]), read(states[12])
     coords = {"layer": 2, "unit": 16, "axis": 2, "shown": 9, "site": 64, "example": 4, "distance": 4, "start": 2}
@@ -123,21 +146,27 @@ def test_the_probe_at_the_end_and_before(hypers):
 
 
 def test_majorities_at_regular_places_are_the_majority_rule_and_irregular_ones_are_less_coupled():
-    spins = lattice_samples(0.408, 12, 1500, 0)[0]
-    lattices = jnp.asarray(spins, jnp.float32)
-    regular = 2 * site_positions(6) + 0.5
-    at = lambda centre: probe.placed_majority(jax.random.key(0), lattices, centre, 12, 2)  # noqa: E731
-    blocks = spins.reshape(-1, 6, 2, 6, 2).sum(axis=(2, 4)).reshape(-1, 36)
-    np.testing.assert_array_equal(at(regular)[blocks != 0], np.sign(blocks)[blocks != 0])
-    coupling = lambda centre: pseudo_coupling(at(centre), nearest_neighbours(centre, 12))  # noqa: E731
-    moved = regular + jax.random.uniform(jax.random.key(1), regular.shape, minval=-1.0, maxval=1.0)
-    assert coupling(moved) < 0.95 * coupling(regular)
+    # Forty autocorrelation times.
+    spins = heated(jax.random.key(0), 0.408, 12, 480, 600)
+
+    @jax.jit
+    def placed(spins, centre):
+        spread = probe.placed_majority(jax.random.key(0), spins.astype(jnp.float32), centre, 12, 2)
+        return spread, pseudo_coupling(spread, nearest_neighbours(centre, 12))
+
+    regular = np.stack(np.divmod(np.arange(36), 6), axis=1).astype(np.float32) * 2 + np.float32(0.5)
+    majority, coupling = placed(spins, regular)
+    blocks = np.asarray(spins).reshape(-1, 6, 2, 6, 2).sum(axis=(2, 4)).reshape(-1, 36)
+    np.testing.assert_array_equal(np.asarray(majority)[blocks != 0], np.sign(blocks)[blocks != 0])
+    moved = regular + np.random.default_rng(1).uniform(-1, 1, regular.shape).astype(np.float32)
+    assert placed(spins, moved)[1] < 0.95 * coupling
 
 
 def test_free_running_chains_of_an_exact_machine_have_the_exact_energy():
-    machine = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), bond_machine(torus_couplings(0.25, 4, 4)))
-    start = jnp.ones((64, 16))
-    run = jax.jit(lambda key: free_run(key, machine, start, 4, 800))(jax.random.key(1))
+    machine = jax.tree.map(np.float32, bond_machine(torus_couplings(0.25, 4, 4)))
+    run = jax.jit(lambda key, *given: free_run(key, *given, 4, 800))(
+        jax.random.key(1), machine, np.ones((64, 16), np.float32)
+    )
     exact = kaufman_energy(0.25, 4, 4)
     deviation = (np.asarray(run.energy) - exact) / np.asarray(run.energy_error)
     assert (abs(deviation) < 4).all()
@@ -148,7 +177,7 @@ def test_free_running_chains_of_an_exact_machine_have_the_exact_energy():
 
 def test_products_along_the_axes_by_hand():
     spins = np.random.default_rng(0).choice([-1.0, 1.0], (3, 6, 6))
-    found = np.asarray(axis_products(jnp.asarray(spins, jnp.float32), 3))
+    found = np.asarray(jax.jit(axis_products, static_argnums=1)(spins.astype(np.float32), 3))
     for r in (1, 2, 3):
         by_hand = [(np.roll(spins, r, axis) * spins).mean(axis=(1, 2)) for axis in (1, 2)]
         np.testing.assert_allclose(found[:, r - 1], sum(by_hand) / 2, atol=1e-6)
@@ -159,11 +188,10 @@ def test_blocks_of_a_layer(sites, units, block):
     assert block_spins.block_side(sites, units) == block
 
 
-def test_yardsticks_of_known_lattices():
-    spins = lattice_samples(0.3, 12, 1500, 0)[0]
-    found = block_spins.yardsticks(spins, 12, (36, 9), 0)
+def test_yardsticks_of_known_lattices(disordered):
+    found = block_spins.yardsticks(disordered, 12, (36, 9), 0)
     # The error is that of 20 000 lattices of 16 x 16, 0.00032, for fewer sites.
-    error = 0.00032 * (20_000 * 256 / spins.size) ** 0.5
+    error = 0.00032 * (20_000 * 256 / disordered.size) ** 0.5
     assert abs(found["data_coupling"] - 0.3) < 4 * error
     assert abs(found["data_coupling"] - 0.31) > 4 * error
     # Coarser lattices of the disordered phase are less coupled, and the majority more than decimated spins.
@@ -171,41 +199,46 @@ def test_yardsticks_of_known_lattices():
     assert (found["majority_coupling"] > found["decimation_coupling"]).all()
 
 
-def test_components_of_translation_invariant_data_have_no_place():
-    spins = lattice_samples(0.3, 12, 1500, 0)[0]
-    found = block_spins.component_measures(spins[:1200], spins[1200:], (36, 9))
+def test_components_of_translation_invariant_data_have_no_place(disordered):
+    found = block_spins.component_measures(disordered[:1200], disordered[1200:], (36, 9))
     assert (found["component_radius"] > 0.85 * random_radius(12, own_centre=True)).all()
     assert (found["component_participation"] > 0.3 * 144).all()
     assert found["component_error"][0] < found["component_error"][1] < 0.5
 
 
-def small_run(algorithm, steps, sweeps=1, seed=0):
-    static = small.Static(3, 5, "spin", algorithm, sweeps, False, "proximal", 50)
+@functools.cache
+def small_run(algorithm):
+    """The state after 3000 steps, and the entropies before every one of them and before one more."""
+    static = small.Static(3, 5, "spin", algorithm, 1, False, "proximal", 50)
     rates = {"learning_rate": 0.02, "final_momentum": 0.5, "l1": 0.0, "weight_deviation": 0.1}
-    hypers = {"law": jnp.asarray(small.data_law(0.4, 3), jnp.float32), **rates}
-    state = small.init(static, jax.random.key(seed), hypers)
+    hypers = {"law": small.data_law(0.4, 3).astype(np.float32), **rates}
 
-    def step(state, number):
-        return small.step(static, jax.random.fold_in(jax.random.key(seed), number), state, hypers)
+    @jax.jit
+    def run(key, hypers):
+        def step(state, number):
+            after, info = small.step(static, jax.random.fold_in(key, number), state, hypers)
+            return after, info["relative_entropy"]
 
-    state, info = jax.jit(lambda state: jax.lax.scan(step, state, jnp.arange(steps)))(state)
-    return static, state, np.asarray(info["relative_entropy"])
+        state, entropies = jax.lax.scan(step, small.init(static, key, hypers), jnp.arange(3000))
+        return state, jnp.append(entropies, step(state, 3000)[1])
+
+    state, entropies = run(jax.random.key(0), hypers)
+    return static, state, np.asarray(entropies)
 
 
 @pytest.mark.parametrize("algorithm", small.ALGORITHMS)
 def test_small_machines_learn_and_report_their_entropy(algorithm):
-    static, state, entropies = small_run(algorithm, 6000)
+    static, state, entropies = small_run(algorithm)
     assert entropies[-500:].mean() < 0.3 * entropies[0]
-    machine = jax.tree.map(lambda x: np.asarray(x, np.float64), state.machine)
+    machine = jax.tree.map(np.float64, state.machine)
     # What is reported is the entropy before a step: one more step reports that of the state.
-    later = small_run(algorithm, 6001)[2][-1]
     exact = relative_entropy(Machine(*jax.tree.leaves(machine), "spin"), small.hamiltonian(0.4, 3))
-    assert exact == pytest.approx(later, abs=1e-4)
+    assert exact == pytest.approx(entropies[-1], abs=1e-4)
     record = small.probe(static, jax.random.key(0), state, {})
     assert [record[name].shape for name in small.DIMS] == [(9, 5), (9,), (5,)]
 
 
 def test_the_exact_gradient_never_climbs_and_beats_sampling():
-    exact, sampled = small_run("exact", 3000)[2], small_run("cd", 3000)[2]
+    exact, sampled = small_run("exact")[2], small_run("cd")[2]
     assert (np.diff(exact[::100]) < 1e-6).all()
     assert exact[-1] < sampled[-500:].mean()
