@@ -28,21 +28,15 @@ def setup(**values):
 
 
 @cache
-def traced_probe(mixing):
+def compiled_probe(mixing):
+    """The probe of a mixing: its program takes most of the time here, and several tests run it."""
     return jax.jit(setup(mixing=mixing)[2].probe)
-
-
-@cache
-def ranks_of(mixing):
-    """The ranks and singular values that a probe records, as one program: without the rest it compiles faster."""
-    whole = traced_probe(mixing)
-    return jax.jit(lambda *given: {name: whole(*given)[name] for name in (*probe.RANKS, "singular_values")})
 
 
 @cache
 def record_of(mixing):
     _, hypers, _, state, _ = setup(mixing=mixing)
-    return ranks_of(mixing)(KEY, state, hypers)
+    return compiled_probe(mixing)(KEY, state, hypers)
 
 
 def explicit_stream(static, params, shown):
@@ -73,7 +67,11 @@ def test_weighted_table_measures_what_every_position_measures(key, mask_mode):
         np.testing.assert_allclose(fast[name], plain[name], rtol=2e-4, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("mixing", MIXINGS)
+# Attention has the rows of a window: one for each position, sequences in front.
+SLOW = {"attention": pytest.mark.slow}
+
+
+@pytest.mark.parametrize("mixing", [pytest.param(name, marks=SLOW.get(name, ())) for name in MIXINGS])
 def test_ranks_equal_float64_numpy_on_the_explicit_matrix(key, mixing):
     static, hypers, _, state, _ = setup(mixing=mixing)
     record = record_of(mixing)
@@ -127,14 +125,14 @@ def test_record_shapes_are_the_declared_ones():
     for mixing in MIXINGS:
         _, hypers, made, state, _ = setup(mixing=mixing)
         sizes = {name: len(labels) for name, labels in made.coords.items()}
-        for name, values in jax.eval_shape(traced_probe(mixing), KEY, state, hypers).items():
+        for name, values in jax.eval_shape(compiled_probe(mixing), KEY, state, hypers).items():
             assert values.shape == tuple(sizes[d] for d in made.dims.get(name, ())), name
 
 
 def test_nan_weights_give_nan_ranks_never_one(key):
     _, hypers, _, state, _ = setup(mixing="window")
     broken = jax.tree.map(lambda x: np.full_like(x, np.nan if x.dtype == np.float32 else 0), state)
-    record = ranks_of("window")(key, broken, hypers)
+    record = compiled_probe("window")(key, broken, hypers)
     assert all(np.isnan(record[name]).all() for name in probe.RANKS)
 
 
