@@ -114,10 +114,9 @@ def tests_of(points: Points, others: Points, shuffled: Points, network: Network,
     ``others`` are compressions of the same data, ``shuffled`` the same network on data whose sites are shuffled apart.
     """
     parts = list(distances(points, network, gauge, scheme))
-    inside = [within(values, margin)[0] for *_, values, margin in parts]
+    inside, outside = zip(*(within(values, margin) for *_, values, margin in parts), strict=True)
     decisive = {coupling for coupling, point in points.items() if at_optimum(point)}
-    beyond = [within(values, margin)[1] for _, at, values, margin in parts if at in decisive]
-    beyond = [p for p in beyond if np.isfinite(p)]
+    beyond = [p for (_, at, *_), p in zip(parts, outside, strict=True) if at in decisive and np.isfinite(p)]
     what, at, values, _ = farthest([part for part in parts if part[1] in decisive] or parts)
     interval = t_interval(values, 1 - ERROR_RATE / len(parts))
     controls = {

@@ -73,7 +73,9 @@ def style() -> contextlib.AbstractContextManager[None]:
 
 def settle(figure: Figure) -> None:
     """Fixes the places of all panels, which every file of the figure would otherwise work out again."""
-    figure.get_layout_engine().execute(figure)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
     figure.set_layout_engine("none")
 
 

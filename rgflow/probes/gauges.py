@@ -114,10 +114,12 @@ def binarise(features: Float[Array, "n M"]) -> Int8[Array, "n M"]:
     >>> binarise(jnp.array([[0.0, 7.0], [0.0, 7.0], [0.0, 7.0], [2.0, 7.0]])).T.tolist()
     [[-1, -1, -1, 1], [0, 0, 0, 0]]
     """
-    centred, live = _centred(features)
-    median = column_quantile(centred, 0.5)[None, :]
-    above = centred > median
-    above = jnp.where(jnp.any(above, axis=0, keepdims=True), above, centred >= median)
+    _, live = _centred(features)
+    # The features as they are: a mean that is taken off anew on either side of a comparison may be rounded otherwise.
+    features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+    median = column_quantile(features, 0.5)[None, :]
+    above = features > median
+    above = jnp.where(jnp.any(above, axis=0, keepdims=True), above, features >= median)
     return jnp.where(live[None, :], jnp.where(above, 1, -1), 0).astype(jnp.int8)
 
 

@@ -40,10 +40,9 @@ def drift_shares(
 
 
 def share_above(
-    runs: xr.Dataset, reading: Reading, top: int, measure: str = "kernel_drift"
+    trained: dict[int, np.ndarray], untrained: dict[int, np.ndarray], top: int
 ) -> Float[np.ndarray, "runs *readings"]:
     """Returns by how much C_top of every trained run exceeds both top/L and its untrained value."""
-    trained, untrained = (drift_shares(x, reading, measure) for x in (final(runs), runs.isel(step=0)))
     return trained[top] - np.maximum(top * trained[0], untrained[top])
 
 
@@ -51,7 +50,7 @@ def drift_concentrates(runs: xr.Dataset, *places: str) -> Finding:
     """Judges S1-iii on the runs of one mixing and one correlation length."""
     reading = reading_of(runs)
     trained, untrained = drift_shares(final(runs), reading), drift_shares(runs.isel(step=0), reading)
-    above = {top: share_above(runs, reading, top) for top in (1, 2)}
+    above = {top: share_above(trained, untrained, top) for top in (1, 2)}
     first = t_interval(above[1])
     controls = {
         **training_controls(final(runs)),

@@ -27,9 +27,8 @@ from rgflow.rank_flow.collapse import (
     SELECTIVITY_BOUND,
     falling_share,
     log_ratio,
-    ratio_change,
 )
-from rgflow.rank_flow.drift import share_above
+from rgflow.rank_flow.drift import drift_shares, share_above
 from rgflow.rank_flow.learning import final, gate, training_controls
 from rgflow.rank_flow.mixing import MIXINGS
 from rgflow.rank_flow.select import Cells, by_mixing_and_length, claim_runs, setting_runs
@@ -94,16 +93,18 @@ def _each_reading(runs: xr.Dataset) -> Iterator[tuple[tuple[str, str], tuple[sli
 
 def _tests_of_one(mixing: str, length: float, runs: xr.Dataset) -> Iterator[Named]:
     """Yields the tests of S1-i and S1-iii at one correlation length."""
-    controls = training_controls(final(runs))
+    trained, untrained = final(runs), runs.isel(step=0)
+    controls = training_controls(trained)
     for measure in RANK_MEASURES:
-        changes, ranks = ratio_change(runs, {}, measure), final(runs)[measure].values
-        ratios = np.exp(log_ratio(final(runs), {}, measure))
+        ln_ratio, ranks = log_ratio(trained, {}, measure), trained[measure].values
+        changes, ratios = ln_ratio - log_ratio(untrained, {}, measure), np.exp(ln_ratio)
         for where, index in _each_reading(runs):
             falls = falling_share(ranks[index]) >= MONOTONE_FRACTION and average(ratios[index]) < 1
             test = one_sample(changes[index], 0.0, "below", controls, falls)
             yield ("S1-i", mixing, length, *where, measure), test
     for measure in DRIFT_MEASURES:
-        above, largest = (share_above(runs, {}, top, measure) for top in (2, 1))
+        shares = [drift_shares(x, {}, measure) for x in (trained, untrained)]
+        above, largest = (share_above(*shares, top) for top in (2, 1))
         for where, index in _each_reading(runs):
             alone = one_sample(largest[index], 0.0, "above", controls, True)
             test = one_sample(above[index], 0.0, "above", controls, alone.low > 0)
@@ -113,9 +114,11 @@ def _tests_of_one(mixing: str, length: float, runs: xr.Dataset) -> Iterator[Name
 def _tests_of_pair(mixing: str, short: xr.Dataset, long: xr.Dataset) -> Iterator[Named]:
     """Yields the tests of S1-ii, which compares two correlation lengths."""
     pair = [runs.isel(run=gate(final(runs))) for runs in (short, long)]
+    trained, untrained = [final(runs) for runs in pair], [runs.isel(step=0) for runs in pair]
     for measure in RANK_MEASURES:
-        changes = [ratio_change(runs, {}, measure) for runs in pair]
-        ratio = np.exp(log_ratio(final(pair[1]), {}, measure))
+        ln_ratios = [log_ratio(runs, {}, measure) for runs in trained]
+        changes = [x - log_ratio(runs, {}, measure) for x, runs in zip(ln_ratios, untrained, strict=True)]
+        ratio = np.exp(ln_ratios[1])
         for where, index in _each_reading(short):
             test = selective((changes[0][index], changes[1][index]), ratio[index])
             yield ("S1-ii", mixing, np.nan, *where, measure), test

@@ -46,7 +46,7 @@ class Deep(nn.Module):
 
 
 def test_linen_layers_come_in_the_order_of_the_calls(batch):
-    variables = Deep().init(jax.random.key(1), batch)
+    variables = jax.jit(Deep().init)(jax.random.key(1), batch)
     x, layers = batch, []
     for k in range(12):
         layers.append(affine(variables["params"][f"Dense_{k}"], x))
@@ -69,7 +69,7 @@ class Reversed(nn.Module):
 
 
 def test_linen_modules_may_be_called_twice_and_with_options(batch):
-    variables = Reversed().init(jax.random.key(1), batch)
+    variables = jax.jit(Reversed().init)(jax.random.key(1), batch)
     weights = variables["params"]
     z = affine(weights["z"], batch)
     once = affine(weights["m"], z)
@@ -103,7 +103,7 @@ class Scanned(nn.Module):
 
 
 def test_linen_scan_is_taken_apart_into_its_steps(batch):
-    variables = Scanned().init(jax.random.key(1), batch)
+    variables = jax.jit(Scanned().init)(jax.random.key(1), batch)
     weights = variables["params"]
     x = affine(weights["first"], batch)
     layers = [x]
@@ -120,7 +120,7 @@ def test_linen_scan_is_taken_apart_into_its_steps(batch):
 
 
 def test_what_a_scan_hides_is_said(batch):
-    variables = Scanned().init(jax.random.key(1), batch)
+    variables = jax.jit(Scanned().init)(jax.random.key(1), batch)
     with pytest.warns(UserWarning, match="'blocks/c', 'blocks/b', 'blocks' ran inside a transformation"):
         found = measure(Scanned(kept=False), batch, variables=variables)
     assert found.layer_name.values.tolist() == ["first", "a"]

@@ -1,5 +1,7 @@
 """Dense networks that narrow by halves: their formula, their shapes, and the freedom behind the features."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,12 +15,16 @@ X = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
 
 def network(head="decoder", activation="tanh", widths=(8, 4), outputs=16):
     net = Bottleneck(widths, outputs, ACTIVATIONS[activation], head)
-    params = net.init(jax.random.key(1), jnp.asarray(X))["params"]
+    params = jax.jit(net.init)(jax.random.key(1), X)["params"]
     # Biases start at zero, where a forgotten one would not show.
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(2), len(leaves))
-    moved = [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    return net, tree.unflatten(moved)
+    noise = np.random.default_rng(2)
+    moved = lambda x: jnp.asarray(np.asarray(x) + np.float32(0.3) * noise.standard_normal(x.shape, np.float32))  # noqa: E731
+    return net, jax.tree.map(moved, params)
+
+
+@functools.partial(jax.jit, static_argnames=("net", "method"))
+def run(net, params, x, method="__call__"):
+    return net.apply({"params": params}, x, method=method)
 
 
 def affine(params, name, x):
@@ -35,32 +41,30 @@ def test_layers_and_outputs_by_hand(activation):
     first = activate(activation, affine(params, "encoder_0", X))
     second = activate(activation, affine(params, "encoder_1", first))
     inner = activate(activation, affine(params, "decoder_0", second))
-    found = net.apply({"params": params}, jnp.asarray(X), method=Bottleneck.encode)
+    found = run(net, params, X, "encode")
     np.testing.assert_allclose(found[0], first, atol=1e-5)
     np.testing.assert_allclose(found[1], second, atol=1e-5)
     # The output has no activation: targets are not bounded.
-    np.testing.assert_allclose(
-        net.apply({"params": params}, jnp.asarray(X)), affine(params, "decoder_1", inner), atol=1e-5
-    )
+    np.testing.assert_allclose(run(net, params, X), affine(params, "decoder_1", inner), atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_a_readout_is_one_affine_map_of_the_features(activation):
     net, params = network("readout", activation, outputs=3)
     assert set(params) == {"encoder_0", "encoder_1", "decoder_0"}
-    features = net.apply({"params": params}, jnp.asarray(X), method=Bottleneck.encode)[-1]
+    features = run(net, params, X, "encode")[-1]
     by_hand = affine(params, "decoder_0", np.asarray(features, np.float64))
-    np.testing.assert_allclose(net.apply({"params": params}, jnp.asarray(X)), by_hand, atol=1e-5)
+    np.testing.assert_allclose(run(net, params, X), by_hand, atol=1e-5)
 
 
 @pytest.mark.parametrize("head", ["decoder", "readout"])
 @pytest.mark.parametrize("widths", [(8,), (8, 4), (8, 4, 2)])
 def test_decoding_what_was_encoded_is_the_network(head, widths):
     net, params = network(head, widths=widths)
-    layers = net.apply({"params": params}, jnp.asarray(X), method=Bottleneck.encode)
+    layers = run(net, params, X, "encode")
     assert [layer.shape for layer in layers] == [(5, width) for width in widths]
-    outputs = net.apply({"params": params}, layers[-1], method=Bottleneck.decode)
-    np.testing.assert_array_equal(outputs, net.apply({"params": params}, jnp.asarray(X)))
+    outputs = run(net, params, layers[-1], "decode")
+    np.testing.assert_array_equal(outputs, run(net, params, X))
     kernels = [params[f"decoder_{k}"]["kernel"].shape for k in range(len(widths) if head == "decoder" else 1)]
     assert kernels == (
         list(zip(widths[::-1], (*widths[-2::-1], 16), strict=True)) if head == "decoder" else [(widths[-1], 16)]
@@ -72,11 +76,11 @@ def test_decoding_what_was_encoded_is_the_network(head, widths):
 def test_an_invertible_map_of_the_features_can_be_undone_behind_them(head, activation):
     net, params = network(head, activation)
     mixing = np.eye(4) + 0.4 * np.random.default_rng(1).normal(size=(4, 4))
-    features = net.apply({"params": params}, jnp.asarray(X), method=Bottleneck.encode)[-1]
-    moved = jnp.asarray(np.asarray(features, np.float64) @ mixing, jnp.float32)
+    features = run(net, params, X, "encode")[-1]
+    moved = (np.asarray(features, np.float64) @ mixing).astype(np.float32)
     kernel = np.linalg.inv(mixing) @ np.asarray(params["decoder_0"]["kernel"], np.float64)
     undone = with_kernel(params, jnp.asarray(kernel, jnp.float32))
-    decode = lambda p, f: net.apply({"params": p}, f, method=Bottleneck.decode)  # noqa: E731
+    decode = lambda p, f: np.asarray(run(net, p, f, "decode"))  # noqa: E731
     np.testing.assert_allclose(decode(undone, moved), decode(params, features), atol=1e-4)
     assert np.abs(decode(params, moved) - decode(params, features)).max() > 0.1
 

@@ -4,6 +4,8 @@ The default dataset is that of networks whose features are at both fixed points 
 four couplings, with controls that are not there. Every test changes one thing in it.
 """
 
+from functools import partial
+
 import datasets
 import ml_collections
 import numpy as np
@@ -85,27 +87,31 @@ def dataset(runs, **changes):
     if not network.any():  # compressions are recorded once
         measured = {name: values[:, :1] for name, values in measured.items()}
     wanted = [Point({k: v for k, v in run.items() if k != "seed"}, SEEDS) for run in runs if run["seed"] == 0]
-    return datasets.results(MADE, wanted, measured, known, died["died_at"])
+    return Results(datasets.results(MADE, wanted, measured, known, died["died_at"]), CONFIG)
 
 
 def default(networks=(AUTOENCODER,), couplings=COUPLINGS, compressed=True, **changes):
     return dataset(points(networks, couplings, compressed), **changes)
 
 
-def judged_all(found):
-    """Every verdict of the room."""
-    return judge(CLAIMS, Results(found, CONFIG))
+JUDGES = {claim.name: partial(judge, [claim]) for claim in CLAIMS}
+
+
+def judged_all(found, claims=tuple(JUDGES)):
+    """Every verdict of the room, or those on some claims; each claim is judged once on the same results."""
+    return [verdict for name in claims for verdict in found.once(JUDGES[name])]
 
 
 def judged(found, gauge="standardised", scheme="decimation", claim="S2 [gaussian"):
     """The verdict on one reading."""
-    mine = [v for v in judged_all(found) if v.claim.startswith(claim) and f"; {gauge}, {scheme}]" in v.claim]
+    of_claim = judged_all(found, [claim.partition(" [")[0]])
+    mine = [v for v in of_claim if v.claim.startswith(claim) and f"; {gauge}, {scheme}]" in v.claim]
     assert len(mine) == 1
     return mine[0]
 
 
 def at(found, start):
-    mine = [v for v in judged_all(found) if v.claim.startswith(start)]
+    mine = [v for v in judged_all(found, [start.partition(" [")[0]]) if v.claim.startswith(start)]
     assert len(mine) == 1, [v.claim for v in mine]
     return mine[0]
 
@@ -295,9 +301,9 @@ def test_a_coupling_without_live_runs_supports_nothing(shift, status):
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
 def test_no_live_run_at_all_decides_nothing():
-    found = judged_all(default(died_at=lambda x, run: np.zeros_like(x)))
-    assert {v.status for v in found} <= {"undecided", "not_run"}
-    assert at(default(died_at=lambda x, run: np.zeros_like(x)), "S2 [all readings, block_sum").n_dead == 20
+    dead = default(died_at=lambda x, run: np.zeros_like(x))
+    assert {v.status for v in judged_all(dead)} <= {"undecided", "not_run"}
+    assert at(dead, "S2 [all readings, block_sum").n_dead == 20
 
 
 def test_numbers_that_are_none_in_live_runs_support_nothing():
@@ -322,7 +328,7 @@ def test_readings_share_one_error_rate():
         )
 
     alone = default(couplings=(0.3, 0.4), ring_coupling=change)
-    tested = [reading for reading in readings.readings(Results(alone, CONFIG)) if reading.gauge == "standardised"]
+    tested = [reading for reading in alone.once(readings.readings) if reading.gauge == "standardised"]
     assert all(reading.p_value == pytest.approx(2 * 0.0050, rel=0.05) for reading in tested)
     # Six readings of one network: 6 x 0.0100 > 0.05.
     assert {reading.status for reading in tested} == {"undecided"}
@@ -330,7 +336,7 @@ def test_readings_share_one_error_rate():
         couplings=(0.3, 0.4),
         ring_coupling=lambda x, run: np.where((np.arange(4) == 1)[None, None, None, :, None], change(x.copy(), run), x),
     )
-    found = readings.readings(Results(clear, CONFIG))
+    found = clear.once(readings.readings)
     # Only two of the eight are as weak now: 2 x 0.0075 < 0.05.
     assert {reading.status for reading in found} == {"supported"}
     np.testing.assert_allclose([r.adjusted for r in found], holm([r.p_value for r in found]))
@@ -372,7 +378,7 @@ def test_only_the_estimator_that_fits_decides_and_the_other_is_told():
 def test_the_shuffled_control_is_no_reading_of_the_claim():
     shuffled = {**AUTOENCODER, "shuffle": "sites"}
     moved = lambda x, run: features(x, 0.2, couplings=run["shuffle"] == "sites")  # noqa: E731
-    found = judged_all(default((AUTOENCODER, shuffled), ring_coupling=moved))
+    found = judged_all(default((AUTOENCODER, shuffled), ring_coupling=moved), ["S2"])
     single = [v for v in found if v.claim.startswith("S2 [gaussian")]
     assert len(single) == 6 and {v.status for v in single} == {"supported"} and {v.n_runs for v in single} == {20}
 
@@ -383,7 +389,7 @@ def test_networks_of_other_settings_are_readings_of_their_own():
         {**AUTOENCODER, "weight_decay": 1e-4},
         {**AUTOENCODER, "halvings": 1},
     )
-    found = judged_all(default((AUTOENCODER, *others)))
+    found = judged_all(default((AUTOENCODER, *others)), ["S2"])
     names = {v.claim.partition(";")[0] for v in found if v.claim.startswith("S2 [gaussian")}
     texts = ("tanh, 2 halvings", "identity, 2 halvings", "tanh, 2 halvings, weight decay 0.0001", "tanh, 1 halvings")
     assert names == {f"S2 [gaussian, autoencoder, {text}" for text in texts}
@@ -425,7 +431,7 @@ def test_flows_need_the_premises_too():
 
 
 def test_a_flow_needs_the_compressions_at_the_same_coupling():
-    found = [v for v in judged_all(default(compressed=False)) if v.claim.startswith("S2-flow")]
+    found = judged_all(default(compressed=False), ["S2-flow"])
     assert {v.status for v in found} == {"not_run"} and "compressions" in found[0].expected
 
 
@@ -468,5 +474,5 @@ def test_one_coupling_of_the_data_is_told():
 
 
 def test_margins_are_those_of_the_text():
-    assert f"within {COUPLING_MARGIN} of 0" in judged(default()).expected
-    assert f"within {KURTOSIS_MARGIN} of the fixed point" in judged(default()).expected
+    expected = judged(default()).expected
+    assert f"within {COUPLING_MARGIN} of 0" in expected and f"within {KURTOSIS_MARGIN} of the fixed point" in expected

@@ -126,13 +126,13 @@ def results(points, seeds=3, dead=(), lost=()):
     return datasets.results(MADE, [Point(p, seeds) for p in points], every, known, died, STEPS)
 
 
-def judged(data):
-    return judge(CLAIMS, Results(data, ml_collections.ConfigDict({})))
+def by_name(found):
+    return {one.name.removeprefix("fixed_points_"): one for one in found}
 
 
 def made(data):
-    found = figures(Results(data, ml_collections.ConfigDict({})), judged(data))
-    return {one.name.removeprefix("fixed_points_"): one for one in found}
+    found = Results(data, ml_collections.ConfigDict({}))
+    return by_name(figures(found, judge(CLAIMS, found)))
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +141,18 @@ def dataset():
 
 
 @pytest.fixture(scope="module")
-def drawn(dataset):
-    return made(dataset)
+def sweep(dataset):
+    return Results(dataset, ml_collections.ConfigDict({}))
+
+
+@pytest.fixture(scope="module")
+def verdicts(sweep):
+    return judge(CLAIMS, sweep)
+
+
+@pytest.fixture(scope="module")
+def drawn(sweep, verdicts):
+    return by_name(figures(sweep, verdicts))
 
 
 def find(one, **values):
@@ -221,8 +231,8 @@ def test_a_dead_point_leaves_the_others():
         check(one)
 
 
-def test_squares_hold_the_numbers_of_the_verdicts(drawn, dataset):
-    verdicts = {v.claim: v for v in judged(dataset) if v.status != "not_run" and "all readings" not in v.claim}
+def test_squares_hold_the_numbers_of_the_verdicts(drawn, verdicts):
+    verdicts = {v.claim: v for v in verdicts if v.status != "not_run" and "all readings" not in v.claim}
     rows = drawn["readings"].rows
     assert {row["claim"] for row in rows} == set(verdicts)
     for row in rows:
@@ -239,9 +249,9 @@ def test_squares_hold_the_numbers_of_the_verdicts(drawn, dataset):
     assert penalised["row"] == "ising: / autoencoder, decay 0.0001" and "\u0394J" in penalised["text"]
 
 
-def test_many_networks_have_a_page_per_kind_of_data(dataset, monkeypatch):
+def test_many_networks_have_a_page_per_kind_of_data(sweep, verdicts, monkeypatch):
     monkeypatch.setattr(module, "MOST_ROWS", 8)
-    pages = [one for name, one in made(dataset).items() if name.startswith("readings")]
+    pages = [one for name, one in by_name(figures(sweep, verdicts)).items() if name.startswith("readings")]
     assert [one.name for one in pages] == [f"fixed_points_readings_{data}" for data in ("ising", "gaussian", "phi4")]
     assert {row["row"].partition(":")[0] for row in pages[2].rows} == {"phi4"}
 
@@ -290,14 +300,14 @@ def test_networks_without_the_premise_are_hollow():
     assert {(row["x"], row["kind"]) for row in rows} == {("0.3", "measured, premise fails"), ("1", "measured")}
 
 
-def test_gauges_and_orbits(drawn, dataset):
+def test_gauges_and_orbits(drawn, sweep, verdicts):
     panels = {row["panel"] for row in drawn["gauges"].rows if row["panel"].startswith("Ising")}
     assert panels == {"Ising, $K$ = 1: score matching", "Ising, $K$ = 1: pseudo-likelihood of signs (judged)"}
     network = Network("ising", "autoencoder", "identity", 2, 0.0)
-    verdict = next(v for v in judged(dataset) if v.claim == f"S2-gauge [{place_of(network)}]")
+    verdict = next(v for v in verdicts if v.claim == f"S2-gauge [{place_of(network)}]")
     rows = [row for row in drawn["orbits"].rows if row["panel"].startswith("Ising")]
     assert {row["panel"].splitlines()[1][:10] for row in rows} == {f"spread {verdict.measured:.1f}"}
-    seen = Results(dataset, ml_collections.ConfigDict({})).once(overview)
+    seen = sweep.once(overview)
     members = orbits(network, seen.trained[network])[1.0]
     assert sorted(row["mean"] for row in rows if row["kind"] == "measured") == sorted(members.ravel().tolist())
 

@@ -13,6 +13,7 @@ import pytest
 
 from rgflow.exact.potential import Potential, potential_energy, support
 from rgflow.exact.ring import ring_correlation
+from rgflow.fixed_points import task as module
 from rgflow.fixed_points import theory
 from rgflow.fixed_points.task import (
     READOUT_TASKS,
@@ -22,10 +23,12 @@ from rgflow.fixed_points.task import (
     draw_batch,
     draw_samples,
     head_of,
-    loss,
-    optimal_loss,
-    targets,
-    trivial_loss,
+)
+
+# Compiled whole: operation by operation, the tests would spend their time compiling.
+loss, optimal_loss, targets, trivial_loss = (
+    jax.jit(function, static_argnums=0)
+    for function in (module.loss, module.optimal_loss, module.targets, module.trivial_loss)
 )
 
 READOUT = Static("field", "readout", 16, 2, 8, 512, 2, 48)

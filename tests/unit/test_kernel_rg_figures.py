@@ -118,7 +118,10 @@ def results(values, dead=(), **scaled):
 
 def drawn_of(dataset):
     """The figures by name, and the verdicts that they were handed."""
-    sweep = Results(dataset, CONFIG)
+    return drawn_from(Results(dataset, CONFIG))
+
+
+def drawn_from(sweep):
     verdicts = judge(CLAIMS, sweep)
     return {one.name: one for one in figures(sweep, verdicts)}, verdicts
 
@@ -129,8 +132,13 @@ def dataset():
 
 
 @pytest.fixture(scope="module")
-def both(dataset):
-    return drawn_of(dataset)
+def sweep(dataset):
+    return Results(dataset, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def both(sweep):
+    return drawn_from(sweep)
 
 
 @pytest.fixture(scope="module")
@@ -358,6 +366,6 @@ def test_equal_results_give_equal_files(dataset, drawn):
     assert again["sigma2"].svg == drawn["sigma2"].svg
 
 
-def test_places_tell_points_apart(dataset):
-    names = [place(point) for point in points(Results(dataset, CONFIG))]
+def test_places_tell_points_apart(sweep):
+    names = [place(point) for point in sweep.once(points)]
     assert len(set(names)) == len(names) == len(EVERYTHING)

@@ -26,18 +26,36 @@ def trained(made, hypers, seeds, steps):
         state = made.init(key, hypers)
         return jax.lax.fori_loop(0, steps, lambda t, s: made.step(key, s, hypers)[0], state).weights
 
-    return jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), seeds))
+    @jax.jit
+    def all_seeds():
+        weights = jax.vmap(one)(jax.random.split(jax.random.key(0), seeds))
+        outputs, scale = jax.vmap(lambda w: read(made.static, w, hypers))(weights)
+        return outputs, scale
+
+    return map(np.asarray, all_seeds())
+
+
+def read(static, weights, hypers):
+    """Returns what a network says of every input, and the product of the squared norms of its layers."""
+    features = network.hidden_features(static, weights, network.all_inputs(hypers), hypers)
+    return network.outputs(weights, features, hypers), network.product_scale(static, weights, hypers)
 
 
 def test_step_descends_the_regularised_energy(key):
     made, hypers = made_for(temperature=0.3, learning_rate=0.05)
-    state = made.init(key, hypers)
-    before = dynamics.energy(made.static, state.weights, hypers)
-    after = made.step(key, state, hypers)[0]
-    assert dynamics.energy(made.static, after.weights, hypers) < before
-    norm = sum(float(jnp.sum(w**2)) for w in jax.tree.leaves(state.weights))
-    features = network.hidden_features(made.static, state.weights, hypers["inputs"], hypers)
-    misfit = network.outputs(state.weights, features, hypers) - hypers["targets"]
+
+    @jax.jit
+    def run():
+        state = made.init(key, hypers)
+        after = made.step(key, state, hypers)[0]
+        features = network.hidden_features(made.static, state.weights, hypers["inputs"], hypers)
+        energies = [dynamics.energy(made.static, x.weights, hypers) for x in (state, after)]
+        return state.weights, network.outputs(state.weights, features, hypers), *energies
+
+    weights, outputs, before, after = run()
+    assert after < before
+    norm = sum(float(np.sum(np.square(w))) for w in jax.tree.leaves(weights))
+    misfit = np.asarray(outputs) - np.asarray(hypers["targets"])
     expected = float(misfit @ misfit) / 2 + 0.3 / float(hypers["sigma2"]) * norm / 2
     assert float(before) == pytest.approx(expected, rel=1e-5)
 
@@ -45,10 +63,7 @@ def test_step_descends_the_regularised_energy(key):
 def test_without_decay_mean_and_variance_have_the_form_of_the_equilibrium():
     """f - mu over sqrt(Q) has the Gaussian process's conditional variance: 200 runs, 3 points, 4 standard errors."""
     made, hypers = made_for(temperature=0.0, steps=3000, learning_rate=0.2, width=6, depth=2)
-    weights = trained(made, hypers, 200, 3000)
-    features = jax.vmap(lambda w: network.hidden_features(made.static, w, network.all_inputs(hypers), hypers))(weights)
-    output = np.asarray(jax.vmap(lambda w, x: network.outputs(w, x, hypers))(weights, features))
-    scale = np.asarray(jax.vmap(lambda w: network.product_scale(made.static, w, hypers))(weights))
+    output, scale = trained(made, hypers, 200, 3000)
     known = made.reference
     size = made.static.num_train
     # A start near zero leaves a saddle slowly.
@@ -64,13 +79,10 @@ def test_without_decay_mean_and_variance_have_the_form_of_the_equilibrium():
 @pytest.mark.parametrize("depth", [1, 2])
 def test_with_decay_every_start_ends_in_the_minimum(depth):
     made, hypers = made_for(temperature=0.05, steps=8000, learning_rate=0.2, depth=depth, label_scale=2.0)
-    weights = trained(made, hypers, 6, 8000)
-    features = jax.vmap(lambda w: network.hidden_features(made.static, w, network.all_inputs(hypers), hypers))(weights)
-    output = np.asarray(jax.vmap(lambda w, x: network.outputs(w, x, hypers))(weights, features))
+    output, scale = trained(made, hypers, 6, 8000)
     known = made.reference
     # The sign of the whole network is free and cancels in the output.
     np.testing.assert_allclose(output[:, made.static.num_train :], np.tile(known["theory_mean"][3], (6, 1)), atol=5e-3)
-    scale = jax.vmap(lambda w: network.product_scale(made.static, w, hypers))(weights)
     np.testing.assert_allclose(scale, known["theory_scale"][3], rtol=5e-3)
 
 

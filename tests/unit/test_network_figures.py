@@ -24,10 +24,15 @@ def joined(runs=3, widths=(4, 4, 6, 6, 2), steps=(0, 100)):
     return xr.concat([xr.concat(run, xr.IndexVariable("step", list(steps))) for run in measured], "run")
 
 
+@pytest.fixture(scope="module")
+def three():
+    return joined()
+
+
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("runs", [1, 3])
-def test_figures_are_drawn_and_equal_for_equal_data(runs):
-    drawn, again = (network.figures(joined(runs), "mine") for _ in range(2))
+def test_figures_are_drawn_and_equal_for_equal_data(runs, three):
+    drawn, again = (network.figures(three.isel(run=slice(runs)), "mine") for _ in range(2))
     assert [d.name for d in drawn] == ["mine_effective_rank", "mine_rank_measures", "mine_kernel_drift"]
     for one, other in zip(drawn, again, strict=True):
         assert len(one.alt) > 60
@@ -51,8 +56,8 @@ def test_figures_of_one_state_compare_nothing():
     assert len(network.figures(measure(activations(4)))) == 2
 
 
-def test_figures_name_the_control_and_count_diverged_runs():
-    dataset = joined(runs=3)
+def test_figures_name_the_control_and_count_diverged_runs(three):
+    dataset = three.copy(deep=True)
     dataset["effective_rank"][1, 1] = np.nan
     drawn = network.figures(dataset, control="shuffled")
     assert "shuffled" in drawn[0].alt and "untrained" not in drawn[0].alt
@@ -61,4 +66,4 @@ def test_figures_name_the_control_and_count_diverged_runs():
 
 def test_figures_refuse_steps_without_the_untrained_network():
     with pytest.raises(ValueError, match="step: 5 is the first; allowed: 0"):
-        network.figures(joined(steps=(5, 10)))
+        network.figures(joined(runs=1, widths=(4, 4), steps=(5, 10)))

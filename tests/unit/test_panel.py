@@ -69,6 +69,7 @@ def test_a_legend_of_long_names_is_no_wider_than_the_figure():
     names = {k: f"a group of name {k}" for k in range(6)}
     panel = Panel("p", [Series(k, "trained", [0, 1], [[k, k]]) for k in names])
     canvas = figure(panel, group=names, colours=dict.fromkeys(names, "black")).canvas
+    canvas.draw_without_rendering()
     box = canvas.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= canvas.bbox.width
     assert len({text.get_window_extent().x0 for text in canvas.legends[0].get_texts()}) > 1

@@ -15,6 +15,9 @@ from rgflow.rank_flow.mixing import MIXINGS, Mixing
 SIZES = {"width": 16, "depth": 2, "batch": 4, "probe_batch": 8, "pooled_batch": 16, "length": 12, "window": 1}
 
 
+draw_batch = jax.jit(task.draw_batch, static_argnums=(0, 3))
+
+
 class Shift(PositionMixing):
     """Each position receives a linear map of the position on its left (the first one that of the last)."""
 
@@ -58,10 +61,11 @@ def test_a_new_mixing_trains_and_is_recorded(key, name):
     made, static, hypers = setup(name)
     state = jax.jit(made.init)(key, hypers)
     after, info = jax.jit(made.step)(key, state, hypers)
-    data = jax.jit(lambda: task.draw_batch(static, key, hypers, static.batch))()
-    plain = jax.jit(lambda: dynamics.plain_loss(static, state.params, data))()
+    plain = jax.jit(
+        lambda: dynamics.plain_loss(static, state.params, task.draw_batch(static, key, hypers, static.batch))
+    )()
     np.testing.assert_allclose(info["train_loss"], plain, rtol=1e-5)
-    assert all(jnp.any(a != b) for a, b in zip(*map(jax.tree.leaves, (after.params, state.params)), strict=True))
+    assert all(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (after.params, state.params)), strict=True))
     record, sizes = jax.jit(made.probe)(key, after, hypers), {k: len(labels) for k, labels in made.coords.items()}
     for variable, values in record.items():
         assert values.shape == tuple(sizes[d] for d in made.dims.get(variable, ())), variable
@@ -69,8 +73,9 @@ def test_a_new_mixing_trains_and_is_recorded(key, name):
     position = probe.LEVELS.index("position")
     assert all(np.isfinite(record[x][position]).all() for x in ("effective_rank", "kernel_drift"))
     assert all(np.isfinite(record[x]).all() for x in ("perturbation", "mode_r2", "loss"))
-    data = task.draw_batch(static, key, hypers, static.probe_batch)
-    stream = np.asarray(dynamics.forward(static, static.net(), after.params, data.shown)[1], np.float64)
+    data = draw_batch(static, key, hypers, static.probe_batch)
+    stream_of = jax.jit(lambda p, shown: dynamics.forward(static, static.net(), p, shown)[1])
+    stream = np.asarray(stream_of(after.params, data.shown), np.float64)
     scored = np.asarray(data.mask.T if static.mixing.positions_first else data.mask).reshape(-1)
     rows = stream.reshape(static.depth + 1, -1, static.width)
     for level, x in (("position", rows), ("masked", rows[:, scored])):
@@ -83,7 +88,7 @@ def test_a_new_mixing_trains_and_is_recorded(key, name):
 def test_a_new_mixing_keeps_rows_with_their_positions(key, name):
     made, static, hypers = setup(name)
     params = jax.jit(made.init)(key, hypers).params
-    data = task.draw_batch(static, key, hypers, static.probe_batch)
+    data = draw_batch(static, key, hypers, static.probe_batch)
     _, rows, targets, valid, _ = jax.jit(lambda: relevance.chunk_records(static, params, hypers, data))()
     read = np.asarray(relevance.readable(data))
     where = np.argwhere(read.T)[:, ::-1] if static.mixing.positions_first else np.argwhere(read)
@@ -101,8 +106,9 @@ def test_a_new_sublayer_moves_what_it_says(key, name):
     made, static, hypers = setup(name)
     params = jax.jit(made.init)(key, hypers).params
     logits = jax.jit(lambda shown: dynamics.forward(static, static.net(), params, shown)[0])
-    shown = jnp.zeros((1, static.length), jnp.int32)
-    changed = np.abs(np.asarray(logits(shown.at[0, 3].set(5)) - logits(shown))).max(axis=-1).reshape(-1) > 1e-6
+    shown, other = np.zeros((2, 1, static.length), np.int32)
+    other[0, 3] = 5
+    changed = np.abs(np.asarray(logits(other)) - np.asarray(logits(shown))).max(axis=-1).reshape(-1) > 1e-6
     reach = static.window
     assert np.flatnonzero(changed).tolist() == list(range(3 - reach, 6 + reach)), "two blocks, one position each"
 
@@ -172,9 +178,14 @@ def test_the_exact_predictor_sees_what_the_architecture_sees(key):
     found = {}
     for name in MIXINGS:
         _, static, hypers = setup(name)
-        data = task.draw_batch(static, key, hypers, 4)
-        found[name] = np.asarray(jax.jit(lambda s=static, h=hypers, d=data: held_out.optimal_posterior(s, h, d))())
-        hidden = found[name][np.asarray(data.mask)]
+
+        @jax.jit
+        def posterior(s=static, h=hypers):
+            data = task.draw_batch(s, key, h, 4)
+            return held_out.optimal_posterior(s, h, data), data.mask
+
+        found[name], mask = map(np.asarray, posterior())
+        hidden = found[name][mask]
         np.testing.assert_allclose(hidden.sum(axis=-1), 1, rtol=1e-5)
         if name == "tokenwise":
             np.testing.assert_allclose(hidden, np.tile(hypers["stationary"], (len(hidden), 1)), atol=1e-6)

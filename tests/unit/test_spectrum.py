@@ -13,7 +13,7 @@ from rgflow.probes.spectrum import RANK_MEASURES
 
 # Compiled whole, once per shape: operation by operation, the tests would spend their time compiling.
 singular_values = jax.jit(spectrum.singular_values, static_argnames="method")
-weighted_rows = spectrum.weighted_rows
+weighted_rows = jax.jit(spectrum.weighted_rows, static_argnums=2)
 numerical_rank = jax.jit(spectrum.numerical_rank, static_argnames="shape")
 effective_rank = jax.jit(spectrum.effective_rank)
 every_rank = jax.jit(lambda s: {name: measure(s) for name, measure in RANK_MEASURES.items()})
@@ -286,8 +286,8 @@ def test_weighted_rows_jit_vmap_and_shared_weights():
     looped = np.stack([weighted_rows(y, w, True) for y, w in zip(x, weights, strict=True)])
     np.testing.assert_allclose(weighted_rows(x, weights, True), looped, atol=1e-6)
     with jax.disable_jit():
-        np.testing.assert_allclose(weighted_rows(x[0], weights[0], True), looped[0], atol=1e-6)
-    mapped = jax.vmap(lambda y, w: weighted_rows(y, w, True))(x, weights)
+        np.testing.assert_allclose(spectrum.weighted_rows(x[0], weights[0], True), looped[0], atol=1e-6)
+    mapped = jax.jit(jax.vmap(lambda y, w: spectrum.weighted_rows(y, w, True)))(x, weights)
     np.testing.assert_allclose(mapped, looped, atol=1e-6)
     shared = np.stack([weighted_rows(y, weights[0], True) for y in x])
     np.testing.assert_allclose(weighted_rows(x, weights[0], True), shared, atol=1e-6)

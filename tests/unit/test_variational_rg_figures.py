@@ -370,7 +370,7 @@ def test_missing_annealing_and_lengths_are_left_out():
     found = made(data)
     assert list(found) == STACK
     assert not [row for row in found["model"].rows if row["panel"].startswith("distance") and row["kind"] != "guide"]
-    assert all("nan" not in f"{one.caption} {one.alt}".lower() and one.svg for one in found.values())
+    assert all("nan" not in f"{one.caption} {one.alt}".lower() and one.canvas for one in found.values())
 
 
 def test_few_effective_chains_are_open_marks(drawn):

@@ -7,6 +7,9 @@ import pytest
 from rgflow.exact.torus import kaufman_energy
 from rgflow.variational_rg import task
 
+OPTIMISED = True
+"""Long chains are drawn here: the samples take longer than the programs."""
+
 
 @pytest.fixture(scope="module")
 def samples():
