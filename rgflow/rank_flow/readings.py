@@ -103,8 +103,8 @@ def _tests_of_one(mixing: str, length: float, runs: xr.Dataset) -> Iterator[Name
             test = one_sample(changes[index], 0.0, "below", controls, falls)
             yield ("S1-i", mixing, length, *where, measure), test
     for measure in DRIFT_MEASURES:
-        shares = [drift_shares(x, {}, measure) for x in (trained, untrained)]
-        above, largest = (share_above(*shares, top) for top in (2, 1))
+        shares, before = (drift_shares(x, {}, measure) for x in (trained, untrained))
+        above, largest = (share_above(shares, before, top) for top in (2, 1))
         for where, index in _each_reading(runs):
             alone = one_sample(largest[index], 0.0, "above", controls, True)
             test = one_sample(above[index], 0.0, "above", controls, alone.low > 0)
