@@ -89,17 +89,26 @@ def pytest_collection_finish() -> None:
 DEFAULT = jax.config.read("jax_disable_most_optimizations")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def programs_of_a_module(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Compiles as the module asks for, and drops its executables afterwards: they fill gigabytes over a session."""
-    optimised = getattr(request.module, "OPTIMISED", False)
-    jax.config.update("jax_disable_most_optimizations", DEFAULT and not optimised)
-    yield
-    jax.clear_caches()
-    gc.collect()
-    # Freed memory goes back to the system: what is left of one module is not added to the next one's.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)
+class Programs:
+    """Registered for all tests, examples in docstrings too, which are not in this folder."""
+
+    @pytest.fixture(autouse=True, scope="module")
+    @classmethod
+    def programs_of_a_module(cls, request: pytest.FixtureRequest) -> Iterator[None]:
+        """Compiles as the module asks for, and drops its executables afterwards: they fill gigabytes over a session."""
+        optimised = getattr(request.module, "OPTIMISED", False)
+        jax.config.update("jax_disable_most_optimizations", DEFAULT and not optimised)
+        yield
+        jax.clear_caches()
+        gc.collect()
+        # Freed memory goes back to the system: what is left of one module is not added to the next one's.
+        if sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers what all tests share."""
+    config.pluginmanager.register(Programs())
 
 
 @pytest.fixture

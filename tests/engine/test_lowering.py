@@ -25,7 +25,7 @@ LINEAR_ALGEBRA = {
 """Custom calls that CUDA's or the TPU's own runtime knows; a host callback would show up as another name."""
 OVERRIDES = {
     "rank_flow": (
-        {"sweep.mixing": ("tokenwise", "window", "mixer", "flat", "attention")},
+        {"sweep.mixing": ("window", "mixer", "flat", "attention")},
         {"sweep.mixing": ("tokenwise",), "sweep.study": ("controls",)},
     )
 }

@@ -46,7 +46,7 @@ def make(config: ml_collections.ConfigDict) -> Experiment:
         noise = jax.random.normal(jax.random.fold_in(key, Stream.NOISE), state.matrix.shape)
         matrix = jnp.tanh(state.matrix @ jnp.eye(size) + 0.1 * hypers["scale"] * noise)
         if config.width:  # needs memory and does nothing
-            large = jnp.sin(jax.random.normal(key, (config.width, 64)) @ jnp.ones((64, config.width)))
+            large = jnp.sin(jax.random.normal(key, (config.width, 2)) @ jnp.ones((2, config.width)))
             matrix = matrix + 0 * (large @ large[:, :1])[0, 0]
         loss = state.size * jnp.mean(matrix**2) / jnp.where(state.steps == hypers["fatal_step"], 0.0, 1.0)
         matrix = jnp.where(state.steps == hypers["fatal_step"], jnp.nan, matrix)

@@ -145,7 +145,7 @@ def test_help_of_a_sweep_says_usage_flags_in_groups_examples_and_exit_codes(monk
 def test_help_with_a_config_lists_its_keys_with_type_value_and_meaning(monkeypatch, capsys):
     text = shown_help(sweep, monkeypatch, capsys, "--config=configs/rank_flow.py:smoke")
     assert "Keys of configs/rank_flow.py:smoke" in text
-    assert "  --config.depth=3 (int)\n" in text
+    assert "  --config.depth=2 (int)\n" in text
     assert "  --config.mask_prob=0.15 (float)\n" in text
     assert "  --config.sweep.correlation_length=1.062,7.09 (tuple)\n" in text
     assert "  --config.batch=8 (int)\n      fresh sequences per step\n" in text

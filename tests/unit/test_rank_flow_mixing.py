@@ -43,7 +43,7 @@ NEW = {
 }
 
 
-@pytest.fixture(params=NEW)
+@pytest.fixture(params=[pytest.param("shift", marks=pytest.mark.slow), "window in front"])
 def name(request, monkeypatch):
     """The name of a mixing that no file but this one knows."""
     monkeypatch.setitem(MIXINGS, request.param, NEW[request.param])
