@@ -1,6 +1,6 @@
 """The tests with the narrowest margins, as other processors would run them.
 
-The list is the head of what ``-p margins`` writes (see ``margins``), over several settings of processors.
+The list is the head of what ``-p tests.margins`` writes, over several settings of processors.
 """
 
 import os
