@@ -11,6 +11,7 @@ import pathlib
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from importlib import metadata
 from typing import Any
 
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "rgflow" / "jax-tests"
@@ -24,8 +25,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 # Keys are of the lowered program: what does not lower fails before the cache is asked. Small programs are most of them.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# The older emitter of kernels compiles a program in half of the time.
-os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {os.environ.get('XLA_FLAGS', '')}"
+# The older emitter of kernels compiles a program in half of the time; jaxlib 0.12 has it no more, and dies of its flag.
+if tuple(map(int, metadata.version("jaxlib").split(".")[:2])) < (0, 11):
+    os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {os.environ.get('XLA_FLAGS', '')}"
 
 # Shapes and dtypes of every public signature are checked in the tests and cost users nothing.
 from jaxtyping import install_import_hook

@@ -17,7 +17,7 @@ NARROWEST = ()
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("instructions", "library"), [("AVX2", "Haswell"), ("SSE4_2", "Nehalem")])
 def test_the_narrowest_hold_on_another_processor(instructions, library):
-    flags = f"{os.environ['XLA_FLAGS']} --xla_cpu_max_isa={instructions}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_max_isa={instructions}"
     environment = warm.environment(XLA_FLAGS=flags, OPENBLAS_CORETYPE=library)
     words = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", "-m", "", *NARROWEST]
     done = subprocess.run(words, cwd=warm.HERE.parent, env=environment, capture_output=True, text=True)
