@@ -1,4 +1,4 @@
-"""How much of their tolerances the tests use: ``python -m pytest -p tests.margins --margins=FILE`` writes one line per test.
+"""How much of their tolerances the tests use: ``python -m pytest -p tests.margins --margins=FILE``, one line per test.
 
 A line holds the largest share |actual - desired| / (atol + rtol |desired|) of all comparisons of a test by
 ``assert_allclose`` and ``approx``, and the test. Tests near 1 are those that another processor or another version turns
