@@ -19,7 +19,7 @@ NARROWEST = ()
 def test_the_narrowest_hold_on_another_processor(instructions, library):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_max_isa={instructions}"
     # A kernel that is chosen by hand crashes OpenBLAS 0.3.34, which then knows no size of the cache.
-    environment = warm.environment(XLA_FLAGS=flags, OPENBLAS_CORETYPE=library, OPENBLAS_L2_SIZE="1024")
+    environment = warm.environment(XLA_FLAGS=flags, OPENBLAS_CORETYPE=library, OPENBLAS_L2_SIZE="512")
     words = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", "-m", "", *NARROWEST]
     done = subprocess.run(words, cwd=warm.HERE.parent, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:]
