@@ -83,9 +83,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Has the garbage collector pass over what was imported, and come a tenth as often: tracing makes many objects."""
+    """Has the garbage collector pass over what was imported, and come more rarely: tracing makes many objects."""
     gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
+    gc.set_threshold(50_000, 20, 100)
 
 
 DEFAULT = jax.config.read("jax_disable_most_optimizations")
