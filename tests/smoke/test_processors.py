@@ -1,7 +1,7 @@
 """The tests with the narrowest margins, as other processors would run them.
 
-The list is the head of what ``-p tests.margins`` writes, among the tests whose numbers differ between AVX-512 with jaxlib
-0.10 and SSE 4.2 with jaxlib 0.12 (104 of 773; the others compare exact numbers with rounded tables).
+The list is the head of what ``-p tests.margins`` writes, among the tests whose numbers differ between AVX-512 with
+jaxlib 0.10 and SSE 4.2 with jaxlib 0.12 (104 of 773; most others compare exact numbers with rounded tables).
 """
 
 import os
