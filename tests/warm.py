@@ -62,7 +62,9 @@ def _run(
     gc.freeze()
     os.environ.clear()
     os.environ.update(variables)
-    if devices := variables.get("JAX_NUM_CPU_DEVICES"):  # read at the import of jax, which is long past
+    # These were read at the import of jax, which is long past.
+    jax.config.update("jax_disable_most_optimizations", variables.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1")
+    if devices := variables.get("JAX_NUM_CPU_DEVICES"):
         jax.config.update("jax_num_cpu_devices", int(devices))
     os.chdir(cwd)
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

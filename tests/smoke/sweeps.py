@@ -9,14 +9,15 @@ from launch import command_line
 from rgflow.engine import ahead
 
 
-def start(*flags):
-    """Starts a sweep that chooses its own devices; its two outputs come as one."""
-    return warm.Process(["-m", "launch.sweep", *flags])
+def start(*flags, optimised=False):
+    """Starts a sweep that chooses its own devices; ``optimised`` is for one that runs for longer than it compiles."""
+    variables = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"} if optimised else {}
+    return warm.Process(["-m", "launch.sweep", *flags], warm.environment(**variables))
 
 
-def run(*flags, code=0, timeout=280):
+def run(*flags, code=0, timeout=280, optimised=False):
     """Runs a sweep to its end, checks its exit code and returns what it printed."""
-    return ended(start(*flags), code, timeout)
+    return ended(start(*flags, optimised=optimised), code, timeout)
 
 
 def ended(process, code=0, timeout=280):

@@ -72,9 +72,9 @@ def test_a_run_of_the_published_size_resumes_bit_for_bit(tmp_path):
              "--config.stack.records=3", "--config.model.sweeps=4", "--config.model.temperatures=4",
              "--config.sweep.study=strength", "--config.sweep.strength.l1=(2e-4,)", "--config.runs.stack.seeds=2",
              "--config.engine.chunk_steps=2", "--config.engine.checkpoint_seconds=0.0")  # fmt: skip
-    sweeps.run(*flags(tmp_path / "whole", *short, preset="paper"), timeout=600)
+    sweeps.run(*flags(tmp_path / "whole", *short, preset="paper"), timeout=600, optimised=True)
     cut = tmp_path / "cut"
-    child = sweeps.start(*flags(cut, *short, preset="paper"))
+    child = sweeps.start(*flags(cut, *short, preset="paper"), optimised=True)
     try:
         until = time.monotonic() + 500
         while len(list(cut.glob("chunks/*.npz"))) < 3 and child.poll() is None and time.monotonic() < until:
@@ -84,7 +84,7 @@ def test_a_run_of_the_published_size_resumes_bit_for_bit(tmp_path):
         child.kill()
         child.wait()
     assert 0 < len(list(cut.glob("chunks/*.npz"))) < 10
-    sweeps.run(*flags(cut, *short, preset="paper"), timeout=600)
+    sweeps.run(*flags(cut, *short, preset="paper"), timeout=600, optimised=True)
     a, b = (xr.load_dataset(folder / "results.nc", engine="h5netcdf") for folder in (tmp_path / "whole", cut))
     assert a["receptive_field"].sizes["site"] == 1600
     for name in a.data_vars:
