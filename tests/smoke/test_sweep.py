@@ -91,6 +91,7 @@ MOMENTS = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_at_many_moments_and_started_again_ends_with_the_same_bits(both, tmp_path):
     workdir = tmp_path / "run"
     for moment in MOMENTS.values():
