@@ -252,10 +252,10 @@ def test_memory_is_estimated_and_too_much_is_refused_before_the_run(tmp_path):
 def test_running_out_of_memory_names_the_batch_and_a_smaller_one_goes_on(tmp_path):
     flags = ("--config.width=3500", "--config.steps=5", "--config.engine.run_batch=9")
     workdir = tmp_path / "run"
-    output = command.sweep(workdir, *flags, code=1, devices=1, limit_memory=800 * 2**20)
+    output = command.sweep(workdir, *flags, code=1, devices=1, limit_memory=1100 * 2**20)
     last = output.strip().splitlines()[-1]
     assert last.startswith("error: group_000 ran out of memory with 9 runs at a time"), output
     assert "--config.engine.run_batch=4" in last
     smaller = (*flags[:2], "--config.engine.run_batch=1")
-    output = command.sweep(workdir, *smaller, devices=1, limit_memory=800 * 2**20)
+    output = command.sweep(workdir, *smaller, devices=1, limit_memory=1100 * 2**20)
     assert "goes on with 1 runs at a time instead of 9" in output
