@@ -1,7 +1,45 @@
 """Checks of a config: each refuses a value in one line that names the key, the value and what is allowed."""
 
 import math
+import numbers
+import operator
 from collections.abc import Collection
+from typing import Any
+
+
+def real(value: Any) -> float | None:
+    """Returns a real number as a float: a scalar of Python, NumPy or JAX; None for anything else, bools included.
+
+    An integer too large for a float is inf. A traced value is no number yet.
+
+    >>> real(3), real(True), real("3"), real([3.0])
+    (3.0, None, None, None)
+    """
+    plain = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not plain and (getattr(value, "ndim", None) != 0 or _is_bool(value)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except TypeError:
+        return None
+
+
+def whole(value: Any) -> int | None:
+    """Returns an integer of Python, NumPy or JAX as an int; None for anything else, bools and 3.0 included.
+
+    >>> whole(3), whole(True), whole(3.0)
+    (3, None, None)
+    """
+    try:
+        return None if _is_bool(value) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", None) == "b"
 
 
 def one_of(name: str, value: str, allowed: Collection[str]) -> None:

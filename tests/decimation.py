@@ -20,10 +20,10 @@ class Parameters(NamedTuple):
 
 def decimate(operator):
     """The operator of the chain after every second site is summed out, over its largest value."""
-    product = operator.values @ operator.values
-    # A product rounds its two triangles differently.
-    product = (product + product.T) / 2
-    return operator._replace(values=product / product.max())
+    # A product rounds its two triangles differently. Even and odd part are products of their own.
+    product, odd = (part @ part for part in (operator.values, operator.odd))
+    largest = product.max()
+    return operator._replace(values=(product + product.T) / 2 / largest, odd=(odd + odd.T) / 2 / largest)
 
 
 def ground_state(operator):

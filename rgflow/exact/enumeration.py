@@ -99,8 +99,11 @@ def enumerate_ising(couplings: Real[np.ndarray, "n n"], fields: Real[np.ndarray,
         correlations += (weight[:, None] * spins).T @ spins
         moments += weight @ spins.sum(axis=1)[:, None] ** np.arange(5)
         start += len(spins)
-    energy = -float(probability @ log_weight)
-    variance = float(probability @ (log_weight + energy) ** 2)
+    # From the ground state: at strong coupling the energies of the excitations are lost in the sum of all bonds.
+    excitation = log_weight.max() - log_weight
+    mean = float(probability @ excitation)
+    energy = mean - float(log_weight.max())
+    variance = float(probability @ (excitation - mean) ** 2)
     return Enumeration(log_partition, energy, variance, moments, means, correlations)
 
 

@@ -1,4 +1,7 @@
-r"""The infinite square-lattice Ising model, solved by Onsager.
+r"""The square-lattice Ising model: the infinite lattice, solved by Onsager, and all exact references of Ising models.
+
+Closed forms of the infinite lattice live here; those of the ring, of the periodic rectangle, and sums over all states
+come from :mod:`rgflow.exact.ring`, :mod:`rgflow.exact.torus` and :mod:`rgflow.exact.enumeration`.
 
 Spins are $\pm1$, $p(s) \propto e^{K \sum_{\langle ij\rangle} s_i s_j}$ with $K = \beta J$, energies per site in
 units of J and entropies in nats; float64 on the host. A negative K is the antiferromagnet: the same model with the
@@ -10,10 +13,40 @@ import math
 
 from scipy.special import ellipkm1
 
-from rgflow.exact.ring import Scalar, finite_coupling
+from rgflow.exact.enumeration import enumerate_ising, log_weights, ring_couplings, torus_couplings
+from rgflow.exact.ring import (
+    Scalar,
+    correlation_length_1d,
+    decimate_1d,
+    finite_coupling,
+    ring_correlation,
+    ring_log_partition,
+)
+from rgflow.exact.torus import kaufman_energy, kaufman_log_partition, kaufman_specific_heat
+
+__all__ = [
+    "CRITICAL_COUPLING",
+    "axis_correlation_length",
+    "correlation_length_1d",
+    "decimate_1d",
+    "enumerate_ising",
+    "kaufman_energy",
+    "kaufman_log_partition",
+    "kaufman_specific_heat",
+    "log_weights",
+    "onsager_energy",
+    "ring_correlation",
+    "ring_couplings",
+    "ring_log_partition",
+    "spontaneous_magnetization",
+    "torus_couplings",
+]
 
 CRITICAL_COUPLING = math.log1p(math.sqrt(2)) / 2
 r"""$K_c = \frac12 \ln(1 + \sqrt 2)$, where $\sinh 2K = 1$."""
+
+CRITICAL_REST = -1.1252729464129330e-17
+"""What the exact critical coupling has beyond the float above."""
 
 ROUNDING = 2e-16
 """Couplings within this distance of the critical one count as critical: a few units in the last place."""
@@ -55,8 +88,7 @@ def spontaneous_magnetization(K: Scalar) -> float:
     K = finite_coupling(K)
     if K <= CRITICAL_COUPLING or _critical(K):
         return 0.0
-    log_sinh = 2 * K + math.log1p(-math.exp(-4 * K)) - math.log(2)
-    return (-math.expm1(-4 * log_sinh)) ** 0.125
+    return (-math.expm1(-4 * _log_sinh(K))) ** 0.125
 
 
 def axis_correlation_length(K: Scalar) -> float:
@@ -76,8 +108,22 @@ def axis_correlation_length(K: Scalar) -> float:
         return 0.0
     if _critical(size):
         return math.inf
-    distance = 2 * size + math.log(math.tanh(size))
+    # With the dual coupling, tanh K = exp(-2 K*), the inverse length is 2 (K - K*), from sinh 2K sinh 2K* = 1.
+    log_sinh = _log_sinh(size)
+    if abs(log_sinh) < 1:
+        dual = math.asinh(math.exp(-log_sinh)) / 2
+        distance = 2 * math.asinh(math.sinh(log_sinh) / math.cosh(size + dual))
+    else:
+        distance = 2 * size + math.log(math.tanh(size))
     return -1 / distance if distance < 0 else 1 / (2 * distance)
+
+
+def _log_sinh(K: float) -> float:
+    """Returns ln sinh 2K of a positive K, to full relative precision also where it vanishes at the critical point."""
+    from_critical = (K - CRITICAL_COUPLING) - CRITICAL_REST
+    if abs(from_critical) < 0.1:
+        return math.log1p(2 * math.sinh(from_critical) ** 2 + math.sqrt(2) * math.sinh(2 * from_critical))
+    return 2 * K + math.log(-math.expm1(-4 * K)) - math.log(2)
 
 
 def _critical(K: float) -> bool:

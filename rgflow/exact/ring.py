@@ -5,23 +5,42 @@ Key: Kadanoff1966 = Physics 2 (1966) 263.
 """
 
 import math
-import numbers
 
-Scalar = float | int
+import numpy as np
+from jaxtyping import Array, Num
+
+from rgflow.checks import real, whole
+
+Scalar = float | int | np.number | Num[Array | np.ndarray, ""]
+"""A real number of Python, NumPy or JAX."""
 
 
 def finite_coupling(K: Scalar) -> float:
     r"""Returns $K = \beta J$ as a float; raises ValueError unless it is a finite real number."""
-    if not isinstance(K, numbers.Real) or isinstance(K, bool) or not math.isfinite(K):
-        raise ValueError(f"K = {K}: the coupling must be a finite number")
-    return float(K)
+    number = real(K)
+    if number is None or not math.isfinite(number):
+        raise ValueError(f"K = {K!r}: the coupling must be a finite number")
+    return number
 
 
-def at_least(name: str, value: int, lowest: int) -> int:
+def at_least(name: str, value: Scalar, lowest: int) -> int:
     r"""Returns an integer with $n \ge$ ``lowest``; raises ValueError for anything else."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < lowest:
-        raise ValueError(f"{name} = {value}: must be an integer of at least {lowest}")
-    return int(value)
+    number = whole(value)
+    if number is None or number < lowest:
+        raise ValueError(f"{name} = {value!r}: must be an integer of at least {lowest}")
+    return number
+
+
+def correlation_length_1d(K: Scalar) -> float:
+    r"""Returns the correlation length of the infinite chain, $\xi = -1/\ln|\tanh K|$ in sites, 0 without coupling.
+
+    It is inf where it is beyond the largest float, from |K| of 355 on. Raises ValueError for a K that is not finite.
+
+    >>> round(correlation_length_1d(0.6), 9)
+    1.608583698
+    """
+    log_tanh = _log_tanh(finite_coupling(K))
+    return math.inf if log_tanh == 0 else -1 / log_tanh
 
 
 def decimate_1d(K: Scalar) -> float:
@@ -42,7 +61,7 @@ def decimate_1d(K: Scalar) -> float:
     return 0.5 * (doubled + math.log1p(math.exp(-2 * doubled)) - math.log(2))
 
 
-def ring_log_partition(K: Scalar, num_sites: int) -> float:
+def ring_log_partition(K: Scalar, num_sites: Scalar) -> float:
     r"""Returns $\ln Z_N = \ln[(2\cosh K)^N + (2\sinh K)^N]$ in nats, for the whole ring.
 
     It satisfies $\ln Z_N(K) = \frac N2 (\ln 2 + \frac12\ln\cosh 2K) + \ln Z_{N/2}(K')$. The ring of two sites has two
@@ -57,7 +76,7 @@ def ring_log_partition(K: Scalar, num_sites: int) -> float:
     return num_sites * log_cosh + _log_one_plus_power(K, num_sites)
 
 
-def ring_correlation(K: Scalar, num_sites: int, distance: int) -> float:
+def ring_correlation(K: Scalar, num_sites: Scalar, distance: Scalar) -> float:
     r"""Returns $\langle s_0 s_r \rangle = (t^r + t^{N-r})/(1 + t^N)$ with $t = \tanh K$ and r the ``distance``.
 
     Minus its value at distance 1 is the energy per site in units of J. Serves as an oracle in the tests: samples of the
@@ -68,7 +87,8 @@ def ring_correlation(K: Scalar, num_sites: int, distance: int) -> float:
     0.465649251
     """
     K, num_sites = finite_coupling(K), at_least("num_sites", num_sites, 1)
-    if at_least("distance", distance, 0) > num_sites:
+    distance = at_least("distance", distance, 0)
+    if distance > num_sites:
         raise ValueError(f"distance = {distance}: must be 0..{num_sites} on this ring")
     near = min(distance, num_sites - distance)
     sign = -1 if K < 0 and near % 2 else 1
@@ -82,7 +102,7 @@ def _log_tanh(K: float) -> float:
     size = abs(K)
     if size < 0.5:
         return math.log(math.tanh(size)) if size else -math.inf
-    return math.log1p(-2 / (math.exp(2 * size) + 1)) if size < 350 else 0.0
+    return math.log1p(-2 / (math.exp(2 * size) + 1)) if size <= 354 else 0.0
 
 
 def _log_power(K: float, power: int) -> float:

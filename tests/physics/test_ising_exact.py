@@ -3,9 +3,12 @@
 import itertools
 import math
 
+import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
+from rgflow.exact import torus
 from rgflow.exact.enumeration import (
     all_couplings,
     enumerate_ising,
@@ -15,8 +18,9 @@ from rgflow.exact.enumeration import (
     torus_couplings,
 )
 from rgflow.exact.ising import CRITICAL_COUPLING, axis_correlation_length, onsager_energy, spontaneous_magnetization
-from rgflow.exact.ring import decimate_1d, ring_correlation, ring_log_partition
+from rgflow.exact.ring import correlation_length_1d, decimate_1d, ring_correlation, ring_log_partition
 from rgflow.exact.torus import kaufman_energy, kaufman_log_partition, kaufman_specific_heat
+from rgflow.exact.transfer import correlation_length, ising_operator
 
 KC = CRITICAL_COUPLING
 
@@ -205,6 +209,99 @@ def test_decimation_flows_to_zero_and_equals_marginals():
     found = all_couplings(np.log(kept))[1:]
     expected = all_couplings(log_weights(ring_couplings(decimate_1d(0.6), 5)))[1:]
     np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def precise(function, *numbers):
+    """A formula evaluated with 400 digits, whatever cancels in it."""
+    with mpmath.workdps(400):
+        return float(function(*map(mpmath.mpf, numbers)))
+
+
+ALL_COUPLINGS = [
+    1e-15,
+    1e-10,
+    1e-5,
+    9.9e-4,
+    1.1e-3,
+    0.03,
+    0.3,
+    0.4406,
+    0.44068679,
+    0.4406868,
+    0.6,
+    2.0,
+    7.0,
+    18.0,
+    100.0,
+]
+
+
+@pytest.mark.parametrize("K", [*ALL_COUPLINGS, KC - 5e-16, KC + 5e-16])
+def test_closed_forms_keep_their_digits_at_every_coupling(K):
+    chain = precise(lambda k: -1 / mpmath.log(mpmath.tanh(k)), K)
+    inverse = precise(lambda k: 2 * k + mpmath.log(mpmath.tanh(k)), K)
+    assert correlation_length_1d(K) == correlation_length_1d(-K) == pytest.approx(chain, rel=1e-12)
+    assert axis_correlation_length(K) == pytest.approx(-1 / inverse if K < KC else 0.5 / inverse, rel=1e-9)
+    assert decimate_1d(K) == pytest.approx(precise(lambda k: mpmath.log(mpmath.cosh(2 * k)) / 2, K), rel=1e-12)
+    if K > KC:
+        magnetization = precise(lambda k: (1 - mpmath.sinh(2 * k) ** -4) ** 0.125, K)
+        assert spontaneous_magnetization(K) == pytest.approx(magnetization, rel=1e-9)
+    if abs(K - KC) > 1e-12:  # at the critical point itself the elliptic integral diverges
+        modulus = lambda k: 2 * mpmath.tanh(2 * k) ** 2 - 1  # noqa: E731
+        onsager = lambda k: -mpmath.coth(2 * k) * (1 + 2 / mpmath.pi * modulus(k) * mpmath.ellipk(1 - modulus(k) ** 2))  # noqa: E731
+        assert onsager_energy(K) == pytest.approx(precise(onsager, K), rel=1e-9)
+
+
+def test_correlation_length_of_a_chain_beyond_every_float():
+    assert correlation_length_1d(354.0) > 1e307
+    assert correlation_length_1d(400.0) == math.inf
+    assert correlation_length_1d(0.0) == 0
+
+
+@pytest.mark.parametrize("K", [1e-15, 1e-6, 0.02, 1.5, 3.0, 5.0, 10.0, 30.0])
+@pytest.mark.parametrize(("rows", "cols"), [(4, 4), (2, 3)])
+def test_torus_keeps_its_digits_at_every_coupling(K, rows, cols):
+    """Enumeration, with energies counted from the ground state: neither sum cancels."""
+    weights = log_weights(torus_couplings(1.0, rows, cols))
+    excitation = weights.max() - weights
+    chances = np.exp(-K * excitation) / np.exp(-K * excitation).sum()
+    mean = chances @ excitation
+    variance = chances @ (excitation - mean) ** 2
+    found = K**2 * variance / (rows * cols)
+    assert kaufman_specific_heat(K, rows, cols) == pytest.approx(found, rel=1e-9)
+    assert kaufman_energy(K, rows, cols) * rows * cols == pytest.approx(mean - weights.max(), rel=1e-9, abs=1e-12)
+    excited = enumerate_ising(torus_couplings(K, rows, cols)).energy_variance
+    assert excited == pytest.approx(K**2 * variance, rel=1e-9)
+
+
+def test_specific_heat_is_never_negative():
+    heats = [kaufman_specific_heat(K, 16, 16) for K in np.linspace(0.9, 12.0, 24)]
+    assert all(after < before for before, after in itertools.pairwise(heats)) and heats[-1] > 0
+
+
+@pytest.mark.parametrize("size", [5, 16, 64])
+@pytest.mark.parametrize("K", [0.0501, 0.2, KC, 0.999])
+def test_floats_and_forty_digits_agree_where_floats_are_used(K, size):
+    with mpmath.workdps(40):
+        expected = torus._kaufman(mpmath.mp, mpmath.mpf(K), size, size)
+    found = kaufman_log_partition(K, size, size), -(size**2) * kaufman_energy(K, size, size)
+    assert [*found, kaufman_specific_heat(K, size, size) * size**2 / K**2] == pytest.approx(
+        [float(part) for part in expected], rel=1e-10
+    )
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, jnp.float32, jnp.asarray, np.asarray, np.int64])
+def test_scalars_of_every_library_are_numbers(kind):
+    K = kind(2) if kind is np.int64 else kind(0.4)
+    assert onsager_energy(K) == onsager_energy(float(K))
+    assert kaufman_specific_heat(K, np.int32(4), jnp.asarray(6)) == kaufman_specific_heat(float(K), 4, 6)
+    assert correlation_length(ising_operator(K)) == correlation_length(ising_operator(float(K)))
+
+
+@pytest.mark.parametrize("K", [True, np.nan, 10**400, -(10**400)])
+def test_what_is_no_number_is_refused(K):
+    with pytest.raises(ValueError, match=r"K = .*: the coupling must be a finite number"):
+        onsager_energy(K)
 
 
 def test_extreme_couplings_stay_finite():

@@ -3,12 +3,13 @@
 import itertools
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from decimation import characteristic_parameters, decimate, ground_state
 
 from rgflow.exact.potential import Potential, check_normalisable, potential_energy, support
-from rgflow.exact.ring import decimate_1d
+from rgflow.exact.ring import correlation_length_1d, decimate_1d
 from rgflow.exact.transfer import correlation_length, ising_operator, spectrum, transfer_operator
 
 QUARTIC = Potential(0.2, 0.25)
@@ -39,6 +40,41 @@ def test_ising_flow(K, flow):
         assert fitted.coupling == pytest.approx(coupling, abs=1e-14)
         assert fitted._replace(coupling=0.0, constant=0.0) == (0.0,) * 7
         assert correlation_length(operator) == pytest.approx(-1 / math.log(math.tanh(coupling)), rel=1e-6)
+
+
+@pytest.mark.parametrize("K", [1e-15, -1e-9, 1e-3, 0.4, 2.0, -10.0, 15.0, 17.0, 18.0, 20.0, 100.0, -350.0])
+def test_length_keeps_its_digits_at_every_coupling(K):
+    assert correlation_length(ising_operator(K)) == pytest.approx(correlation_length_1d(K), rel=1e-10)
+
+
+@pytest.mark.parametrize("points", [48, 49])
+@pytest.mark.parametrize("coupling", [2.0, -3.0])
+def test_length_between_deep_wells(coupling, points):
+    """Two wells so far apart that the leading eigenvalues agree to more digits than floats have: 60 digits decide."""
+    operator = transfer_operator(coupling, Potential(-12.0, 0.5), points)
+    length = correlation_length(operator)
+    with mpmath.workdps(60):
+        matrix = mpmath.matrix(operator.values.tolist())
+        values = []
+        for vector in (mpmath.ones(points, 1), mpmath.matrix(operator.grid.tolist())):
+            for _ in range(60):
+                image = matrix * vector
+                size = mpmath.norm(image)
+                before, vector = vector, image / size
+            values.append(size / mpmath.norm(before))
+        exact = -1 / mpmath.log(values[1] / values[0])
+    assert length > 1e9
+    assert length == pytest.approx(float(exact), rel=1e-8)
+
+
+@pytest.mark.parametrize("quadratic", [1.0, 2.5])
+@pytest.mark.parametrize("share", [1e-15, 1e-8, 1e-3, 0.3, -0.49])
+def test_length_of_a_gaussian_chain(share, quadratic):
+    K = share * quadratic
+    root = (1 - math.sqrt(1 - 4 * share**2)) / (2 * abs(share)) if abs(share) > 1e-6 else abs(share)
+    assert correlation_length(transfer_operator(K, Potential(quadratic), 201)) == pytest.approx(
+        -1 / math.log(root), rel=1e-8
+    )
 
 
 @pytest.mark.parametrize("K", [1.0, -1.0, 0.05])
@@ -112,7 +148,7 @@ def test_decimation_ends_at_the_product_of_ground_states(coupling, potential):
     operator = transfer_operator(coupling, potential, 201)
     flow = decimation_flow(operator, 12)
     state = ground_state(operator) / ground_state(operator).max()
-    fixed = operator._replace(values=np.outer(state, state))
+    fixed = operator._replace(values=np.outer(state, state), odd=np.zeros_like(operator.odd))
     np.testing.assert_allclose(flow[-1].values, fixed.values, atol=1e-9)
     np.testing.assert_allclose(decimate(fixed).values, fixed.values, atol=1e-12)
     assert correlation_length(fixed) == 0
