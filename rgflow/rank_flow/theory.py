@@ -5,16 +5,15 @@ position shows [MASK] (symbol V). In mode ``bert`` it shows [MASK] in 80 % of th
 10 % and its own token in 10 %. Key: HR2026 = arXiv:2606.10324.
 """
 
-import numbers
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import entr
 
 from rgflow.checks import at_least, between, one_of
-from rgflow.samplers.markov import MarkovChain
+from rgflow.samplers.markov import MarkovChain, check_chain
 
 MASK_MODES = ("pure", "bert")
 
@@ -121,11 +120,12 @@ def masked_posterior(
       scored, it is unknown: $o_t(v) = (1-p)\delta_{vs} + p(0.1\delta_{vs} + 0.1/V)$.
 
     Dtype follows the transition matrix (float32 unless x64 is on); jit with ``mask_mode`` static. All rows are NaN if
-    the tokens are impossible under the chain. Raises ValueError for an unknown mode, and for ``mask_prob`` outside
-    (0, 1) unless it is traced.
+    the tokens are impossible under the chain. Raises ValueError for an unknown mode, for a chain whose rows do not
+    sum to 1, and for ``mask_prob`` outside (0, 1) unless it is traced.
     """
     one_of("mask_mode", mask_mode, MASK_MODES)
     _check_mask_prob(mask_prob)
+    check_chain(chain, ergodic=False)
     transition, stationary = jnp.asarray(chain.transition), jnp.asarray(chain.stationary)
     if mask_mode == "pure":
         neighbour = own = jnp.where(mask[:, None], 1, _delta(tokens, transition))
@@ -197,10 +197,12 @@ def _bert_likelihood(
 
 
 def _host(chain: MarkovChain) -> tuple[Float[np.ndarray, "V V"], Float[np.ndarray, " V"]]:
+    """Returns the arrays of a chain in float64; raises ValueError unless it is stationary and ergodic."""
+    check_chain(chain)
     return np.asarray(chain.transition, np.float64), np.asarray(chain.stationary, np.float64)
 
 
 def _check_mask_prob(mask_prob: float | Float[Array, ""]) -> None:
     # A traced probability has no value yet and is taken on trust.
-    if isinstance(mask_prob, numbers.Real):
+    if not isinstance(mask_prob, Tracer):
         between("mask_prob", float(mask_prob), 0, 1, ends=False)

@@ -5,13 +5,14 @@ Eigenvalue moduli follow $|\lambda_2| = e^{-1/\xi}$ with $\xi$ in tokens.
 """
 
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Complex, Float
 from scipy.optimize import brentq
+
+from rgflow.checks import real, whole
 
 ROUNDING = 1e-12
 """Moduli closer than this to 0 or 1 count as 0 or 1: rounding in float64."""
@@ -33,7 +34,7 @@ def sorted_eigenvalues(transition: Float[np.ndarray, "V V"]) -> Complex[np.ndarr
 
 def number_within(name: str, value: Any, low: Scalar, high: Scalar, ends: str, unit: str = "") -> float:
     """Returns the value as a float inside the interval with ``ends`` like ``"[)"``; raises ValueError outside."""
-    number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    number = math.nan if (known := real(value)) is None else known
     above = number >= low if ends[0] == "[" else number > low
     below = number <= high if ends[1] == "]" else number < high
     if not (above and below):
@@ -50,10 +51,10 @@ def _dirichlet_lazy(
     seed: Any = 0,
 ) -> Built:
     concentration = number_within("concentration", concentration, 0, math.inf, "()")
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
+    if (number := whole(seed)) is None or number < 0:
         raise ValueError(f"seed = {seed!r}: must be a non-negative integer")
     weights = np.full(num_states, concentration)
-    rows = np.random.default_rng(int(seed)).dirichlet(weights, size=num_states)
+    rows = np.random.default_rng(number).dirichlet(weights, size=num_states)
     spectrum = sorted_eigenvalues(rows)[1:]
     ergodic = abs(spectrum[0]) < 1 - SMALLEST_GAP
     stationary = _solve_stationary(rows) if ergodic else np.zeros(num_states)
@@ -163,13 +164,14 @@ def _ring_walk(num_states: int, hop: Scalar | None = None, correlation_length: f
 def _block(
     num_states: int, groups: Any, persistence: Scalar | None = None, correlation_length: float | None = None
 ) -> Built:
-    if not isinstance(groups, numbers.Integral) or groups < 2 or num_states % groups:
+    count = whole(groups)
+    if count is None or count < 2 or num_states % count:
         raise ValueError(f"groups = {groups!r}: must be an integer of at least 2 that divides {num_states}")
     if correlation_length is not None:
         persistence = math.exp(-1 / correlation_length)
     stay = number_within("persistence", persistence, 0, 1, "[)")
-    size = num_states // int(groups)
-    within = np.kron(np.eye(int(groups)), np.full((size, size), 1 / size))
+    size = num_states // count
+    within = np.kron(np.eye(count), np.full((size, size), 1 / size))
     return _uniform(stay * within + (1 - stay) / num_states)
 
 

@@ -41,12 +41,15 @@ class Agreement(NamedTuple):
 def integrated_autocorrelation_time(
     series: Real[np.ndarray, "*walkers sweeps"], window: float = WINDOW
 ) -> Autocorrelation:
-    r"""Returns $\tau = \frac12 + \sum_{t=1}^W \rho_t$ with W the smallest lag $\ge c\,\tau(W)$, c being ``window``.
+    r"""Returns $\tau = \frac12 + \sum_{t=1}^W \rho_t$ with W the smallest lag $\ge c\,[\frac12 + \sum_1^W |\rho_t|]$.
+
+    c is ``window``. The sum of sizes is Sokal's $\tau(W)$ but for values that alternate, whose $\tau$ is below 1/2
+    while their memory is long.
 
     The variance of the mean of n values is $2\tau/n$ times the variance of one. Rows are independent walkers with one
-    common mean; their autocovariances are averaged. The error is $\tau\sqrt{2(2W+1)/n}$ over all n values. A series too
-    short for its window is reported as not closed, and its time is a lower bound. A constant series has time 0.5.
-    Raises ValueError for fewer than 2 sweeps, values that are not finite, and a window that is not positive.
+    common mean; their autocovariances are averaged. The error is $\tau\sqrt{2(2W+1)/n} + |\rho_W|$ over all n values.
+    A series too short for its window is reported as not closed, and its time is a lower bound; so is one whose sum is
+    not positive, which no variance is, and its time is 0. A constant series has time 0.5. Raises ValueError for fewer than 2 sweeps, values that are not finite, and a window that is not positive.
 
     >>> integrated_autocorrelation_time(np.array([1.0, -1.0, -1.0, 1.0] * 500)).time < 0.51
     True
@@ -63,12 +66,14 @@ def integrated_autocorrelation_time(
     # The variance of a constant series is rounding or 0.
     if covariance[0] <= 1e-24 * np.square(values).max():
         return Autocorrelation(0.5, 0.0, 0, True)
-    times = np.cumsum(covariance / covariance[0]) - 0.5
-    enough = np.arange(sweeps) >= window * times
+    correlation = covariance / covariance[0]
+    times = np.cumsum(correlation) - 0.5
+    enough = np.arange(sweeps) >= window * (np.cumsum(np.abs(correlation)) - 0.5)
     closed = bool(enough[1:].any())
     lag = 1 + int(np.argmax(enough[1:])) if closed else sweeps - 1
-    time = float(times[lag])
-    return Autocorrelation(time, abs(time) * float(np.sqrt(2 * (2 * lag + 1) / values.size)), lag, closed)
+    time = max(float(times[lag]), 0.0)
+    error = time * float(np.sqrt(2 * (2 * lag + 1) / values.size)) + abs(float(correlation[lag]))
+    return Autocorrelation(time, error, lag, closed and time > 0)
 
 
 def compare_starts(hot: Real[np.ndarray, "walkers sweeps"], cold: Real[np.ndarray, "others sweeps"]) -> Agreement:

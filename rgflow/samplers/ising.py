@@ -85,6 +85,22 @@ def sample_ring(key: Key, coupling: Coupling, num_sites: int, batch: int) -> Int
     return jnp.cumprod(steps, axis=0).T.astype(jnp.int8)
 
 
+def sample_square(
+    key: Key,
+    coupling: Coupling,
+    size: int,
+    batch: int,
+    method: str = "swendsen_wang",
+    walkers: int | None = None,
+    max_sweeps: int = 16384,
+) -> Int8[Array, "B side side"]:
+    r"""Returns equilibrium samples of the periodic square lattice, int8 of shape (batch, size, size).
+
+    They are those of :func:`sample_square_with_report`, with its arguments and errors.
+    """
+    return sample_square_with_report(key, coupling, size, batch, method, walkers, max_sweeps)[0]
+
+
 def sample_square_with_report(
     key: Key,
     coupling: Coupling,
@@ -142,10 +158,18 @@ def _equilibrate(
         if in_equilibrium(agreements, len(spins), watched[0].shape[1]):
             return spins, len(series) * CHUNK, agreements
     found = ", ".join(f"{deviation:.1f} errors apart at time {time.time:.1f}" for deviation, time in agreements)
+    # Clusters cannot help themselves, nor a frustrated lattice, where they span the system.
+    advice = "" if method == "swendsen_wang" else ", or take method = 'swendsen_wang'"
     raise RuntimeError(
-        f"max_sweeps = {max_sweeps}: hot and cold start have not met ({found or 'never compared'}); allow more sweeps, "
-        "or take method = 'swendsen_wang'"
+        f"max_sweeps = {max_sweeps}: hot and cold start have not met ({found or 'never compared'}); "
+        f"allow more sweeps{advice}{_frustration(coupling, spins.shape[-1])}"
     )
+
+
+def _frustration(coupling: Float[Array, ""], size: int) -> str:
+    if float(coupling) >= 0 or size % 2 == 0:
+        return ""
+    return f"; at coupling = {float(coupling):g} a lattice of odd size is frustrated: take an even size"
 
 
 @functools.partial(jax.jit, static_argnames="method")

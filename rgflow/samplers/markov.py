@@ -6,21 +6,25 @@ traced, so a sweep over correlation lengths shares one compiled program. Keys: H
 
 import inspect
 import math
-import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Complex, Float, Int
 
+from rgflow.checks import whole
 from rgflow.samplers.chain_families import FAMILIES, ROUNDING, number_within, sorted_eigenvalues
 from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Key
 
 LARGEST_CORRELATION_LENGTH = 1e6
 """In tokens; beyond it the spectral gap is lost in float64 rounding."""
+
+SMALLEST_GAP = 1e-9
+"""A second eigenvalue nearer to modulus 1 is that of a chain which is periodic or falls into parts."""
 
 SMALLEST_IN_BLOCKS = 12
 """From this number of states on, reading two short rows is faster than reading one long row."""
@@ -76,7 +80,8 @@ def make_chain(kind: str, num_states: int, **params: Any) -> MarkovChain:
     """
     if kind not in FAMILIES:
         raise ValueError(f"kind = {kind!r}: unknown chain family, choose one of {', '.join(FAMILIES)}")
-    if not isinstance(num_states, numbers.Integral) or num_states < 2:
+    states = whole(num_states)
+    if states is None or states < 2:
         raise ValueError(f"num_states = {num_states!r}: must be an integer of at least 2")
     build, own = FAMILIES[kind]
     given = {name: value for name, value in params.items() if value is not None}
@@ -85,7 +90,62 @@ def make_chain(kind: str, num_states: int, **params: Any) -> MarkovChain:
         given["correlation_length"] = number_within(
             "correlation_length", given["correlation_length"], 0, LARGEST_CORRELATION_LENGTH, "(]", " tokens"
         )
-    return _checked(MarkovChain(*build(int(num_states), **given)))
+    chain = MarkovChain(*build(states, **given))
+    try:
+        check_chain(chain)
+    except ValueError as error:
+        name = own if own in given else "correlation_length"
+        raise ValueError(
+            f"{name} = {given[name]}: {kind} over {states} states gives no ergodic chain ({error})"
+        ) from None
+    return chain
+
+
+def check_chain(chain: MarkovChain, ergodic: bool = True) -> None:
+    r"""Raises ValueError unless $P \ge 0$, $P 1 = 1$, $\pi P = \pi$, $\sum \pi = 1$ and, where asked, $P^n \to 1\pi$.
+
+    The last asks for no absorbing state and one eigenvalue of modulus 1 alone: a chain that is periodic or falls into
+    parts has more. Errors may be as large as the rounding of the arrays' dtype. A traced chain has no values yet and is
+    taken on trust.
+
+    >>> check_chain(MarkovChain(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0.5, 0.5])))
+    Traceback (most recent call last):
+    ...
+    ValueError: transition = a second eigenvalue of modulus 1: must not be periodic or fall into parts
+    """
+    if isinstance(chain.transition, Tracer) or isinstance(chain.stationary, Tracer):
+        return
+    precision = max(_precision(part) for part in chain)
+    transition, stationary = (np.asarray(part, np.float64) for part in chain)
+    states = len(stationary)
+    if stationary.ndim != 1 or transition.shape != (states, states) or states < 2:
+        raise ValueError(
+            f"transition, stationary = of shape {transition.shape} and {stationary.shape}: must be (V, V) and (V,)"
+        )
+    errors = (
+        np.abs(transition.sum(axis=1) - 1).max(),
+        -min(transition.min(), stationary.min()),
+        np.abs(stationary @ transition - stationary).max(),
+        abs(stationary.sum() - 1),
+    )
+    # Written so that nan fails too.
+    if not all(error <= max(ROUNDING, states * precision) for error in errors):
+        raise ValueError(
+            f"transition = off by {max(errors):.3g}: must be >= 0, its rows and stationary must sum to 1, "
+            "and stationary @ transition must be stationary"
+        )
+    if not ergodic:
+        return
+    if (transition.diagonal() >= 1 - ROUNDING).any():
+        raise ValueError(f"transition = state {int(transition.diagonal().argmax())} is absorbing: must be left again")
+    if abs(sorted_eigenvalues(transition)[1]) > 1 - max(SMALLEST_GAP, 2 * precision):
+        raise ValueError("transition = a second eigenvalue of modulus 1: must not be periodic or fall into parts")
+
+
+def _precision(part: Float[Array | np.ndarray, "..."]) -> float:
+    """Returns the machine epsilon of an array, that of float64 for whole numbers."""
+    dtype = np.asarray(part).dtype
+    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 2.0**-52
 
 
 def iid_chain(chain: MarkovChain) -> MarkovChain:
@@ -128,16 +188,18 @@ def mode_functions(chain: MarkovChain) -> tuple[Float[np.ndarray, "modes V"], Fl
 def sample_chain(key: Key, chain: MarkovChain, batch: int, length: int) -> Int[Array, "B T"]:
     r"""Returns stationary sequences, drawn by inverse CDF, $x_{t+1} = \#\{w : u_t \ge \sum_{w' \le w} P_{x_t w'}\}$.
 
-    Tokens are int32 of shape (batch, length); ``chain`` may be traced, ``batch`` and ``length`` are static. Raises
-    ValueError if either is below 1.
+    Tokens are int32 of shape (batch, length); ``chain`` may be traced, ``batch`` and ``length`` are static. A token of
+    probability 0 is never drawn. Raises ValueError if either number is below 1, and for a chain whose rows do not sum
+    to 1 or do not preserve the stationary distribution.
     """
+    check_chain(chain, ergodic=False)
     for name, value in (("batch", batch), ("length", length)):
         if value < 1:
             raise ValueError(f"{name} = {value}: must be at least 1")
-    following = _successors(_cumulative(chain.transition))
+    following = _successors(interval_ends(chain.transition))
     # Drawing uniforms dominates the cost: they are drawn all at once, and the scan only looks rows up.
     uniforms = random_uniform(key, (length, batch))
-    first = _invert(uniforms[0], _cumulative(chain.stationary[None]))
+    first = _invert(uniforms[0], interval_ends(chain.stationary[None]))
 
     def advance(tokens: Int[Array, " B"], uniform: Float[Array, " B"]) -> tuple[Array, Array]:
         return (tokens := following(tokens, uniform)), tokens
@@ -154,9 +216,21 @@ def shuffle_time(key: Key, tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
     return jax.random.permutation(key, tokens, axis=1, independent=True)
 
 
-def _cumulative(probabilities: Float[Array | np.ndarray, "rows V"]) -> Float[Array, "rows V"]:
+def interval_ends(probabilities: Float[Array | np.ndarray, "rows V"]) -> Float[Array, "rows V"]:
+    r"""Returns where the intervals of an inverse CDF end, $c_w = \sum_{w' \le w} p_{w'} / \sum_{w'} p_{w'}$ (float32).
+
+    They never fall, a state of probability 0 has an interval without length, and the last end is exactly 1, for any
+    number of states. A uniform u selects the first state with $u < c_w$. Shapes: [rows, V] -> [rows, V].
+
+    >>> interval_ends(jnp.array([[0.0, 3.0, 0.0, 1.0, 0.0]])).tolist()
+    [[0.0, 0.75, 0.75, 1.0, 1.0]]
+    """
+    # Without the barrier the compiler sums a constant chain by itself, which takes a minute for a thousand states.
+    given = jax.lax.optimization_barrier(jnp.asarray(probabilities, jnp.float32))
+    # A sum in parallel is rounded differently for each entry and may fall from one to the next. The interval of a token
+    # is empty where its probability is 0, and never negative.
+    partial = jax.lax.cummax(jnp.where(given > 0, jnp.cumsum(given, axis=-1), 0.0), axis=given.ndim - 1)
     # The division makes the last entry exactly 1, so that every uniform below 1 has a token.
-    partial = jnp.cumsum(jnp.asarray(probabilities, jnp.float32), axis=-1)
     return partial / partial[..., -1:]
 
 
@@ -200,17 +274,3 @@ def _check_params(kind: str, build: Callable[..., Any], own: str, given: dict[st
     if (own in given) == ("correlation_length" in given):
         found = "both" if own in given else "neither"
         raise ValueError(f"{own}, correlation_length = {found} given: {kind} needs exactly one of the two")
-
-
-def _checked(chain: MarkovChain) -> MarkovChain:
-    transition, stationary = chain
-    errors = (
-        np.abs(transition.sum(axis=1) - 1).max(),
-        -transition.min(),
-        np.abs(stationary @ transition - stationary).max(),
-        abs(stationary.sum() - 1),
-    )
-    # Written so that nan fails too.
-    if not all(error <= ROUNDING for error in errors):
-        raise ValueError(f"transition = off by {max(errors):.3g}: rows must sum to 1 and preserve stationary")
-    return chain

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from rgflow.exact.enumeration import log_weights, spin_states, torus_couplings
 from rgflow.protocol import Stream
+from rgflow.samplers.markov import interval_ends
 from rgflow.types import Hypers, Info, Key, Record
 from rgflow.variational_rg.learning import contrast, exact_contrast, init_machine, update
 from rgflow.variational_rg.machine import Machine, free_energy, to_units
@@ -86,7 +87,9 @@ def step(static: Static, key: Key, state: SmallState, hypers: Hypers) -> tuple[S
     if static.algorithm == "exact":
         gradient = exact_contrast(state.machine, law, states)
     else:
-        drawn = jax.random.choice(draw_key, len(states), (static.batch,), p=law)
+        # In (0, 1], so that the first end at or above it belongs to a state with a probability.
+        uniform = 1 - jax.random.uniform(draw_key, (static.batch,), jnp.float32)
+        drawn = jnp.searchsorted(interval_ends(law[None])[0], uniform)
         persistent = chain if static.algorithm == "pcd" else None
         found = contrast(sample_key, state.machine, states[drawn], static.sweeps, persistent, static.mean_field)
         gradient, chain = found.gradient, chain if persistent is None else found.chain

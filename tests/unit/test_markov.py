@@ -1,16 +1,20 @@
 """Markov chains: what is refused, shapes, dtypes, and samples that no jit, vmap or x64 switch changes."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rgflow.rank_flow.theory import conditional_entropies, stationary_entropy, tokenwise_optimum
 from rgflow.samplers.markov import (
     MarkovChain,
-    _cumulative,
     _invert,
     _successors,
+    check_chain,
     iid_chain,
+    interval_ends,
     make_chain,
     sample_chain,
     shuffle_time,
@@ -70,12 +74,91 @@ SHUFFLE = jax.jit(shuffle_time)
         ("block", 6, {"groups": 4, "persistence": 0.5}, "groups = 4: must .* divides 6"),
         ("block", 6, {"groups": 1, "persistence": 0.5}, "groups = 1: must"),
         ("block", 6, {"groups": 2, "persistence": -0.1}, "persistence = -0.1: must"),
+        ("lazy_uniform", 2, {"eigenvalue": -1.0}, "eigenvalue = -1.0: .* 2 states gives no ergodic chain .*periodic"),
+        ("ring_walk", 4, {"hop": 0.5}, "hop = 0.5: .* no ergodic chain"),
+        ("ring_walk", 2, {"hop": 0.5}, "hop = 0.5: .* no ergodic chain"),
+        ("lazy_zipf", 3, {"eigenvalue": 1 - 1e-13}, "eigenvalue = .*: .* no ergodic chain"),
+        ("block", 4, {"groups": 2, "persistence": 1 - 1e-10}, "persistence = .*: .* no ergodic chain"),
+        ("dirichlet_lazy", 4, {"alpha": 1 - 1e-10}, "alpha = .*: .* no ergodic chain"),
     ],
 )
 def test_make_chain_refuses_in_one_line(kind, num_states, params, message):
     with pytest.raises(ValueError, match=message) as raised:
         make_chain(kind, num_states, **params)
     assert "\n" not in str(raised.value)
+
+
+HALVES = np.full(2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("transition", "stationary", "message"),
+    [
+        (
+            [[0.5, 0.4], [0.4, 0.5]],
+            HALVES,
+            "transition = off by 0.1: must be >= 0, its rows and stationary must sum to 1",
+        ),
+        ([[1.5, -0.5], [-0.5, 1.5]], HALVES, "transition = off by 0.5"),
+        ([[0.9, 0.1], [0.3, 0.7]], HALVES, "transition = off by 0.1: .* @ transition must be"),
+        ([[0.9, 0.1], [0.1, 0.9]], [0.6, 0.6], "transition = off by 0.2: .* sum to 1"),
+        ([[np.nan, 0.1], [0.1, 0.9]], HALVES, "transition = off by nan"),
+        ([[0.9, 0.1]], HALVES, r"of shape \(1, 2\) and \(2,\): must be \(V, V\) and \(V,\)"),
+        ([[0.0, 1.0], [1.0, 0.0]], HALVES, "periodic"),
+        (np.eye(2), HALVES, "state 0 is absorbing"),
+        ([[0.5, 0.5], [0.0, 1.0]], [0.0, 1.0], "state 1 is absorbing"),
+        (np.kron(np.eye(2), np.full((2, 2), 0.5)), np.full(4, 0.25), "fall into parts"),
+    ],
+)
+def test_a_chain_by_hand_is_checked_like_a_made_one(transition, stationary, message):
+    chain = MarkovChain(np.array(transition), np.array(stationary))
+    for asked in (check_chain, stationary_entropy, lambda c: conditional_entropies(c, 2), tokenwise_optimum):
+        with pytest.raises(ValueError, match=message):
+            asked(chain)
+    if "off by" in message:
+        with pytest.raises(ValueError, match=message):
+            sample_chain(jax.random.key(0), chain, 2, 4)
+    # What is traced has no values: its arithmetic is the caller's.
+    jax.eval_shape(lambda c: sample_chain(jax.random.key(0), c, 2, 4), MarkovChain(np.eye(2), HALVES))
+
+
+@pytest.mark.parametrize("length", [0.3, 7.0, 1e6])
+def test_a_chain_in_float32_is_accepted(length):
+    chain = make_chain("dirichlet_lazy", 64, correlation_length=length)
+    check_chain(jax.tree.map(lambda part: jnp.asarray(part, jnp.float32), chain))
+
+
+@pytest.mark.parametrize("num_states", [5, 257, 1000, 4096])
+def test_intervals_never_fall_and_forbidden_states_have_none(num_states):
+    generator = np.random.default_rng(267)
+    allowed = generator.random((3, num_states)) < 0.1
+    allowed[:, num_states // 2] = True
+    probabilities = generator.random((3, num_states)) * allowed
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    ends = np.asarray(jax.jit(interval_ends)(probabilities))
+    lengths = np.diff(ends, axis=1, prepend=np.float32(0))
+    assert lengths.min() >= 0 and not lengths[~allowed].any() and (ends[:, -1] == 1).all()
+    np.testing.assert_allclose(lengths, probabilities, atol=3e-7)
+
+
+def test_forbidden_tokens_are_never_drawn_from_a_thousand_states():
+    """Uniforms on, just below and just above every end, where rounding decides."""
+    generator = np.random.default_rng(267)
+    law = generator.random(1000) * (generator.random(1000) < 0.1)
+    ends = interval_ends((law / law.sum())[None])
+    edges = np.unique(np.asarray(ends)[0])
+    uniforms = np.concatenate([np.nextafter(edges, np.float32(-1)), edges, np.nextafter(edges, np.float32(2)), [0.0]])
+    uniforms = np.float32(uniforms[(uniforms >= 0) & (uniforms < 1)])
+    table = jnp.broadcast_to(ends, (1000, 1000))
+    drawn = jax.jit(lambda u: _successors(table)(jnp.zeros(len(u), jnp.int32), u))(uniforms)
+    assert law[np.asarray(drawn)].min() > 0
+
+
+def test_a_constant_chain_is_not_summed_by_the_compiler():
+    chain = MarkovChain(np.full((700, 700), 1 / 700, np.float32), np.full(700, 1 / 700, np.float32))
+    start = time.monotonic()
+    jax.jit(lambda key: sample_chain(key, chain, 8, 4)).lower(jax.random.key(0)).compile()
+    assert time.monotonic() - start < 10  # 60 s where it folds
 
 
 @pytest.mark.parametrize(("batch", "length", "message"), [(0, 4, "batch = 0"), (4, 0, "length = 0")])
@@ -102,7 +185,7 @@ def test_chain_is_a_pytree_of_its_two_arrays():
 
 
 def test_correlation_length_limits():
-    periodic = make_chain("ring_walk", 4, hop=0.5)
+    periodic = MarkovChain(np.array([[0.0, 1.0], [1.0, 0.0]]), np.full(2, 0.5))
     assert periodic.correlation_length == np.inf
     assert iid_chain(periodic).correlation_length == 0.0
     assert make_chain("dirichlet_lazy", 5, alpha=-1.0).correlation_length == 0.0
@@ -157,7 +240,7 @@ def test_largest_uniform_stays_among_possible_states():
     probabilities[:, -1] = 0
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     largest = np.full(500, np.nextafter(np.float32(1), np.float32(0)))
-    assert jax.jit(lambda u, p: _invert(u, _cumulative(p)))(largest, probabilities).max() == 14
+    assert jax.jit(lambda u, p: _invert(u, interval_ends(p)))(largest, probabilities).max() == 14
 
 
 @pytest.mark.parametrize("num_states", [2, 11, 12, 13, 16, 17, 64, 100])
@@ -165,7 +248,7 @@ def test_rows_in_blocks_invert_like_whole_rows(num_states):
     generator = np.random.default_rng(num_states)
     transition = generator.dirichlet(np.full(num_states, 0.3), size=num_states)
     transition[:, -1] = 0
-    cumulative = jax.jit(_cumulative)(transition / transition.sum(axis=1, keepdims=True))
+    cumulative = jax.jit(interval_ends)(transition / transition.sum(axis=1, keepdims=True))
     tokens = generator.integers(0, num_states, 3000).astype(np.int32)
     below_one = np.nextafter(np.float32(1), np.float32(0))
     uniforms = generator.random(3000).astype(np.float32)
@@ -182,7 +265,7 @@ def test_tokens_are_the_plain_inverse_cdf_of_the_librarys_uniforms(num_states):
     chain = make_chain("dirichlet_lazy", num_states, correlation_length=3.0)
     tokens = np.asarray(SAMPLE(jax.random.key(8), chain, 30, 40))
     uniforms = np.asarray(jax.random.uniform(jax.random.key(8), (40, 30)))
-    first, rows = (np.asarray(_cumulative(p)) for p in (chain.stationary[None], chain.transition))
+    first, rows = (np.asarray(interval_ends(p)) for p in (chain.stationary[None], chain.transition))
     expected = (uniforms[0][:, None] >= first).sum(axis=1)
     for t in range(40):
         expected = expected if t == 0 else (uniforms[t][:, None] >= rows[expected]).sum(axis=1)
