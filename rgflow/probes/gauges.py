@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int8
 
+from rgflow.probes.spectrum import column_scale
 from rgflow.types import Key
 
 GAUGES = ("raw", "standardised", "whitened", "principal")
@@ -60,10 +61,14 @@ def apply_gauge(features: Float[Array, "n M"], gauge: str) -> Float[Array, "n M"
     """
     if gauge not in GAUGES:
         raise ValueError(f"gauge = {gauge!r}: must be one of {', '.join(GAUGES)}")
-    centred, live = _centred(features)
-    if gauge in ("raw", "standardised"):
-        scale = jnp.std(centred, axis=0) if gauge == "standardised" else jnp.ones_like(centred[0])
-        return jnp.where(live[None, :], centred / jnp.where(live, scale, 1.0)[None, :], jnp.nan)
+    centred, unit, live = _centred(features)
+    if gauge == "raw":
+        return jnp.where(live[None, :], centred * unit[None, :], jnp.nan)
+    if gauge == "standardised":
+        return jnp.where(live[None, :], centred / jnp.where(live, jnp.std(centred, axis=0), 1.0)[None, :], jnp.nan)
+    # Axes mix features, so that all of them take the largest unit.
+    largest = jnp.max(jnp.where(live, unit, jnp.finfo(unit.dtype).tiny))
+    centred = centred * (unit / largest)[None, :]
     variance, axes = _principal_axes(_product(centred.T, centred) / len(centred))
     least = AXIS_NOISE * jnp.finfo(centred.dtype).eps * len(variance) * variance[0]
     wide = variance > least
@@ -91,7 +96,7 @@ def column_quantile(features: Float[Array, "n M"], share: float) -> Float[Array,
 
     def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
-        middle = (low + high) / 2
+        middle = low / 2 + high / 2
         enough = jnp.sum(features <= middle[None, :], axis=0) >= wanted
         return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
@@ -101,7 +106,7 @@ def column_quantile(features: Float[Array, "n M"], share: float) -> Float[Array,
     lower = jnp.max(jnp.where(below, features, -jnp.inf), axis=0)
     upper = jnp.min(jnp.where(below, jnp.inf, features), axis=0)
     # A value itself is not a safe threshold: a compiler may compute it twice, with different rounding.
-    return jnp.where(jnp.isfinite(upper), (lower + upper) / 2, lower)
+    return jnp.where(jnp.isfinite(upper), lower / 2 + upper / 2, lower)
 
 
 def binarise(features: Float[Array, "n M"]) -> Int8[Array, "n M"]:
@@ -114,7 +119,7 @@ def binarise(features: Float[Array, "n M"]) -> Int8[Array, "n M"]:
     >>> binarise(jnp.array([[0.0, 7.0], [0.0, 7.0], [0.0, 7.0], [2.0, 7.0]])).T.tolist()
     [[-1, -1, -1, 1], [0, 0, 0, 0]]
     """
-    _, live = _centred(features)
+    live = _centred(features)[2]
     # The features as they are: a mean that is taken off anew on either side of a comparison may be rounded otherwise.
     features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
     median = column_quantile(features, 0.5)[None, :]
@@ -168,15 +173,20 @@ def computed_after(values: Float[Array, "*shape"], first: Any) -> Float[Array, "
     return values + zero
 
 
-def _centred(features: Float[Array, "n M"]) -> tuple[Float[Array, "n M"], Bool[Array, " M"]]:
-    """Returns centred features, 0 for those that are constant or not finite, and which of them vary."""
+def _centred(features: Float[Array, "n M"]) -> tuple[Float[Array, "n M"], Float[Array, " M"], Bool[Array, " M"]]:
+    """Returns centred features over a power of two, 0 where constant or not finite; the powers; which features vary.
+
+    A feature's own power of two, near its largest value, keeps sums and squares from leaving the range of its dtype.
+    """
     features = features.astype(jnp.promote_types(features.dtype, jnp.float32))
     finite = jnp.all(jnp.isfinite(features), axis=0)
     features = jnp.where(finite[None, :], features, 0.0)
+    unit = column_scale(features)
+    features = features / unit[None, :]
     centred = features - jnp.mean(features, axis=0, keepdims=True)
     noise = CENTRING_NOISE * jnp.finfo(features.dtype).eps * jnp.max(jnp.abs(features), axis=0)
     live = finite & (jnp.std(centred, axis=0) > noise)
-    return jnp.where(live[None, :], centred, 0.0), live
+    return jnp.where(live[None, :], centred, 0.0), unit, live
 
 
 def _principal_axes(covariance: Float[Array, "M M"]) -> tuple[Float[Array, " M"], Float[Array, "M M"]]:

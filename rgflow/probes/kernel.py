@@ -109,7 +109,8 @@ def drift_concentration(drift: Float[ArrayLike, "*batch transitions"], top: int)
         raise ValueError(f"top: {top} of {values.shape[-1]} transitions; allowed: 1 to {values.shape[-1]}")
     largest = jnp.max(values, axis=-1, keepdims=True)
     usable = (largest > 0) & jnp.isfinite(largest)
-    descending = jnp.sort(values / jnp.where(usable, largest, 1.0), axis=-1, descending=True)
+    # Only a share is asked for: a scale near the largest keeps sums inside the range of the type.
+    descending = jnp.sort(values / binary_scale(values[..., None])[..., 0], axis=-1, descending=True)
     share = jnp.sum(descending[..., :top], axis=-1) / jnp.sum(descending, axis=-1)
     return jnp.where(usable[..., 0], share, jnp.nan)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from rgflow.probes.spectrum import at_least_float32, binary_scale
+from rgflow.probes.spectrum import at_least_float32, binary_scale, column_scale
 
 RIDGE = 1e-6
 """Penalty in units of the trace of the Gram matrix: directions below about 1e-3 of the representation are not read."""
@@ -37,7 +37,7 @@ def held_out_r2(
     [1.0]
     """
     rows, targets = at_least_float32(x), at_least_float32(y)
-    rows = rows / binary_scale(rows)
+    rows, targets = rows / binary_scale(rows), targets / column_scale(targets)[None, :]
     halves = jnp.stack([jnp.asarray(first), jnp.asarray(second)]).astype(rows.dtype)
     one = lambda layer: jnp.mean(jax.vmap(lambda a, b: _r2(layer, targets, a, b))(halves, halves[::-1]), axis=0)  # noqa: E731
     flat = jax.vmap(one)(rows.reshape(-1, *rows.shape[-2:]))

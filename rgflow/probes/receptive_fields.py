@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from rgflow.probes.spectrum import column_scale
+
 
 class FieldMeasures(NamedTuple):
     """Measures of the receptive field of each unit, all NaN for a unit without weights.
@@ -94,10 +96,10 @@ def measure_fields(fields: Float[Array, "sites units"], side: int) -> FieldMeasu
     sites, units = fields.shape
     if sites != side**2:
         raise ValueError(f"fields = {sites} sites: must be the square of side = {side}")
-    largest = jnp.max(jnp.abs(fields), axis=0)
-    live = (largest > 0) & jnp.isfinite(largest)
-    # Dividing by the largest weight first keeps w^4 of small weights inside float32.
-    relative = jnp.where(live[None, :], fields / jnp.where(live, largest, 1.0)[None, :], 1.0)
+    # Dividing by a size first keeps w^4 of small and of large weights inside float32.
+    relative = fields / column_scale(fields)[None, :]
+    live = jnp.all(jnp.isfinite(fields), axis=0) & jnp.any(fields != 0, axis=0)
+    relative = jnp.where(live[None, :], relative, 1.0)
     square = relative**2
     total = jnp.sum(square, axis=0)
     share = (square / total[None, :]).reshape(side, side, units)

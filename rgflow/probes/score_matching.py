@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float
 from rgflow.probes.inflation import INFLATION, inflations
 from rgflow.probes.pair_moments import POWERS, Moments, PairMoments, pair_moments
 from rgflow.probes.pseudo_likelihood import sum_over_blocks
+from rgflow.probes.spectrum import column_scale
 
 SAMPLES_PER_PARAMETER = 50
 """Samples needed for each parameter of the score of one feature, see :func:`require_samples`."""
@@ -112,13 +113,16 @@ def score_matching(samples: Float[Array, "n M"], powers: tuple[int, ...] = POWER
     Ref: hyvarinen2005; godambe1960.
     """
     _check_powers(powers)
-    # Otherwise tenth powers leave the range of float32.
+    # Otherwise tenth powers leave the range of float32, and squares of what is not near 1.
+    unit = column_scale(samples)
+    samples = samples / unit[None, :]
     size = jnp.sqrt(jnp.mean(samples**2, axis=0))
     # The mean of equal numbers is off by rounding. Subtracting it leaves small equal numbers, whose deviation vanishes.
     deviation = jnp.std(samples - jnp.mean(samples, axis=0, keepdims=True), axis=0)
     varies = jnp.isfinite(size) & (deviation > 64 * jnp.finfo(samples.dtype).eps * size)
     size = jnp.where(varies, size, 1.0)
     scaled = jnp.where(varies[None, :], samples / size[None, :], 0.0)
+    size = size * unit
     moments = pair_moments(scaled)
     live = _finite(jnp, moments)
     limit = INFLATION / float(jnp.finfo(samples.dtype).eps)
@@ -136,7 +140,7 @@ def score_matching(samples: Float[Array, "n M"], powers: tuple[int, ...] = POWER
 
     def fit(vector: Float[Array, " K"], sign: int) -> Fit:
         onsite, couplings = _split(jnp, vector, live, powers)
-        return Fit(sign * onsite / units, couplings / (size[:, None] * size[None, :]))
+        return Fit(sign * onsite / units, couplings / size[:, None] / size[None, :])
 
     return ScoreMatch(fit(solution, -1), fit(errors, 1))
 

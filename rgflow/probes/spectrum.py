@@ -37,6 +37,15 @@ def at_least_float32(x: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
+def column_scale(x: Float[Array, "n M"]) -> Float[Array, " M"]:
+    r"""Returns the :func:`binary_scale` of each column by itself. Shapes: [n, M] -> [M].
+
+    >>> column_scale(jnp.array([[3.0, 0.1], [-5.0, 0.0]])).tolist()
+    [4.0, 0.125]
+    """
+    return binary_scale(x.T[:, :, None])[:, 0, 0]
+
+
 @jax.jit
 def binary_scale(x: Float[Array, "*batch n d"]) -> Float[Array, "*batch 1 1"]:
     r"""Returns the power of two nearest to the largest entry of each matrix, 1 where there is none.
@@ -50,8 +59,8 @@ def binary_scale(x: Float[Array, "*batch n d"]) -> Float[Array, "*batch 1 1"]:
     largest = jnp.max(jnp.abs(x), axis=(-2, -1), keepdims=True, initial=0.0)
     limits = jnp.finfo(x.dtype)
     power = lax.reduce_precision(largest, exponent_bits=limits.nexp, mantissa_bits=0)
-    # A subnormal scale would be flushed to zero by some backends, and rounding up must not reach infinity.
-    power = jnp.clip(power, limits.tiny, 2.0 ** (limits.maxexp - 1))
+    # Neither a scale nor its inverse, by which a compiler may multiply, is subnormal and flushed to zero.
+    power = jnp.clip(power, limits.tiny, 1 / limits.tiny)
     return jnp.where((largest > 0) & jnp.isfinite(largest), power, 1.0)
 
 
@@ -119,6 +128,8 @@ def _by_platform_jitted(matrix: Float[Array, "*batch n d"]) -> Float[Array, "*ba
 def _relative(s: Float[ArrayLike, "*batch k"]) -> tuple[Float[Array, "*batch k"], Bool[Array, "*batch"]]:
     """Returns s / s_1, and whether a rank exists: everything finite and something not zero."""
     values = at_least_float32(s)
+    # First to a scale near 1: a compiler that divides by the largest value through its inverse would find 0 at 1e38.
+    values = values / binary_scale(values[..., None])[..., 0]
     largest = jnp.max(values, axis=-1, keepdims=True, initial=0.0)
     defined = jnp.all(jnp.isfinite(values), axis=-1) & (largest[..., 0] > 0)
     return jnp.where(defined[..., None], values / jnp.where(largest > 0, largest, 1.0), 1.0), defined

@@ -49,7 +49,8 @@ def integrated_autocorrelation_time(
     The variance of the mean of n values is $2\tau/n$ times the variance of one. Rows are independent walkers with one
     common mean; their autocovariances are averaged. The error is $\tau\sqrt{2(2W+1)/n} + |\rho_W|$ over all n values.
     A series too short for its window is reported as not closed, and its time is a lower bound; so is one whose sum is
-    not positive, which no variance is, and its time is 0. A constant series has time 0.5. Raises ValueError for fewer than 2 sweeps, values that are not finite, and a window that is not positive.
+    not positive, which no variance is, and its time is 0. A constant series has time 0.5. Raises ValueError for fewer
+    than 2 sweeps, values that are not finite, and a window that is not positive.
 
     >>> integrated_autocorrelation_time(np.array([1.0, -1.0, -1.0, 1.0] * 500)).time < 0.51
     True

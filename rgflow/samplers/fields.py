@@ -14,15 +14,18 @@ spacing.
 Couplings, potential and interval are traced: a sweep over them shares one compiled program.
 """
 
+import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Num
 
-from rgflow.exact.potential import Potential, check_normalisable
+from rgflow.exact.potential import Potential, check_normalisable, potential_energy
 from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Key
 
@@ -31,6 +34,9 @@ BLOCK = 8
 
 LEAST_POINTS = 16
 """Smallest number of grid points: fewer do not resolve any density over the interval."""
+
+GRID_ERROR = 1e-4
+"""How much of the largest eigenvalue of the transfer operator halving the spacing may change."""
 
 Scalar = float | int | Num[Array, ""]
 
@@ -61,8 +67,9 @@ def sample_fields(
     sextic potentials and for Gaussian chains up to K/r = 0.45; at K/r = 0.49, 96 points leave 1e-7.
 
     Raises ValueError for fewer than 2 sites, a batch below 1, ``points`` below 16 or not a multiple of 8 and, where the
-    values are not traced, for a density that cannot be normalised, a value that is not finite, and a ``half_width``
-    that is not positive.
+    values are not traced, for a density that cannot be normalised, a value that is not finite, a ``half_width`` that is
+    not positive, and a grid too coarse for the density: near the massless point $r = 2|K|$ the field reaches so far
+    that no grid resolves it.
 
     >>> sample_fields(jax.random.key(0), 0.8, (0.2, 0.25, 0.0), 4.0, 6, 3).shape
     (3, 6)
@@ -71,21 +78,32 @@ def sample_fields(
     if num_sites < 2 or batch < 1:
         raise ValueError(f"num_sites, batch = {num_sites}, {batch}: must be at least 2 and 1")
     offset_key, site_key = jax.random.split(key)
+    # What remains of the mass is taken before numbers are rounded to float32: 1 - 2K would be lost.
+    mass = _numbers(potential)[0] - 2 * abs(coupling)
     half_width = jnp.asarray(half_width, jnp.float32)
     spacing = 2 * half_width / (points - 1)
     lowest = (jax.random.uniform(offset_key, (), jnp.float32) - 0.5) * spacing - half_width
-    operator = _transfer(lowest + spacing * jnp.arange(points, dtype=jnp.float32), coupling, potential)
+    operator = _transfer(lowest, spacing, points, coupling, (mass, *_numbers(potential)[1:]))
     # Uniforms are multiples of 2^-23, shifted by half a step: 0 would select the lowest grid point each time.
     uniforms = random_uniform(site_key, (num_sites, 2, batch)) + 2.0**-24
     return (lowest + spacing * _sample_ring(operator, uniforms)).T
 
 
-def _transfer(grid: Float[Array, " G"], coupling: Scalar, potential: Coefficients) -> Float[Array, "G G"]:
-    """Returns the transfer operator on a grid, divided by its largest element."""
-    quadratic, quartic, sextic = (jnp.asarray(value, jnp.float32) for value in potential)
-    squares = grid**2
-    on_site = squares * (quadratic / 2 + squares * (quartic + squares * sextic))
-    exponent = coupling * grid[:, None] * grid[None, :] - (on_site[:, None] + on_site[None, :]) / 2
+def _transfer(
+    lowest: Float[Array, ""], spacing: Float[Array, ""], points: int, coupling: Scalar, rest: Sequence[Scalar]
+) -> Float[Array, "G G"]:
+    r"""Returns the transfer operator on a grid, divided by its largest element; ``rest`` is r - 2|K|, u and v.
+
+    $K x y - \frac r4 (x^2 + y^2) = -\frac{|K|}2 (x \mp y)^2 - \frac{r - 2|K|}4 (x^2 + y^2)$: large terms never cancel.
+    """
+    mass, quartic, sextic, coupling = (jnp.asarray(value, jnp.float32) for value in (*rest, coupling))
+    place = jnp.arange(points, dtype=jnp.float32)
+    squares = (lowest + spacing * place) ** 2
+    on_site = squares * (mass / 2 + squares * (quartic + squares * sextic))
+    apart = spacing * (place[:, None] - place[None, :])
+    together = 2 * lowest + spacing * (place[:, None] + place[None, :])
+    bond = jnp.abs(coupling) * jnp.where(coupling < 0, together, apart) ** 2
+    exponent = -(bond + on_site[:, None] + on_site[None, :]) / 2
     return jnp.exp(exponent - jnp.max(exponent))
 
 
@@ -181,6 +199,26 @@ def _check_fields(coupling: Scalar, potential: Coefficients, half_width: Scalar,
         raise ValueError(f"coupling, potential = {coupling}, {potential}: must be finite")
     if len(known) == len(values):
         check_normalisable(known[0], Potential(*known[1:]))
+        if width is not None and _grid_error(known[0], Potential(*known[1:]), points, width) > GRID_ERROR:
+            spacing = 2 * width / (points - 1)
+            raise ValueError(
+                f"points = {points}: too few on half_width = {width:g}: the spacing {spacing:.3g} must be below the "
+                "width of a site given its neighbours"
+            )
+
+
+@functools.lru_cache(maxsize=256)
+def _grid_error(coupling: float, potential: Potential, points: int, width: float) -> float:
+    """Returns the relative change of the largest eigenvalue of the transfer operator when the spacing is halved."""
+    grid = np.linspace(-width, width, 2 * points - 1)
+    energy = potential_energy(potential, grid) / 2
+    exponent = coupling * grid[:, None] * grid[None, :] - energy[:, None] - energy[None, :]
+    fine = np.exp(exponent - exponent.max())
+    largest = [
+        float(scipy.linalg.eigh(operator, eigvals_only=True, subset_by_index=[len(operator) - 1] * 2)[0])
+        for operator in (fine, fine[::2, ::2])
+    ]
+    return abs(1 - 2 * largest[1] / largest[0])
 
 
 def _numbers(potential: Coefficients) -> list[Scalar]:

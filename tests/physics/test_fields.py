@@ -205,8 +205,29 @@ def test_no_host_library_is_called():
 
 def test_values_that_are_not_traced_are_taken():
     potential, half_width = jnp.array([0.2, 0.25, 0.0]), jnp.asarray(4.0)
-    x = jax.jit(lambda key: sample_fields(key, 1, potential, half_width, 2, 3, 16))(jax.random.key(0))
+    x = jax.jit(lambda key: sample_fields(key, 1, potential, half_width, 2, 3, 32))(jax.random.key(0))
     assert x.shape == (3, 2) and bool(jnp.all(jnp.abs(x) < 4.3))
+
+
+@pytest.mark.parametrize("share", [0.49, -0.499, 0.4999])
+def test_near_the_massless_point_the_variance_is_the_circulant_one(share):
+    """The field is 1/sqrt(r - 2|K|) wide while neighbours differ by 1: large terms of the exponent must not cancel."""
+    half_width = support(share, Potential(1.0))
+    points = 8 * math.ceil(1.5 * half_width / 8)
+    drawn = np.asarray(FIELDS(jax.random.key(4), share, (1.0, 0.0, 0.0), half_width, 8, 4000, points), float)
+    modes = 2 * np.pi * np.arange(8) / 8
+    assert abs(deviation((drawn**2).mean(axis=1), np.mean(1 / (1 - 2 * share * np.cos(modes))))) < 4
+
+
+@pytest.mark.parametrize("coupling", [0.49999999, -0.49999999])
+def test_a_field_that_no_grid_resolves_is_refused(coupling):
+    half_width = support(coupling, Potential(1.0))
+    for points in (64, 640):
+        with pytest.raises(
+            ValueError, match=rf"points = {points}: too few on half_width = 63245\.\d: the spacing"
+        ) as raised:
+            sample_fields(jax.random.key(0), coupling, (1.0, 0.0, 0.0), half_width, 8, 2, points)
+        assert "\n" not in str(raised.value)
 
 
 GOOD = {"coupling": 0.8, "potential": (0.2, 0.25, 0.0), "half_width": 4.0, "num_sites": 4, "batch": 2, "points": 64}
