@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int8, Real
 
+from rgflow.exact.ring import Scalar, finite_coupling
+
 LARGEST_NUM_SPINS = 20
 """A million states; each further spin doubles time and memory."""
 
@@ -33,7 +35,7 @@ class Enumeration(NamedTuple):
     correlations: Float[np.ndarray, "n n"]
 
 
-def ring_couplings(K: float | int, num_sites: int) -> Float[np.ndarray, "n n"]:
+def ring_couplings(K: Scalar, num_sites: int) -> Float[np.ndarray, "n n"]:
     r"""Returns the matrix J of a ring, $J_{i,i+1} = K$; two sites have two bonds between them.
 
     Raises ValueError for fewer than two sites and for a K that is not finite.
@@ -42,7 +44,7 @@ def ring_couplings(K: float | int, num_sites: int) -> Float[np.ndarray, "n n"]:
 
 
 def torus_couplings(
-    K: float | int, rows: int, cols: int, directions: Sequence[tuple[int, int]] = ((0, 1), (1, 0))
+    K: Scalar, rows: int, cols: int, directions: Sequence[tuple[int, int]] = ((0, 1), (1, 0))
 ) -> Float[np.ndarray, "n n"]:
     r"""Returns the matrix J of a periodic rectangle with bonds K to the neighbours in the ``directions``.
 
@@ -52,8 +54,7 @@ def torus_couplings(
     >>> torus_couplings(0.5, 2, 2).sum(axis=0).tolist()
     [2.0, 2.0, 2.0, 2.0]
     """
-    if not np.isfinite(K):
-        raise ValueError(f"K = {K}: the coupling must be a finite number")
+    K = finite_coupling(K)
     sites = np.arange(rows * cols).reshape(rows, cols)
     couplings = np.zeros((rows * cols, rows * cols))
     for down, right in directions:

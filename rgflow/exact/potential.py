@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import brentq
 
-from rgflow.exact.ring import Scalar, finite_coupling
+from rgflow.exact.ring import LARGEST, Scalar, finite_coupling
 
 SUPPORT_LOG = 40.0
 """A grid may end where the weight is e^-40 of the largest one: smaller weights add nothing to a float64 sum."""
@@ -44,6 +44,8 @@ def check_normalisable(coupling: Scalar, potential: Potential) -> None:
     for name, value in potential._asdict().items():
         if not math.isfinite(value):
             raise ValueError(f"{name} = {value}: must be a finite number")
+        if value and not 1 / LARGEST <= abs(value) <= LARGEST:
+            raise ValueError(f"{name} = {value}: must be 0 or from {1 / LARGEST:g} to {LARGEST:g} in size")
     quadratic, quartic, sextic = potential
     if sextic < 0:
         raise ValueError(f"sextic = {sextic}: must not be negative, or the density cannot be normalised")
@@ -72,7 +74,13 @@ def support(coupling: Scalar, potential: Potential) -> float:
     level = min(energy(x) for x in turns) + SUPPORT_LOG
     # The energy is monotone between turning points and rises beyond the last: it crosses the level for the last time
     # after the last turning point that lies below it.
-    low = max(x for x in turns if energy(x) < level)
+    below = [x for x in turns if energy(x) < level]
+    if not below:
+        raise ValueError(
+            f"coupling, potential = {coupling}, {tuple(potential)}: wells {SUPPORT_LOG - level:.3g} nats deep, which "
+            f"float64 does not tell from {SUPPORT_LOG:g} nats less"
+        )
+    low = max(below)
     high = max(2 * low, 1.0)
     while energy(high) < level:
         high *= 2

@@ -15,11 +15,17 @@ Scalar = float | int | np.number | Num[Array | np.ndarray, ""]
 """A real number of Python, NumPy or JAX."""
 
 
+LARGEST = 1e100
+"""Couplings and coefficients are refused beyond it: their squares and sums would leave the range of float64."""
+
+
 def finite_coupling(K: Scalar) -> float:
-    r"""Returns $K = \beta J$ as a float; raises ValueError unless it is a finite real number."""
+    r"""Returns $K = \beta J$ as a float; raises ValueError unless it is a real number of at most 1e100 in size."""
     number = real(K)
     if number is None or not math.isfinite(number):
         raise ValueError(f"K = {K!r}: the coupling must be a finite number")
+    if abs(number) > LARGEST:
+        raise ValueError(f"K = {K!r}: the coupling must be within {LARGEST:g}")
     return number
 
 

@@ -119,7 +119,7 @@ def correlation_length(operator: Operator) -> float:
     even = np.block([[values[middle, middle], centre], [centre.T, even]])
     (largest, u), (second, v) = _leading(even), _leading(odd)
     if second < WELL_APART * largest:
-        return 0.0 if second == 0 else -1 / math.log(second / largest)
+        return 0.0 if second / largest == 0 else -1 / math.log(second / largest)
     u, v = _refined(even, u), _refined(odd, v)
     gap = v @ (2 * crossing @ u[-half:] + centre.T @ u[:-half])
     ratio = gap / (v @ u[-half:]) / largest

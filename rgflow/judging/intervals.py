@@ -159,8 +159,9 @@ def mean_p_value(values: Values, bound: float | int, alternative: str, resolutio
     r"""Returns the one-sided p-value of a mean over runs against a bound, by Student's t.
 
     $t = (\bar x - b) / (s / \sqrt n)$; ``alternative`` is ``less`` or ``greater``. Dead runs (values that are not
-    finite) are dropped. Values that agree to ``resolution`` have no spread to test with and decide by themselves (0 or
-    1). NaN for fewer than two. Shapes: [runs] -> float. Raises ValueError for another alternative.
+    finite) are dropped. Values that agree to ``resolution`` have no spread to test with and decide by themselves: 0
+    beyond the bound, else 1, also at the bound to this resolution. NaN for fewer than two. Shapes: [runs] -> float.
+    Raises ValueError for another alternative.
 
     >>> round(mean_p_value([1.0, 2.0, 3.0], 0.0, "greater"), 4), mean_p_value([2.0, 2.0], 0.0, "less")
     (0.0371, 1.0)
@@ -171,5 +172,6 @@ def mean_p_value(values: Values, bound: float | int, alternative: str, resolutio
     if live.size < 2:
         return float("nan")
     if np.ptp(live) < resolution:
-        return float((live.mean() < bound) != (alternative == "less"))
+        beyond = bound - live.mean() if alternative == "less" else live.mean() - bound
+        return float(beyond < resolution)
     return float(np.asarray(stats.ttest_1samp(live, bound, alternative=alternative))[1])

@@ -39,6 +39,9 @@ NEGLIGIBLE = 45.0
 SPACING = 0.6
 """Grid spacing in units of the narrowest standard deviation: a smooth density is then summed to 1e-17."""
 
+LARGEST_COST = 1e12
+"""From this action on, differences of 1e-4 between actions are rounding; the posterior is some 1e-6 wide there."""
+
 ROWS_AT_ONCE = 256
 """Rows of a convolution held in memory together."""
 
@@ -82,7 +85,8 @@ def scale_posterior(problem: Problem) -> ScalePosterior:
     r"""Returns the exact posterior of the product Q of all $u_l$; widths may differ.
 
     $p(u_1 \ldots u_L | Y) \propto \prod_l u_l^{N_l/2-1} e^{-N_l u_l/2\sigma^2} \mathcal N(Y; 0, Q K_0 + T)$. Raises
-    ValueError where it does not exist: labels vanish at T = 0 and width is at most the rank.
+    ValueError where it does not exist (labels vanish at T = 0 and width is at most the rank) and where it is too narrow
+    for float64.
     """
     grid = _support(problem)
     log_prior = log_sum_density([log_density(width, grid) for width in problem.widths], grid)
@@ -103,7 +107,7 @@ def exact_predictor(
     gain, modes = mode_gain(problem, posterior.scale), cross @ problem.vectors
     means = (gain * problem.projections) @ modes.T
     mean = posterior.weights @ means
-    within = (posterior.weights * posterior.scale) @ (diag - gain @ (modes**2).T)
+    within = (posterior.weights * posterior.scale) @ np.maximum(diag - gain @ (modes**2).T, 0.0)
     return mean, within + posterior.weights @ (means - mean) ** 2
 
 
@@ -153,6 +157,11 @@ def _support(problem: Problem) -> Grid:
     centred = log_left.sum(axis=0)
     prior = (problem.widths[:, None] / 2 * (np.expm1(log_left) - log_left)).sum(axis=0)
     cost = prior + _neg_log_likelihood(problem, centred + len(problem.widths) * np.log(problem.sigma2))
+    if not cost.min() < LARGEST_COST:
+        raise ValueError(
+            f"targets, sigma2 = labels of size {problem.label_norm:.3g} against {problem.sigma2:.3g}: the posterior is "
+            "narrower than float64 resolves; take the saddle point, which is exact there to 6 digits"
+        )
     inside = np.flatnonzero(cost < cost.min() + NEGLIGIBLE)
     low, high = max(inside[0] - 1, 0), min(inside[-1] + 1, len(cost) - 1)
     stiffness = problem.widths / 2 * np.exp(log_left[:, high])

@@ -1,7 +1,8 @@
 r"""The problem that the theory of this room is about: a kernel, labels and an architecture, checked and diagonalised.
 
 :func:`make_problem` diagonalises the kernel once. All of the theory consists of functions of the :class:`Problem` that
-it returns; each is a sum over modes. Eigenvalues below 1e-12 of the largest are rounding and count as zero.
+it returns; each is a sum over modes. Eigenvalues below 1e-12 of the largest are rounding and count as zero; so
+are those below P times the machine epsilon of the array that holds the kernel, which for float32 is 1e-7 P.
 
 What is known at a fixed scale Q is here too: the output is a Gaussian process of kernel $Q K_0$ under noise of variance
 T, and in each mode the label is shrunk by $w_k = Q\lambda_k / (Q\lambda_k + T)$. At T = 0 nothing is shrunk inside the
@@ -9,12 +10,14 @@ range of the kernel and everything outside it. The saddle point puts in one Q, t
 infinite width has $Q = \sigma^{2L}$. Variances are those of the output and do not contain the noise T. Key: li2021.
 """
 
-import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
+
+from rgflow.checks import real, whole
 
 RELATIVE_CUT = 1e-12
 """Eigenvalues below this share of the largest one are set to zero."""
@@ -35,7 +38,8 @@ class Problem(NamedTuple):
     r"""Checked inputs in float64: the modes of the kernel, the labels in them, and the network.
 
     ``eigenvalues`` $\lambda_k \ge 0$, ascending; ``vectors`` holds the modes $v_k$ in its columns; ``projections`` are
-    $\hat y_k = v_k^T Y$; ``widths`` are those of all layers, from the input to the output.
+    $\hat y_k = v_k^T Y$; ``widths`` are those of all layers, from the input to the output. ``rounding`` is how much an
+    eigenvalue may be off.
     """
 
     eigenvalues: Float[np.ndarray, " P"]
@@ -44,6 +48,7 @@ class Problem(NamedTuple):
     widths: Float[np.ndarray, " L"]
     sigma2: float
     temperature: float
+    rounding: float
 
     @property
     def rank(self) -> int:
@@ -70,7 +75,9 @@ def make_problem(
     ``kernel`` is $K_0 = (\sigma^2/N_0) X X^T$, (P, P); ``targets`` are (P,); ``width`` is one number or one per layer.
     Raises ValueError, in one sentence that names the argument, its value and what is allowed, for shapes that do not
     match, entries that are not finite, a kernel that is not symmetric, is indefinite or vanishes, width or depth below
-    1, ``sigma2`` not positive and a negative temperature.
+    1, ``sigma2`` not positive and a negative temperature. The dtype of ``kernel`` decides its rank: pass it in the
+    precision it was computed in. One that was computed in float32 and handed over in float64 is refused where this
+    would make a difference.
 
     >>> problem = make_problem(np.diag([2.0, 0.0]), np.array([1.0, 3.0]), width=5, depth=2, sigma2=1.0)
     >>> problem.rank, problem.label_norm, problem.widths.tolist()
@@ -78,9 +85,10 @@ def make_problem(
     """
     widths = _checked_widths(width, depth)
     check_positive("sigma2", sigma2)
-    if not (_is_real(temperature) and 0 <= temperature < np.inf):
+    if (kelvin := real(temperature)) is None or not 0 <= kelvin < np.inf:
         raise ValueError(f"temperature = {temperature}: must be a finite number, not negative")
-    matrix = _checked_kernel(np.asarray(kernel))
+    given = np.asarray(kernel)
+    matrix = _checked_kernel(given)
     labels, size = np.asarray(targets), len(matrix)
     if labels.shape != (size,):
         raise ValueError(f"targets have shape {labels.shape}: must be ({size},), with kernel {size} x {size}")
@@ -92,22 +100,31 @@ def make_problem(
         )
     if eigenvalues[0] < -ROUNDING * eigenvalues[-1]:
         raise ValueError(f"kernel has smallest eigenvalue {eigenvalues[0]:.3g}: must be positive semi-definite")
-    eigenvalues = np.where(eigenvalues > RELATIVE_CUT * eigenvalues[-1], eigenvalues, 0.0)
+    rounding = float(eigenvalues[-1]) * max(RELATIVE_CUT, size * _epsilon(given))
+    _check_precision(given, eigenvalues)
+    eigenvalues = np.where(eigenvalues > rounding, eigenvalues, 0.0)
     projections = vectors.T @ labels.astype(np.float64)
-    return Problem(eigenvalues, vectors, projections, widths, float(sigma2), float(temperature))
+    return Problem(eigenvalues, vectors, projections, widths, float(sigma2), kelvin, rounding)
 
 
 def check_positive(name: str, value: Any) -> None:
     """Raises ValueError unless the value is a finite positive number."""
-    if not (_is_real(value) and 0 < value < np.inf):
+    number = real(value)
+    if number is None or not 0 < number < np.inf:
         raise ValueError(f"{name} = {value}: must be a finite positive number")
 
 
 def checked_tests(
     problem: Problem, cross: Num[ArrayLike, "..."], diag: Num[ArrayLike, "..."]
 ) -> tuple[np.ndarray, ...]:
-    """Returns test kernels in float64; ValueError unless ``cross`` is (tests, P), ``diag`` (tests,) and both finite."""
+    r"""Returns test kernels in float64, without what lies outside of the range of the kernel.
+
+    Raises ValueError unless ``cross`` is (tests, P), ``diag`` (tests,), both are finite, and the kernel of training and
+    test points together is positive semi-definite but for rounding: $k_0$ lies in the range of $K_0$ and
+    $k_0^T K_0^+ k_0 \le k_{00}$.
+    """
     size = len(problem.eigenvalues)
+    precision = size * max(_epsilon(np.asarray(cross)), _epsilon(np.asarray(diag)))
     cross, diag = np.asarray(cross, np.float64), np.asarray(diag, np.float64)
     if cross.ndim != 2 or cross.shape[1] != size:
         raise ValueError(f"cross has shape {cross.shape}: must be (tests, {size}), with kernel {size} x {size}")
@@ -115,15 +132,33 @@ def checked_tests(
         raise ValueError(f"diag has shape {diag.shape}: must be ({len(cross)},), with cross of shape {cross.shape}")
     _check_finite("cross holds", cross)
     _check_finite("diag holds", diag)
-    return cross, diag
+    # A symmetric matrix that is off by d in norm has v^T K v >= -d |v|^2; v is (-K_0^+ k_0, 1), then (-s n, 1).
+    rounding = max(problem.rounding, precision * max(np.abs(diag).max(initial=0.0), problem.eigenvalues[-1]))
+    modes, kept = cross @ problem.vectors, problem.eigenvalues > 0
+    outside = np.sum(modes[:, ~kept] ** 2, axis=1)
+    wrong = outside > 4 * rounding * (np.abs(diag) + rounding)
+    if wrong.any():
+        raise ValueError(
+            f"cross has a part of size {np.sqrt(outside.max()):.3g} outside of the range of kernel, for test point "
+            f"{int(outside.argmax())}: kernel, cross and diag must come from the same inputs"
+        )
+    solution = modes[:, kept] / problem.eigenvalues[kept]
+    excess = np.sum(modes[:, kept] * solution, axis=1) - diag - rounding * (1 + np.sum(solution**2, axis=1))
+    if (excess > 0).any():
+        worst = int(excess.argmax())
+        raise ValueError(
+            f"diag = {diag[worst]:.6g} for test point {worst}: must be at least {diag[worst] + excess[worst]:.6g}, "
+            "what kernel and cross explain of it: kernel, cross and diag must come from the same inputs"
+        )
+    return np.where(kept, modes, 0.0) @ problem.vectors.T, diag
 
 
 def mode_gain(problem: Problem, scale: Float[np.ndarray, "*batch"] | float) -> Float[np.ndarray, "*batch P"]:
-    r"""Returns $Q / (Q\lambda_k + T)$ for one or many scales Q, zero where $\lambda_k = 0$ at T = 0."""
+    r"""Returns $Q / (Q\lambda_k + T)$ for one or many scales Q, zero where $\lambda_k = 0$: nothing is known there."""
     scale = np.asarray(scale, np.float64)[..., None]
     # Divided by Q first: neither a huge nor a tiny scale overflows.
     denominator = problem.eigenvalues + problem.temperature / scale
-    return np.divide(1.0, denominator, out=np.zeros_like(denominator), where=denominator > 0)
+    return np.divide(1.0, denominator, out=np.zeros_like(denominator), where=problem.eigenvalues > 0)
 
 
 def predictor_at(
@@ -136,7 +171,7 @@ def predictor_at(
     """
     cross, diag = checked_tests(problem, cross, diag)
     modes, gain = cross @ problem.vectors, mode_gain(problem, scale)
-    return modes @ (gain * problem.projections), scale * (diag - (modes**2) @ gain)
+    return modes @ (gain * problem.projections), scale * np.maximum(diag - (modes**2) @ gain, 0.0)
 
 
 def energy_at(problem: Problem, scale: Float[np.ndarray, "*batch"] | float) -> Float[np.ndarray, "*batch"]:
@@ -173,14 +208,15 @@ def average_kernels(problem: Problem, moments: Sequence[Float[np.ndarray, "P P"]
 
 
 def _checked_widths(width: Any, depth: Any) -> Float[np.ndarray, " L"]:
-    if not isinstance(depth, numbers.Integral) or depth < 1:
+    layers = whole(depth)
+    if layers is None or layers < 1:
         raise ValueError(f"depth = {depth}: must be a whole number of hidden layers, at least 1")
     widths = np.asarray(width)
     if widths.ndim > 1 or not np.issubdtype(widths.dtype, np.number) or not (np.isfinite(widths) & (widths >= 1)).all():
         raise ValueError(f"width = {width}: must be a number of at least 1, or one for each layer")
     if widths.ndim == 1 and len(widths) != depth:
         raise ValueError(f"width has {len(widths)} entries: must be one number, or one for each of {depth} layers")
-    return np.broadcast_to(widths, (int(depth),)).astype(np.float64)
+    return np.broadcast_to(widths, (layers,)).astype(np.float64)
 
 
 def _checked_kernel(kernel: np.ndarray) -> np.ndarray:
@@ -199,5 +235,20 @@ def _check_finite(what: str, values: np.ndarray) -> None:
         raise ValueError(f"{what} {values.size - np.isfinite(values).sum()} nan or inf: must be finite")
 
 
-def _is_real(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+def _epsilon(values: np.ndarray) -> float:
+    """Returns the machine epsilon of an array, that of float64 for whole numbers."""
+    return float(jnp.finfo(values.dtype).eps) if jnp.issubdtype(values.dtype, jnp.floating) else 2.0**-52
+
+
+def _check_precision(kernel: np.ndarray, eigenvalues: Float[np.ndarray, " P"]) -> None:
+    """Raises ValueError for float32 numbers in a float64 array with eigenvalues that float32 cannot tell from zero."""
+    off_diagonal = kernel[~np.eye(len(kernel), dtype=bool)]
+    if kernel.dtype != np.float64 or not off_diagonal.any() or (kernel != kernel.astype(np.float32)).any():
+        return
+    share = np.abs(eigenvalues) / eigenvalues[-1]
+    doubtful = share[(share > RELATIVE_CUT) & (share < len(kernel) * 2.0**-23)]
+    if doubtful.size:
+        raise ValueError(
+            f"kernel holds float32 numbers in float64, and {doubtful.size} eigenvalues up to {doubtful.max():.1g} of "
+            "the largest, which float32 rounds: pass it in float32, or compute it in float64"
+        )

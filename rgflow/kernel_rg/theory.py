@@ -122,8 +122,9 @@ def predictor_grid(
     # The kernel is sigma2 times the unit kernel, so that Q sigma2 is the scale of the latter.
     scale = (saddle.scale * np.asarray(sigma2, np.float64))[..., None]
     modes, denominator = cross @ unit.vectors, unit.eigenvalues + np.asarray(temperature)[..., None] / scale
-    gain = np.divide(1.0, denominator, out=np.zeros_like(denominator), where=denominator != 0)
-    return (gain * unit.projections) @ modes.T, scale * (diag - gain @ (modes**2).T)
+    gain = np.divide(1.0, denominator, out=np.zeros_like(denominator), where=unit.eigenvalues > 0)
+    # The maximum of nan is nan: there is no variance without a saddle point.
+    return (gain * unit.projections) @ modes.T, scale * np.maximum(diag - gain @ (modes**2).T, 0.0)
 
 
 def hidden_kernels(problem: Problem, saddle: Saddle) -> Float[np.ndarray, "L P P"]:

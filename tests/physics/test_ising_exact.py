@@ -298,10 +298,25 @@ def test_scalars_of_every_library_are_numbers(kind):
     assert correlation_length(ising_operator(K)) == correlation_length(ising_operator(float(K)))
 
 
-@pytest.mark.parametrize("K", [True, np.nan, 10**400, -(10**400)])
+@pytest.mark.parametrize("K", [True, np.nan, 10**400, -(10**400), 1e101, -1.7e308])
 def test_what_is_no_number_is_refused(K):
-    with pytest.raises(ValueError, match=r"K = .*: the coupling must be a finite number"):
-        onsager_energy(K)
+    for function in (onsager_energy, decimate_1d, ising_operator, lambda K: torus_couplings(K, 2, 2)):
+        with pytest.raises(ValueError, match=r"K = .*: the coupling must be (a finite number|within 1e\+100)"):
+            function(K)
+
+
+@pytest.mark.parametrize("K", [0.0, 5e-324, 1e-300, -1e-300, 353.0, -356.0, 800.0, 1e100])
+def test_every_coupling_gives_a_number(K):
+    found = [
+        onsager_energy(K),
+        spontaneous_magnetization(K),
+        decimate_1d(K),
+        *enumerate_ising(torus_couplings(K, 2, 2))[:3],
+    ]
+    found += [ring_log_partition(K, n) for n in (1, 2, 3)] + [ring_correlation(K, 5, r) for r in range(6)]
+    assert np.isfinite(found).all()
+    lengths = axis_correlation_length(K), correlation_length_1d(K), correlation_length(ising_operator(K))
+    assert min(lengths) >= 0
 
 
 def test_extreme_couplings_stay_finite():

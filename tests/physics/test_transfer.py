@@ -231,6 +231,8 @@ def test_support_stops_before_a_well_of_no_weight():
         (0.1, Potential(math.nan, 0.1), "quadratic = nan"),
         (0.1, Potential(1.0, math.inf), "quartic = inf"),
         (math.inf, QUARTIC, "K = inf"),
+        (1e200, QUARTIC, "K = 1e\\+200: .* within 1e\\+100"),
+        (0.5, Potential(1e-300, 1.0), "quadratic = 1e-300: must be 0 or from 1e-100 to 1e\\+100"),
     ],
 )
 def test_what_cannot_be_normalised_is_refused(coupling, potential, named):

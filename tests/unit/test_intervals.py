@@ -154,3 +154,15 @@ def test_errors_name_key_value_and_what_is_allowed(call, words):
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in words)
+
+
+@pytest.mark.parametrize("alternative", ["less", "greater"])
+def test_runs_at_the_bound_are_no_evidence(alternative):
+    for values in ([0.0, 0.0, 0.0], [1e-9, -1e-9], [0.0, 2e-7, 1e-7]):
+        assert intervals.mean_p_value(values, 0.0, alternative) == 1
+    for bound in (0.1, 0.3, 1 / 3):
+        # The mean of equal values is off by rounding.
+        assert intervals.mean_p_value([bound] * 7, bound, alternative) == 1
+    beyond = {"less": -0.1, "greater": 0.1}[alternative]
+    assert intervals.mean_p_value([beyond] * 3, 0.0, alternative) == 0
+    assert intervals.mean_p_value([-beyond] * 3, 0.0, alternative) == 1
