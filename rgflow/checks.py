@@ -26,10 +26,10 @@ def real(value: Any) -> float | None:
         return None
 
 
-def whole(value: Any) -> int | None:
+def integer(value: Any) -> int | None:
     """Returns an integer of Python, NumPy or JAX as an int; None for anything else, bools and 3.0 included.
 
-    >>> whole(3), whole(True), whole(3.0)
+    >>> integer(3), integer(True), integer(3.0)
     (3, None, None)
     """
     try:

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from jaxtyping import Array, Num
 
-from rgflow.checks import real, whole
+from rgflow.checks import integer, real
 
 Scalar = float | int | np.number | Num[Array | np.ndarray, ""]
 """A real number of Python, NumPy or JAX."""
@@ -31,7 +31,7 @@ def finite_coupling(K: Scalar) -> float:
 
 def at_least(name: str, value: Scalar, lowest: int) -> int:
     r"""Returns an integer with $n \ge$ ``lowest``; raises ValueError for anything else."""
-    number = whole(value)
+    number = integer(value)
     if number is None or number < lowest:
         raise ValueError(f"{name} = {value!r}: must be an integer of at least {lowest}")
     return number

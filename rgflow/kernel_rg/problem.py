@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from rgflow.checks import real, whole
+from rgflow.checks import integer, real
 
 RELATIVE_CUT = 1e-12
 """Eigenvalues below this share of the largest one are set to zero."""
@@ -208,7 +208,7 @@ def average_kernels(problem: Problem, moments: Sequence[Float[np.ndarray, "P P"]
 
 
 def _checked_widths(width: Any, depth: Any) -> Float[np.ndarray, " L"]:
-    layers = whole(depth)
+    layers = integer(depth)
     if layers is None or layers < 1:
         raise ValueError(f"depth = {depth}: must be a whole number of hidden layers, at least 1")
     widths = np.asarray(width)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Complex, Float
 from scipy.optimize import brentq
 
-from rgflow.checks import real, whole
+from rgflow.checks import integer, real
 
 ROUNDING = 1e-12
 """Moduli closer than this to 0 or 1 count as 0 or 1: rounding in float64."""
@@ -51,7 +51,7 @@ def _dirichlet_lazy(
     seed: Any = 0,
 ) -> Built:
     concentration = number_within("concentration", concentration, 0, math.inf, "()")
-    if (number := whole(seed)) is None or number < 0:
+    if (number := integer(seed)) is None or number < 0:
         raise ValueError(f"seed = {seed!r}: must be a non-negative integer")
     weights = np.full(num_states, concentration)
     rows = np.random.default_rng(number).dirichlet(weights, size=num_states)
@@ -164,7 +164,7 @@ def _ring_walk(num_states: int, hop: Scalar | None = None, correlation_length: f
 def _block(
     num_states: int, groups: Any, persistence: Scalar | None = None, correlation_length: float | None = None
 ) -> Built:
-    count = whole(groups)
+    count = integer(groups)
     if count is None or count < 2 or num_states % count:
         raise ValueError(f"groups = {groups!r}: must be an integer of at least 2 that divides {num_states}")
     if correlation_length is not None:

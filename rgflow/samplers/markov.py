@@ -15,7 +15,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Complex, Float, Int
 
-from rgflow.checks import whole
+from rgflow.checks import integer
 from rgflow.samplers.chain_families import FAMILIES, ROUNDING, number_within, sorted_eigenvalues
 from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Key
@@ -80,7 +80,7 @@ def make_chain(kind: str, num_states: int, **params: Any) -> MarkovChain:
     """
     if kind not in FAMILIES:
         raise ValueError(f"kind = {kind!r}: unknown chain family, choose one of {', '.join(FAMILIES)}")
-    states = whole(num_states)
+    states = integer(num_states)
     if states is None or states < 2:
         raise ValueError(f"num_states = {num_states!r}: must be an integer of at least 2")
     build, own = FAMILIES[kind]
