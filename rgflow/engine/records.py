@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +77,11 @@ def write_record(
         path = path.with_name(f"{path.stem}.{first}-{stop}.npz")
 
     def write(temporary: pathlib.Path) -> None:
-        with open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, **record)
+        # Not np.savez, which takes the names of arrays for its own arguments: file, and allow_pickle from numpy 2.2 on.
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, values in record.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)
 
     write_atomically(path, write)
 
