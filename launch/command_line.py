@@ -131,6 +131,14 @@ def config_file(values: flags.FlagValues) -> str:
     return config_flags.get_config_filename(values["config"])
 
 
+def preset_config(file: str) -> Any:
+    """Returns the config of a file and, after a colon, its preset, without the overrides of the command."""
+    values, words = flags.FlagValues(), ["", f"--config={file}"]
+    _define_config(values, words)
+    values(words)
+    return values.config
+
+
 def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], config: bool = False) -> flags.FlagValues:
     """Returns the parsed flags; raises UsageError with one line when they cannot be right."""
     values = flags.FlagValues()
@@ -206,6 +214,9 @@ def run(
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_USAGE)
+    except KeyboardInterrupt:
+        complain("interrupted; the same command starts again")
+        end_now(INTERRUPTED)
     except Failed as error:
         complain(f"error: {error}")
         end_now(error.code)
