@@ -34,10 +34,11 @@ def whole(name: str, value: int, least: int) -> None:
     >>> whole("steps", 3_000_000_000, 1)
     Traceback (most recent call last):
     ...
-    ValueError: steps = 3000000000: must be a whole number from 1 to 2147483647
+    ValueError: steps = 3000000000: must be at most 2147483647
     """
-    if not least <= value < 2**31:
-        raise ValueError(f"{name} = {value}: must be a whole number from {least} to {2**31 - 1}")
+    at_least(name, value, least)
+    if value >= 2**31:
+        raise ValueError(f"{name} = {value}: must be at most {2**31 - 1}")
 
 
 def seed(name: str, value: int) -> None:
