@@ -96,16 +96,18 @@ def cache_directory() -> pathlib.Path:
 
 def use_cache() -> None:
     """Turns the compilation cache on; says so in one line where programs cannot be written to it."""
-    folder = jax.config.values.get("jax_compilation_cache_dir") or str(cache_directory())
+    folder = jax.config.values.get("jax_compilation_cache_dir")
     try:
+        folder = folder or str(cache_directory())
         os.makedirs(folder, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
         reason = error.strerror if isinstance(error, OSError) else error
-        print(f"compiled programs are not kept: cannot write to {folder} ({reason})", file=sys.stderr)
+        where = f"cannot write to {folder}; " if folder else ""
+        print(f"compiled programs are not kept for the next start: {where}{reason}", file=sys.stderr)
         # What is there is read all the same; jax would warn of every program that it cannot write.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", math.inf)
-        folder = folder if os.path.isdir(folder) else None
+        folder = folder if folder and os.path.isdir(folder) else None
     jax.config.update("jax_compilation_cache_dir", folder)
 
 

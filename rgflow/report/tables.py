@@ -27,11 +27,13 @@ def run_summary(dataset: xr.Dataset) -> list[dict[str, Any]]:
     # A column of equal values says nothing that the config does not say.
     names = [name for name in swept if len(set(dataset[name].values.tolist())) > 1] or swept
     points: dict[tuple[Any, ...], list[int]] = {}
-    for k in range(dataset.sizes["run"]):
-        points.setdefault(tuple(dataset[name].values[k].item() for name in names), []).append(k)
-    rows = []
+    # Whole columns are read at once: a sweep may have 100 000 runs.
+    columns = [dataset[name].values.tolist() for name in names]
+    for k, values in enumerate(zip(*columns, strict=True) if names else [()] * dataset.sizes["run"]):
+        points.setdefault(values, []).append(k)
+    rows, seeds = [], dataset["seed"].values.tolist()
     for values, runs in points.items():
-        dead = {int(dataset["seed"].values[k]): int(died[k]) for k in runs if died[k] >= 0}
+        dead = {seeds[k]: int(died[k]) for k in runs if died[k] >= 0}
         live = [k for k in runs if died[k] < 0]
         rows.append({
             "values": dict(zip(map(str, names), values, strict=True)),
