@@ -174,6 +174,8 @@ def quiet_background_saves() -> None:
     """Silences the hundreds of lines that Orbax, asyncio and tensorstore print about a failed save; ours is enough."""
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    # It works without a folder of its own, and says so in two lines.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
     def hook(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":

@@ -257,7 +257,9 @@ def test_memory_is_told_from_shapes_and_too_much_is_refused_before_anything_comp
         output = command.sweep(tmp_path / "run", "--config.width=300000", *dry, code=2)
         assert "compiled in" not in output
         refusals.append(output.strip().splitlines()[-1])
-        assert re.match(r"error: group_000 needs about 670\.\d GiB on each device, which has \d+\.\d GiB: ", refusals[-1])
+        assert re.match(
+            r"error: group_000 needs about 670\.\d GiB on each device, which has \d+\.\d GiB: ", refusals[-1]
+        )
         assert "engine.run_batch = 2 runs" in refusals[-1]
     # A sweep that has computed nothing leaves nothing that another config would not fit.
     assert list((tmp_path / "run").iterdir()) == []
