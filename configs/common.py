@@ -55,7 +55,7 @@ def require_values(sweep: Config, *names: str) -> None:
         value = functools.reduce(lambda section, key: section[key], name.split("."), sweep)
         if isinstance(value, ml_collections.ConfigDict):
             require_values(sweep, *(f"{name}.{key}" for key in value))
-        elif isinstance(value, (tuple, list)) and not given(value):
+        elif isinstance(value, (tuple, list)) and not given(tuple(value)):
             raise ValueError(f"sweep.{name} = (): must name at least one")
 
 

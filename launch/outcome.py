@@ -34,8 +34,8 @@ def resume_command(run: Mapping[str, Any], workdir: pathlib.Path) -> str:
 def seed_keys(run: Mapping[str, Any], config: Mapping[str, str]) -> dict[str, int]:
     """Returns the config keys that hold numbers of seeds, of the kinds of runs that the sweep has.
 
-    ``config`` is flat. A key such as ``runs.window.seeds`` counts where a run has the value ``window``, ``phases.seeds``
-    where a study has that name.
+    ``config`` is flat. A key such as ``runs.window.seeds`` counts where a run has the value ``window``, and
+    ``phases.seeds`` where a study has that name.
     """
     swept = {str(value) for group in run["groups"] for one in group["runs"] for value in one["values"].values()}
     found = {key: value for key, value in config.items() if key.split(".")[-1] == "seeds"}

@@ -1,8 +1,8 @@
 """Overrides that change nothing: a key of a study that is not run, or one that every point sets.
 
-Only keys that nothing but ``get_sweep`` can read are looked at: those of the section ``sweep``, those called ``seeds`` or
-beside one in a section (``runs.window.steps``), and those that every point sets. Such a key has an effect if the points
-differ with the value of the preset in its place.
+Only keys that nothing but ``get_sweep`` can read are looked at: those of the section ``sweep``, those called ``seeds``
+or beside one in a section (``runs.window.steps``), and those that every point sets. Such a key has an effect if the
+points differ with the value of the preset in its place.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

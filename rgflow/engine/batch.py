@@ -139,7 +139,7 @@ class Program:
         hypers: Any,
         run_batch: int,
         mesh: Mesh,
-        allow: Callable[[int], None] = lambda need: None,
+        allow: Callable[[int], object] = lambda need: None,
     ) -> None:
         """Compiles for the shapes of ``key`` and ``hypers`` (leading axis: padded runs), sharded over ``mesh``.
 

@@ -1,8 +1,8 @@
 """How much memory a program needs, told from its shapes, before the minutes that its compilation may take.
 
 The estimate is what a device certainly holds: inputs, states and records of all its runs, and the largest product of
-matrices, factorisation, sort or convolution of one batch of runs. What the compiler may fuse away is not counted, so that
-no program is refused which would fit; the compiler's own number, when it is there, is larger.
+matrices, factorisation, sort or convolution of one batch of runs. What the compiler may fuse away is not counted, so
+that no program is refused which would fit; the compiler's own number, when it is there, is larger.
 """
 
 import math
@@ -11,9 +11,9 @@ from typing import Any
 
 import jax
 
-MATERIALISED = frozenset(
-    "dot_general conv_general_dilated sort fft cholesky eigh eig svd qr geqrf lu triangular_solve".split()
-)
+PRODUCTS = ("dot_general", "conv_general_dilated", "fft", "sort")
+FACTORISATIONS = ("cholesky", "eigh", "eig", "svd", "qr", "geqrf", "lu", "triangular_solve")
+MATERIALISED = {*PRODUCTS, *FACTORISATIONS}
 """Operations whose results no compiler fuses into what comes after them."""
 
 

@@ -67,12 +67,12 @@ def prepare(
     experiments: Sequence[Experiment],
     root_seed: int,
     devices: Sequence[Any] | None = None,
-    allow: Callable[[Group, int], None] = lambda group, need: None,
+    allow: Callable[[Group, int], object] = lambda group, need: None,
 ) -> Prepared:
     """Places a group's keys and hypers on the devices (default: all of them) and compiles its program.
 
-    ``experiments`` are those of the group's runs, in their order. ``allow`` is called before anything compiles, with the
-    bytes that each device will need as far as the shapes tell; what it raises ends the preparation.
+    ``experiments`` are those of the group's runs, in their order. ``allow`` is called before anything compiles, with
+    the bytes that each device will need as far as the shapes tell; what it raises ends the preparation.
     """
     run_mesh = mesh.run_mesh(len(group.runs), group.run_batch, devices)
     key, hypers, rows = stacked_inputs(group, experiments, root_seed, run_mesh)

@@ -34,10 +34,11 @@ def test_a_cache_that_cannot_be_written_is_one_line_and_read_where_it_is(setting
 
 
 def test_a_user_without_a_home_has_no_cache(settings, monkeypatch, capsys):
+    def homeless(path):
+        raise RuntimeError("no home")
+
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(
-        environment.pathlib.Path, "expanduser", lambda path: (_ for _ in ()).throw(RuntimeError("no home"))
-    )
+    monkeypatch.setattr(environment.pathlib.Path, "expanduser", homeless)
     environment.use_cache()
     assert settings["jax_compilation_cache_dir"] is None
     assert "no home" in capsys.readouterr().err
