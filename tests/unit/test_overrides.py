@@ -32,9 +32,7 @@ def idle(room, *flags, fresh=True):
 )
 def test_a_key_of_a_study_that_is_not_run_is_refused_in_a_fresh_workdir_and_said_in_another(room, flags):
     key = f"config.{flags[-1].partition('=')[0]} = "
-    with pytest.raises(
-        command_line.UsageError, match=rf"^{key}.*: changes no run of config\.sweep\.study = .*; leave"
-    ):
+    with pytest.raises(command_line.UsageError, match=rf"^{key}.*: changes no run of config\.sweep\.study = .*; leave"):
         idle(room, *flags)
     assert idle(room, *flags, fresh=False).startswith(f"warning: {key}")
 
