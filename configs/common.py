@@ -7,6 +7,7 @@ from typing import Any
 
 import ml_collections
 
+from rgflow import checks
 from rgflow.types import Config
 
 PRESETS = ("smoke", "default", "paper")
@@ -77,8 +78,10 @@ def studies(sweep: Config, known: tuple[str, ...]) -> tuple[str, ...]:
         ('width', 'depth')
     """
     chosen = words(sweep.study)
-    if not chosen or not set(chosen) <= set(known):
-        raise ValueError(f"sweep.study = {tuple(sweep.study)}: must name at least one of {', '.join(known)}")
+    if not chosen:
+        raise ValueError(f"sweep.study = (): must name at least one of {', '.join(known)}")
+    for study in chosen:
+        checks.one_of("sweep.study", study, known)
     return chosen
 
 

@@ -67,8 +67,9 @@ def _check_shapes(config: Config) -> None:
         raise ValueError(
             f"num_sites = {config.num_sites}: must be at most {MOST_SITES}, for the exact fit to all pairs"
         )
-    whole("num_sites", config.num_sites, 1)
-    between("halvings", config.halvings, 1, int(np.log2(MOST_SITES)))
+    most = int(np.log2(MOST_SITES))
+    if config.halvings > most:
+        raise ValueError(f"halvings = {config.halvings}: must be at most {most}, of {MOST_SITES} sites")
     widths = halved(config.num_sites, config.halvings)
     if widths[-1] < 3:
         raise ValueError(f"halvings = {config.halvings}: leaves {widths[-1]} features, must leave at least 3")
