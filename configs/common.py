@@ -1,11 +1,13 @@
 """What every config shares: the engine's settings and the presets' names."""
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import ml_collections
 
+from rgflow import checks
 from rgflow.types import Config
 
 PRESETS = ("smoke", "default", "paper")
@@ -39,6 +41,48 @@ def words(values: tuple[str, ...]) -> tuple[str, ...]:
         ('window', 'mixer')
     """
     return tuple(word.strip() for value in values for word in value.split(",") if word.strip())
+
+
+def require_values(sweep: Config, *names: str) -> None:
+    """Raises ValueError for an axis of a study without a value; the name of a section stands for all its axes.
+
+    Example:
+        >>> require_values(section(width=section(sigma2=(1.0,), width=())), "width")
+        Traceback (most recent call last):
+        ...
+        ValueError: sweep.width.width = (): must name at least one
+    """
+    for name in names:
+        value = functools.reduce(lambda section, key: section[key], name.split("."), sweep)
+        if isinstance(value, ml_collections.ConfigDict):
+            require_values(sweep, *(f"{name}.{key}" for key in value))
+        elif isinstance(value, (tuple, list)) and not given(tuple(value)):
+            raise ValueError(f"sweep.{name} = (): must name at least one")
+
+
+def given(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Returns the values of an axis; the command line hands over none of them as one empty text.
+
+    Example:
+        >>> given(("",)), given((1, 2)), given(("window,mixer",))
+        ((), (1, 2), ('window', 'mixer'))
+    """
+    return words(values) if all(isinstance(value, str) for value in values) else values
+
+
+def studies(sweep: Config, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the chosen studies; raises ValueError for none and for one that is not known.
+
+    Example:
+        >>> studies(section(study=("width,depth",)), ("width", "depth", "size"))
+        ('width', 'depth')
+    """
+    chosen = words(sweep.study)
+    if not chosen:
+        raise ValueError(f"sweep.study = (): must name at least one of {', '.join(known)}")
+    for study in chosen:
+        checks.one_of("sweep.study", study, known)
+    return chosen
 
 
 def section(**values: Any) -> Config:

@@ -128,20 +128,15 @@ def get_config(preset: str = "default") -> Config:
 def _couplings(config: Config, data: str) -> tuple[float, ...]:
     if data not in config.sweep.couplings:
         raise ValueError(f"data = {data!r}: must be one of {', '.join(config.sweep.couplings)}, see sweep.couplings")
-    if not config.sweep.couplings[data]:
-        raise ValueError(f"sweep.couplings.{data} = (): must name at least one")
+    common.require_values(config.sweep, f"couplings.{data}")
     return config.sweep.couplings[data]
 
 
 def _study(config: Config, name: str) -> Iterator[dict[str, Any]]:
     """Yields what the points of a study set."""
     axes = config.sweep[name]
-    empty = [key for key in axes if not axes[key]]
-    if empty:
-        raise ValueError(f"sweep.{name}.{empty[0]} = (): must name at least one")
-    words = ml_collections.ConfigDict(
-        {key: common.words(axes[key]) if isinstance(axes[key][0], str) else axes[key] for key in axes}
-    )
+    common.require_values(config.sweep, name)
+    words = ml_collections.ConfigDict({key: common.given(axes[key]) for key in axes})
     for values in common.crossed(words, *words):
         couplings = _couplings(config, values["data"])
         for coupling in couplings if name in EVERY_COUPLING else couplings[-2:-1] or couplings:
@@ -154,11 +149,8 @@ def get_sweep(config: Config) -> list[Point]:
     """Returns the points of the chosen studies."""
     if config.seeds < 1:
         raise ValueError(f"seeds = {config.seeds}: must be at least 1")
-    studies = common.words(config.sweep.study)
-    if not studies or not set(studies) <= set(STUDIES):
-        raise ValueError(f"sweep.study = {config.sweep.study}: must name at least one of {', '.join(STUDIES)}")
     return [
         Point({key: values.get(key, config[key]) for key in SWEPT}, config.seeds)
-        for study in studies
+        for study in common.studies(config.sweep, STUDIES)
         for values in _study(config, study)
     ]

@@ -144,10 +144,10 @@ def get_config(preset: str = "default") -> Config:
 Values = dict[str, Any]
 
 
-def _case(number: int, sampler: str) -> Values:
-    if number not in CASES:
-        raise ValueError(f"sweep.cases = {number}: must be one of {', '.join(map(str, CASES))}")
-    return {**CASES[number], **CASE_LABELS.get(number, {}), "sampler": sampler}
+def _cases(sweep: Config, name: str, sampler: str) -> list[Values]:
+    if unknown := [number for number in sweep[name] if number not in CASES]:
+        raise ValueError(f"sweep.{name} = {unknown[0]}: must be one of {', '.join(map(str, CASES))}")
+    return [{**CASES[number], **CASE_LABELS.get(number, {}), "sampler": sampler} for number in sweep[name]]
 
 
 def _relu(section: Config) -> Iterator[Values]:
@@ -161,8 +161,8 @@ def _study(config: Config, name: str) -> list[Values]:
     """Returns what the points of a study set."""
     axes = config.sweep
     found: dict[str, Any] = {
-        "cases": lambda: [_case(number, "gibbs") for number in axes.cases],
-        "hmc": lambda: [_case(number, "hmc") for number in axes.hmc],
+        "cases": lambda: _cases(axes, "cases", "gibbs"),
+        "hmc": lambda: _cases(axes, "hmc", "hmc"),
         "width": lambda: common.crossed(axes.width, "sigma2", "width"),
         "depth": lambda: common.crossed(axes.depth, "sigma2", "depth"),
         "size": lambda: common.crossed(axes.size, "data_seed", "num_train"),
@@ -199,8 +199,6 @@ def get_sweep(config: Config) -> list[Point]:
     for name in SAMPLERS:
         if config.runs[name].seeds < 1:
             raise ValueError(f"runs.{name}.seeds = {config.runs[name].seeds}: must be at least 1")
-    studies = common.words(config.sweep.study)
-    for study in studies:
-        if study not in STUDIES:
-            raise ValueError(f"sweep.study = {study!r}: must be one of {', '.join(STUDIES)}")
+    studies = common.studies(config.sweep, STUDIES)
+    common.require_values(config.sweep, *studies)
     return [point for study in studies for point in _points(config, study)]

@@ -23,6 +23,18 @@ from rgflow.types import Config
 
 STUDIES = ("claims", "controls", "settings", "blocks", "phases")
 PHASE_AXES = ("depth", "width", "window")
+AXES = {
+    "claims": ("mixing", "correlation_length"),
+    "controls": ("mixing", "correlation_length"),
+    "settings": ("mixing", "correlation_length"),
+    "blocks": ("mixing", "correlation_length", "groups"),
+    "phases": ("phases",),
+}
+"""Axes of every study that must hold a value."""
+
+OWN = {"controls": "control and sweep.chain", "settings": "settings"}
+"""The axes of a study of which one alone may be empty."""
+
 SWEPT = {
     "mixing": ("tokenwise", "sweep.mixing"),
     "correlation_length": (1.062, "sweep.correlation_length"),
@@ -183,7 +195,7 @@ def _settings(config: Config) -> list[dict[str, Any]]:
     """Returns what leaves the config's own settings, one at a time; a point that sets one has a key more."""
     axes = config.sweep.settings
     names = [name for name in axes if name != "chain"]
-    values = {name: common.words(axes[name]) if isinstance(config[name], str) else axes[name] for name in names}
+    values = {name: common.given(axes[name]) for name in names}
     found = [{name: value} for name in names for value in values[name] if value != config[name]]
     return found + [{"kind": kind} for kind in common.words(axes.chain.kind) if kind != config.chain.kind]
 
@@ -204,10 +216,9 @@ def get_sweep(config: Config) -> list[Point]:
         "phases": config.phases,
     }.items():
         _check_training(name, training)
-    studies, mixings = common.words(axes.study), common.words(axes.mixing)
+    studies, mixings = common.studies(axes, STUDIES), common.words(axes.mixing)
     for study in studies:
-        if study not in STUDIES:
-            raise ValueError(f"sweep.study = {study!r}: must be one of {', '.join(STUDIES)}")
+        common.require_values(axes, *AXES[study])
     variants: dict[str, list[dict[str, Any]]] = {
         "claims": [{}],
         "controls": [{"control": c} for c in common.words(axes.control)]
@@ -217,6 +228,8 @@ def get_sweep(config: Config) -> list[Point]:
     }
     points = _phases(config) if "phases" in studies else []
     for study in (s for s in variants if s in studies):
+        if not variants[study]:
+            raise ValueError(f"sweep.{OWN[study]}: names nothing that departs from the config, or nothing at all")
         for values in variants[study]:
             for mixing in mixings:
                 training, lengths = config.runs.get(mixing), axes.correlation_length

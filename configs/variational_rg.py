@@ -148,9 +148,10 @@ def _study(config: Config, name: str) -> list[Values]:
                 raise ValueError(f"sweep.lattice.cases = {case}: must be pairs of size and coupling")
         return [{"system": "lattice", "size": size, "coupling": coupling} for size, coupling in axes.lattice.cases]
     if name == "shuffled":
-        return [
-            {"system": "stack", "shuffle": kind, "l1": l1} for kind in ("sites", "bonds") for l1 in axes[name][kind]
-        ]
+        strengths = [(kind, l1) for kind in ("sites", "bonds") for l1 in common.given(axes.shuffled[kind])]
+        if not strengths:
+            raise ValueError("sweep.shuffled.sites, bonds = (): must name at least one")
+        return [{"system": "stack", "shuffle": kind, "l1": l1} for kind, l1 in strengths]
     return list(common.crossed(axes[name], *axes[name], system="stack"))
 
 
@@ -160,11 +161,9 @@ def get_sweep(config: Config) -> list[Point]:
         if config.runs[name].seeds < 1:
             raise ValueError(f"runs.{name}.seeds = {config.runs[name].seeds}: must be at least 1")
     points = []
-    if not common.words(config.sweep.study):
-        raise ValueError(f"sweep.study = {config.sweep.study}: must name at least one of {', '.join(STUDIES)}")
-    for study in common.words(config.sweep.study):
-        if study not in STUDIES:
-            raise ValueError(f"sweep.study = {study!r}: must be one of {', '.join(STUDIES)}")
+    for study in common.studies(config.sweep, STUDIES):
+        if study != "shuffled":  # it has two kinds of shuffling, one of which may be left out
+            common.require_values(config.sweep, study)
         for values in _study(config, study):
             full = {
                 key: values.get(key, config.small.hidden if key == "small.hidden" else config[key]) for key in SWEPT

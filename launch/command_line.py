@@ -14,6 +14,9 @@ from absl import flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+import configs
+from rgflow import registry
+
 DONE, FAILED, BAD_USAGE, RESUMABLE = 0, 1, 2, 75
 INTERRUPTED = 130
 FAILED_AMONG_OTHERS = 101
@@ -60,6 +63,24 @@ def _overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
+def installed_configs() -> dict[str, str]:
+    """Returns the config files that come with the package, by the names of their rooms."""
+    files = sorted(pathlib.Path(configs.__file__).parent.glob("*.py"))
+    return {file.stem: str(file) for file in files if file.stem in registry.EXPERIMENTS}
+
+
+def _located(argv: Sequence[str]) -> list[str]:
+    """Returns the arguments with a room's name in --config, which is enough, replaced by its installed file."""
+    words = list(argv)
+    for k, word in enumerate(words):
+        flag, equals, text = word.partition("=")
+        if flag in ("--config", "-config") and (equals or k + 1 < len(words)):
+            name, colon, preset = (text if equals else words[k + 1]).partition(":")
+            file = name if os.path.isfile(name) else installed_configs().get(name, name)
+            words[k if equals else k + 1] = f"{flag + equals if equals else ''}{file}{colon}{preset}"
+    return words
+
+
 def _config_words(arguments: Sequence[str]) -> list[str]:
     """Returns only the --config=FILE part of the arguments."""
     for k, word in enumerate(arguments):
@@ -71,7 +92,7 @@ def _config_words(arguments: Sequence[str]) -> list[str]:
 
 
 def _define_config(values: flags.FlagValues, words: list[str]) -> None:
-    text = "file and preset, such as configs/rank_flow.py:smoke; override with --config.KEY=VALUE"
+    text = "file or room, and preset, such as configs/rank_flow.py:smoke; override with --config.KEY=VALUE"
     config_flags.DEFINE_config_file("config", None, text, lock_config=True, flag_values=values, sys_argv=words)
 
 
@@ -79,10 +100,12 @@ def _check_config(arguments: Sequence[str]) -> None:
     """Refuses a config file or an override that cannot be right in one line; absl would print a traceback."""
     words = _config_words(arguments)
     if not words:
-        raise UsageError("--config is missing: give a file, such as --config=configs/rank_flow.py")
-    path = pathlib.Path(words[0].partition("=")[2].partition(":")[0])
-    if not path.is_file():
-        raise UsageError(f"--config = {str(path)!r}: no such file")
+        raise UsageError("--config is missing: give a file or a room, such as --config=configs/rank_flow.py")
+    file = words[0].partition("=")[2].partition(":")[0]
+    if not os.path.isfile(file):  # unlike pathlib it says no to a name that is too long
+        rooms, name = installed_configs(), pathlib.Path(file).stem
+        hint = f"--config={name} is the installed {rooms[name]}" if name in rooms else f"rooms: {', '.join(rooms)}"
+        raise UsageError(f"--config = {file!r}: no such file or room; {hint}")
     base = flags.FlagValues()
     _define_config(base, ["", *words])
     try:
@@ -108,12 +131,21 @@ def config_file(values: flags.FlagValues) -> str:
     return config_flags.get_config_filename(values["config"])
 
 
+def preset_config(file: str) -> Any:
+    """Returns the config of a file and, after a colon, its preset, without the overrides of the command."""
+    values, words = flags.FlagValues(), ["", f"--config={file}"]
+    _define_config(values, words)
+    values(words)
+    return values.config
+
+
 def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], config: bool = False) -> flags.FlagValues:
     """Returns the parsed flags; raises UsageError with one line when they cannot be right."""
     values = flags.FlagValues()
     define(values)
     try:
         if config:
+            argv = _located(argv)
             _check_config(argv[1:])
             _define_config(values, list(argv))
         rest = values(list(argv))
@@ -142,6 +174,8 @@ def quiet_background_saves() -> None:
     """Silences the hundreds of lines that Orbax, asyncio and tensorstore print about a failed save; ours is enough."""
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    # It works without a folder of its own, and says so in two lines.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
     def hook(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
@@ -182,6 +216,9 @@ def run(
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_USAGE)
+    except KeyboardInterrupt:
+        complain("interrupted; the same command starts again")
+        end_now(INTERRUPTED)
     except Failed as error:
         complain(f"error: {error}")
         end_now(error.code)

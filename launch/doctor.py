@@ -1,24 +1,32 @@
 """Check this machine: python -m launch.doctor
 
 Prints versions and devices, refuses jax versions that are known to compute wrong numbers, repeats the computations that
-those versions get wrong, and takes a toy experiment through the engine. Exit codes: 0 healthy, 1 not healthy.
+those versions get wrong, and takes a toy experiment through the engine, to the disk and back to a verdict. Exit codes:
+0 healthy, 1 not healthy.
 """
 
 import dataclasses
+import pathlib
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
+import xarray as xr
 from absl import flags
 from rich.console import Console
 from rich.table import Table
 
 from launch import command_line, environment
-from rgflow.engine import grid, prepare
+from rgflow.engine import grid, loop, prepare, progress, records
+from rgflow.engine.plan import Plan
+from rgflow.judging import claim
+from rgflow.judging.intervals import t_interval
 from rgflow.probes.spectrum import effective_rank, singular_values
-from rgflow.protocol import Experiment, Stream
+from rgflow.protocol import Claim, Experiment, Results, Stream
 from rgflow.types import Hypers, Info, Key
 
 CANARY_ROWS = {np.float32: (16_385, 32_769), np.float64: (16_385, 32_769)}
@@ -109,7 +117,34 @@ def check_engine() -> Check:
     return Check("engine self-test", right and agree, text)
 
 
-CHECKS: tuple[Callable[[], Check], ...] = (check_version, check_canary, check_spectrum, check_engine)
+def _mean_square(results: Results) -> Iterator[claim.Finding]:
+    """Yields whether the mean squared position of the walks is the number of steps, 100."""
+    interval = t_interval(results.dataset["position_squared"].sel(step=100).values)
+    status = "supported" if interval.low < 100 < interval.high else "contradicted"
+    yield claim.Finding("", interval, status, (results.dataset.sizes["run"], 0), {})
+
+
+def check_disk() -> Check:
+    """Returns whether records and checkpoints reach a disk, come back as results.nc, and are judged."""
+    runs = tuple(grid.Run({}, seed) for seed in range(256))
+    config = ml_collections.ConfigDict({"engine": {"chunk_steps": 50, "checkpoint_seconds": 0.0}})
+    plan = Plan(config, lambda config: _walk(), (grid.Group("walk", runs, 64),))
+    prepared = prepare.prepare(plan.groups[0], plan.experiments(plan.groups[0]), root_seed=0)
+    claims = (Claim("walk", "", "The variance is the number of steps.", "100", "runs", _mean_square),)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        quiet = progress.Progress(prepared.cost, quiet=True)
+        loop.run_group(prepared, folder, config.engine, {}, quiet, progress.EventLog(None), loop.StopRequest())
+        merged = records.merge(folder, plan, {})
+        records.write_results(folder / "results.nc", merged)
+        with xr.open_dataset(folder / "results.nc", engine="h5netcdf") as found:
+            same = found.load().equals(merged)
+    (verdict,) = claim.judge(claims, Results(merged, config))
+    text = f"{len(merged.step)} records {'come back' if same else 'CHANGED'}, verdict {verdict.status}"
+    return Check("record, merge, verdict", same and verdict.status == "supported", text)
+
+
+CHECKS: tuple[Callable[[], Check], ...] = (check_version, check_canary, check_spectrum, check_engine, check_disk)
 
 
 def main(argv: list[str]) -> int:

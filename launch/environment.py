@@ -1,11 +1,14 @@
 """The process around a run: devices, memory, thread pool, compilation cache, versions."""
 
 import gc
+import math
 import os
 import pathlib
 import platform
 import re
 import subprocess
+import sys
+import tempfile
 from importlib import metadata
 
 import jax
@@ -45,8 +48,7 @@ def configure(runs: int, cpu_devices: int = 0) -> None:
     os.environ.setdefault("NPROC", pool)
     if forced is None:
         jax.config.update("jax_num_cpu_devices", devices)
-    if not jax.config.values.get("jax_compilation_cache_dir"):
-        jax.config.update("jax_compilation_cache_dir", str(cache_directory()))
+    use_cache()
     # Tracing makes millions of objects; without this each full collection would walk through all modules again.
     gc.freeze()
 
@@ -88,8 +90,25 @@ def device_memory() -> int | None:
 
 def cache_directory() -> pathlib.Path:
     """Returns the folder of compiled programs under the user's cache directory."""
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path("~/.cache").expanduser()
     return pathlib.Path(base) / "rgflow" / "jax"
+
+
+def use_cache() -> None:
+    """Turns the compilation cache on; says so in one line where programs cannot be written to it."""
+    folder = jax.config.values.get("jax_compilation_cache_dir")
+    try:
+        folder = folder or str(cache_directory())
+        os.makedirs(folder, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
+        reason = error.strerror if isinstance(error, OSError) else error
+        where = f"cannot write to {folder}; " if folder else ""
+        print(f"compiled programs are not kept for the next start: {where}{reason}", file=sys.stderr)
+        # What is there is read all the same; jax would warn of every program that it cannot write.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", math.inf)
+        folder = folder if folder and os.path.isdir(folder) else None
+    jax.config.update("jax_compilation_cache_dir", folder)
 
 
 def versions() -> dict[str, str]:

@@ -16,7 +16,8 @@ PLACEHOLDERS = {"workdir": "DIR", "out": "FILE", "coordinator": "HOST:PORT"}
 KINDS = {"int": "N", "float": "X", "comma separated list of strings": "NAME,..."}
 CONFIG_HELP = """\
   --config=FILE[:PRESET]
-      the config file and one of its presets: smoke, default or paper
+      the config file, or the name of a room, and one of its presets:
+      smoke, default or paper
   --config.KEY=VALUE
       another value for a key of the config; give --config=FILE and --help
       to see the keys

@@ -1,6 +1,7 @@
 """What a finished sweep says last: how long it took, how many runs died; the commands that resume it or let it grow."""
 
 import pathlib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,10 +34,12 @@ def resume_command(run: Mapping[str, Any], workdir: pathlib.Path) -> str:
 def seed_keys(run: Mapping[str, Any], config: Mapping[str, str]) -> dict[str, int]:
     """Returns the config keys that hold numbers of seeds, of the kinds of runs that the sweep has.
 
-    ``config`` is flat. A key such as ``runs.window.seeds`` counts where a run has the value ``window``.
+    ``config`` is flat. A key such as ``runs.window.seeds`` counts where a run has the value ``window``, and
+    ``phases.seeds`` where a study has that name.
     """
     swept = {str(value) for group in run["groups"] for one in group["runs"] for value in one["values"].values()}
     found = {key: value for key, value in config.items() if key.split(".")[-1] == "seeds"}
+    swept |= set(re.findall(r"\w+", config.get("sweep.study", "")))
     used = {key: int(value) for key, value in found.items() if "." not in key or key.split(".")[-2] in swept}
     return used or {key: int(value) for key, value in found.items()}
 

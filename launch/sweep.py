@@ -17,6 +17,7 @@ Exit codes: 0 done, 2 bad usage or config, 75 stopped and resumable, 1 anything 
 
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import pathlib
 import sys
@@ -27,7 +28,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from launch import cluster, command_line, environment, tensorboard
+from launch import cluster, command_line, environment, limits, overrides, tensorboard
 from launch import workdir as folder
 from launch.command_line import UsageError
 from rgflow import registry
@@ -76,29 +77,18 @@ def sweep_points(config: Config, config_file: str) -> list[Point]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
-        return module.get_sweep(config)
+        points = module.get_sweep(config)
     except (ValueError, TypeError) as error:
         raise UsageError(f"config.{error}") from error
+    limits.check_points(points)
+    return points
 
 
 def checked_plan(config: Config, points: list[Point]) -> Plan:
     """Returns a plan without groups; raises UsageError for a config that makes no sense at some point."""
     plan = Plan(config, registry.make)
-    try:
-        grid.expand(points)
-        for point in points:
-            plan.experiment(grid.Run(point.values, 0))
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"config.{str(error).splitlines()[0]}") from error
+    limits.check_plan(plan, points)
     return plan
-
-
-def check_engine(engine: Config) -> None:
-    """Raises UsageError for settings of the engine that make no sense."""
-    least = {"run_batch": 0, "chunk_steps": 1, "checkpoint_seconds": 0, "cpu_devices": 0}
-    for name, value in least.items():
-        if not engine[name] >= value:
-            raise UsageError(f"config.engine.{name} = {engine[name]}: must be at least {value}")
 
 
 def with_groups(plan: Plan, run: dict[str, Any] | None, runs: list[grid.Run], workdir: pathlib.Path) -> Plan:
@@ -128,22 +118,10 @@ def with_groups(plan: Plan, run: dict[str, Any] | None, runs: list[grid.Run], wo
     return plan.of(map(continued, held)).grown(runs, batch_of)
 
 
-def check_memory(prepared: Prepared) -> None:
-    """Warns when a group should need more memory than a device has; raises UsageError when it needs twice that."""
-    need, have = prepared.program.memory_bytes, environment.device_memory()
-    short = have is not None and need > have
-    # Hosts differ in what is free; one that refused alone would leave the others waiting for it.
-    everywhere = hosts.gather([short, have is not None and need > 2 * have])
-    if not everywhere[:, 0].any():
-        return
-    has = f"which has {have / 2**30:.1f} GiB" if have is not None and short else "more than another host has"
-    text = (
-        f"{prepared.group.name} needs about {need / 2**30:.1f} GiB on each device, {has}: "
-        f"engine.run_batch = {prepared.group.run_batch} runs at a time are too many, or the network is too large"
-    )
-    if everywhere[:, 1].any():
-        raise UsageError(text)
-    say(f"warning: {text}")
+def warn_of_memory(prepared: Prepared) -> None:
+    """Says when a compiled group should need more memory than a device has; raises UsageError at twice that."""
+    if text := limits.check_memory(prepared.group, prepared.program.memory_bytes):
+        say(f"warning: {text}")
 
 
 def unfinished(workdir: pathlib.Path, plan: Plan) -> Plan:
@@ -165,12 +143,16 @@ def check_stop(stop: loop.StopRequest) -> None:
 
 
 def compile_only(workdir: pathlib.Path, plan: Plan, stop: loop.StopRequest) -> None:
-    """Compiles what is not finished, prints its memory and the time of its compilation, and runs nothing."""
+    """Compiles what is not finished, prints its memory and the time of its compilation, and runs nothing.
+
+    Raises loop.Stopped when a signal asked to stop.
+    """
     for group in unfinished(workdir, plan).groups:
-        prepared = prepare(group, plan.experiments(group), plan.config.root_seed)
-        say(prepared.summary)
-        check_memory(prepared)
         check_stop(stop)
+        prepared = prepare(group, plan.experiments(group), plan.config.root_seed, allow=limits.check_memory)
+        say(prepared.summary)
+        warn_of_memory(prepared)
+    check_stop(stop)
 
 
 def run_groups(
@@ -192,16 +174,17 @@ def run_groups(
         log("compiled", group=prepared.group.name, seconds=round(prepared.program.compile_seconds, 2))
         bar.expect(queue.cost)
 
-    queue = ahead.Ahead(plan, ready)
+    queue = ahead.Ahead(plan, ready, limits.check_memory)
     bar = progress.Progress(queue.cost, quiet=not hosts.is_first(), groups=len(plan.groups))
     waited, asked = 0.0, time.monotonic()
     with bar.shown(), contextlib.closing(iter(queue)) as compiled:
         for prepared in compiled:
             waited += time.monotonic() - asked
-            check_memory(prepared)
+            warn_of_memory(prepared)
             check_stop(stop)
             log("running", group=prepared.group.name)
             loop.run_group(prepared, workdir, plan.config.engine, meta, bar, log, stop, board.add if board else None)
+            del prepared  # its program goes while the next one is waited for
             asked = time.monotonic()
     log("finished")
     return waited
@@ -226,6 +209,11 @@ def execute(
     except loop.Stopped as stopped:
         say(f"stopped by {stopped}; resume with:\n  {description['command']}")
         return command_line.RESUMABLE
+    except UsageError:  # a group is too large; where nothing was run, nothing stays behind
+        if first and not (workdir / "chunks").exists():
+            for name in ("run.json", "config.json", "events.jsonl"):
+                (workdir / name).unlink(missing_ok=True)
+        raise
     cluster.leave()
     if board is not None:
         board.close()
@@ -245,6 +233,8 @@ def failures_explained() -> Iterator[None]:
     """Turns a device without memory and a disk that refuses into one line that says what to do."""
     try:
         yield
+    except OverflowError as error:
+        raise UsageError(f"config: its sizes make arrays of more numbers than 32 bits can count ({error})") from error
     except loop.OutOfMemory as error:
         raise command_line.Failed(str(error)) from error
     except OSError as error:
@@ -265,22 +255,30 @@ def main(argv: list[str]) -> int:
     if values.tensorboard:
         tensorboard.check()
     registry.search_in(folder.import_folder(config, config_file))
-    points = sweep_points(config, config_file.partition(":")[0])
-    check_engine(config.engine)
+    get_sweep = functools.partial(sweep_points, config_file=config_file.partition(":")[0])
+    points = get_sweep(config)
+    limits.check_engine(config.engine)
     plan, runs = checked_plan(config, points), grid.expand(points)
     workdir = folder.named(values.workdir, config, config_file)
-    folder.check(workdir, values.resume, config)
+    fresh = folder.check(workdir, values.resume, config) is None
+    idle = overrides.idle(config, command_line.preset_config(config_file), get_sweep, fresh)
     environment.configure(len(runs), config.engine.cpu_devices)
     cluster.join(values)
     stop = loop.StopRequest()
-    with cluster.failing_together():
+    with cluster.failing_together(), failures_explained():
         if not hosts.agree([config.to_json(), values.resume, values.dry_run, environment.versions()]):
             raise UsageError("the processes of the sweep were started with different flags, configs or versions")
+        if idle:
+            say(idle)
         if values.dry_run:
             run = folder.check(workdir, values.resume, config)
-            compile_only(workdir, with_groups(plan, run, runs, workdir), stop)
+            try:
+                compile_only(workdir, with_groups(plan, run, runs, workdir), stop)
+            except loop.Stopped as stopped:
+                say(f"stopped by {stopped}; nothing was run, nothing is on disk")
+                return command_line.RESUMABLE
             return command_line.DONE
-        with failures_explained(), folder.owned(workdir):
+        with folder.owned(workdir):
             # Read again: until now another sweep may have owned the folder.
             plan = with_groups(plan, folder.check(workdir, values.resume, config), runs, workdir)
             description = folder.describe(plan, config_file, argv)

@@ -1,7 +1,9 @@
 """The folder of a sweep: which folders are accepted, who may write to one, and what run.json says."""
 
 import contextlib
+import os
 import pathlib
+import re
 import shlex
 import tempfile
 import time
@@ -18,6 +20,12 @@ from rgflow.types import Config
 OWN_FILES = {"config.json", "lock.json"}
 """What a start leaves behind when it ends before it writes run.json."""
 
+LONGEST_NAME = 64
+"""Most characters of an experiment and of a preset in the name of a folder that is made from them."""
+
+LONGEST_INSIDE = 256
+"""Bytes that the longest name of a file needs after the folder's own: a part of a checkpoint that is being written."""
+
 SHARED_SECONDS = 30.0
 """How long a process waits until it sees what the first process wrote."""
 
@@ -28,8 +36,31 @@ def named(text: str | None, config: Config, config_file: str) -> pathlib.Path:
         raise UsageError(f"--workdir = {text!r}: must be a folder of a mounted file system, not a bucket")
     preset = config_file.partition(":")[2] or "default"
     experiment = config.experiment.rpartition(".")[2]
-    default = pathlib.Path("checkpoints") / f"{experiment}-{preset}-{grid.config_digest(config)}"
-    return pathlib.Path(text or default).absolute()
+    # Experiments and presets of users may have names of any length, with any characters.
+    names = [re.sub(r"[^\w.-]", "_", name)[:LONGEST_NAME] for name in (experiment, preset)]
+    default = pathlib.Path("checkpoints") / "-".join([*names, grid.config_digest(config)])
+    workdir = pathlib.Path(text or default).absolute()
+    check_length(workdir)
+    return workdir
+
+
+def check_length(workdir: pathlib.Path) -> None:
+    """Raises UsageError for a folder whose name the file system cannot hold, or cannot with the files inside."""
+    shown = ascii(str(workdir) if len(str(workdir)) < 100 else f"{str(workdir)[:40]}...{str(workdir)[-40:]}")
+    try:
+        sizes = [len(part.encode()) for part in workdir.parts]
+        whole = len(str(workdir).encode())
+    except UnicodeEncodeError as error:
+        raise UsageError(f"--workdir = {shown}: must be text in UTF-8") from error
+    there = next(p for p in (workdir, *workdir.parents) if os.path.isdir(p))
+    name, path = os.pathconf(there, "PC_NAME_MAX"), os.pathconf(there, "PC_PATH_MAX")
+    if max(sizes) > name:
+        raise UsageError(f"--workdir = {shown}: a name in it has {max(sizes)} bytes, and {name} are allowed there")
+    if whole + LONGEST_INSIDE > path:
+        raise UsageError(
+            f"--workdir = {shown}: has {whole} bytes, of {path} that are allowed there; the files inside need "
+            f"{LONGEST_INSIDE} of them"
+        )
 
 
 def import_folder(config: Config, config_file: str) -> str:

@@ -66,6 +66,31 @@ def at_least(name: str, value: float | int, least: float | int) -> None:
         raise ValueError(f"{name} = {value}: must be at least {least}")
 
 
+def whole(name: str, value: int, least: int) -> None:
+    """Raises ValueError unless ``least <= value < 2^31``: devices count steps and sizes in 32 bits.
+
+    >>> whole("steps", 3_000_000_000, 1)
+    Traceback (most recent call last):
+    ...
+    ValueError: steps = 3000000000: must be at most 2147483647
+    """
+    at_least(name, value, least)
+    if value >= 2**31:
+        raise ValueError(f"{name} = {value}: must be at most {2**31 - 1}")
+
+
+def seed(name: str, value: int) -> None:
+    """Raises ValueError unless ``0 <= value < 2^32``: a key takes 32 bits, and others would silently repeat these.
+
+    >>> seed("root_seed", -1)
+    Traceback (most recent call last):
+    ...
+    ValueError: root_seed = -1: must be a whole number from 0 to 4294967295
+    """
+    if not 0 <= value < 2**32:
+        raise ValueError(f"{name} = {value}: must be a whole number from 0 to {2**32 - 1}")
+
+
 def positive(name: str, value: float | int) -> None:
     """Raises ValueError unless ``value > 0``; NaN is refused.
 

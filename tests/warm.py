@@ -5,6 +5,7 @@ its own imports or another program than Python, and a few tests of every real co
 """
 
 import atexit
+import ctypes
 import gc
 import io
 import multiprocessing
@@ -36,6 +37,12 @@ SHARED = ("JAX_NUM_CPU_DEVICES", "PJRT_NPROC", "NPROC")
 def environment(**variables: str) -> dict[str, str]:
     """Returns this process's environment without what a sweep chooses for itself."""
     return {k: v for k, v in os.environ.items() if k not in SHARED} | variables
+
+
+def drop_override() -> None:
+    """Takes root's rights to read and write against permissions from the child (PR_CAPBSET_DROP, CAP_DAC_*)."""
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        assert ctypes.CDLL(None, use_errno=True).prctl(24, capability, 0, 0, 0) == 0
 
 
 def _start_server() -> multiprocessing.context.ForkServerContext:

@@ -1,5 +1,6 @@
 """Groups are compiled in a thread, in their order, while those that are ready run."""
 
+from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -15,15 +16,23 @@ class Ahead:
     Several processes prepare each group when it is asked for, all at one time.
     """
 
-    def __init__(self, plan: Plan, ready: Callable[[Prepared], None] = lambda prepared: None) -> None:
-        """``ready`` is called with every group as soon as it is compiled, in the thread that compiled it."""
-        self._plan, self._ready = plan, ready
+    def __init__(
+        self,
+        plan: Plan,
+        ready: Callable[[Prepared], None] = lambda prepared: None,
+        allow: Callable[[Group, int], object] = lambda group, need: None,
+    ) -> None:
+        """``ready`` is called with every group as soon as it is compiled, in the thread that compiled it.
+
+        ``allow`` is called with every group and the bytes it needs on each device before it is compiled.
+        """
+        self._plan, self._ready, self._allow = plan, ready, allow
         # The number of run-steps of each group: its cost is guessed from it until its program is compiled.
         self._sizes = [len(group.runs) * max(plan.schedule(group)[-1], 1) for group in plan.groups]
         self._costs: dict[str, float] = {}
 
     def _one(self, group: Group) -> Prepared:
-        prepared = prepare(group, self._plan.experiments(group), self._plan.config.root_seed)
+        prepared = prepare(group, self._plan.experiments(group), self._plan.config.root_seed, allow=self._allow)
         self._costs[group.name] = prepared.cost
         self._ready(prepared)
         return prepared
@@ -34,10 +43,11 @@ class Ahead:
             yield from map(self._one, self._plan.groups)
             return
         with ThreadPoolExecutor(1, "compile") as pool:
-            waiting: list[Future[Prepared]] = [pool.submit(self._one, group) for group in self._plan.groups]
+            waiting: deque[Future[Prepared]] = deque(pool.submit(self._one, group) for group in self._plan.groups)
             try:
-                for future in waiting:
-                    yield future.result()
+                # A program that has run is held by nobody: each takes megabytes, and a sweep may have hundreds.
+                while waiting:
+                    yield waiting.popleft().result()
             finally:
                 # A caller that stops early waits only for the program that is being compiled.
                 for future in waiting:

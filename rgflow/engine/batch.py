@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int
 
-from rgflow.engine import health, keys
+from rgflow.engine import health, keys, memory
 from rgflow.engine.mesh import RUN_AXIS, over_runs
 from rgflow.protocol import Experiment
 from rgflow.types import Hypers, Key, Keys, Record, State
@@ -132,14 +132,28 @@ def run_once(mesh: Mesh) -> dict[str, Any] | None:
 class Program:
     """The two compiled functions of a group of runs that share shapes: ``initialise`` and ``advance``."""
 
-    def __init__(self, experiment: Experiment, key: Any, hypers: Any, run_batch: int, mesh: Mesh) -> None:
-        """Compiles for the shapes of ``key`` and ``hypers`` (leading axis: padded runs), sharded over ``mesh``."""
+    def __init__(
+        self,
+        experiment: Experiment,
+        key: Any,
+        hypers: Any,
+        run_batch: int,
+        mesh: Mesh,
+        allow: Callable[[int], object] = lambda need: None,
+    ) -> None:
+        """Compiles for the shapes of ``key`` and ``hypers`` (leading axis: padded runs), sharded over ``mesh``.
+
+        ``allow`` is called with the bytes that each device will need, as far as shapes tell, before anything compiles.
+        """
         began = time.monotonic()
         initialise, advance = functions(experiment, run_batch, mesh)
-        self._initialise = initialise.lower(key, hypers).compile(compiler_options=run_once(mesh))
         arguments = chunk_arguments(initialise, key, hypers, mesh)
         self.carry_shapes = arguments[-1]
-        self._advance = advance.lower(*arguments).compile()
+        traced = advance.trace(*arguments)
+        self.least_bytes = memory.needed(traced, arguments, mesh.size)
+        allow(self.least_bytes)
+        self._initialise = initialise.lower(key, hypers).compile(compiler_options=run_once(mesh))
+        self._advance = traced.lower().compile()
         self.compile_seconds = time.monotonic() - began
 
     def initialise(self, key: Keys, hypers: Hypers) -> Carry:

@@ -64,11 +64,6 @@ def checksum(tree: Any) -> UInt32[Array, " run"]:
     return total
 
 
-_checksum = jax.jit(checksum)
-# A restored array is not donatable until a compiled program has copied it.
-_copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
-
-
 def _reason(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:320]
 
@@ -80,6 +75,10 @@ class Checkpoints:
         """Opens (or makes) ``directory``; ``warn`` is told about checkpoints that cannot be used."""
         self._warn = warn
         self._directory = directory.resolve()
+        # Functions of their own: their programs, made for the shapes of one group, go with it.
+        self._checksum = jax.jit(lambda tree: checksum(tree))
+        # A restored array is not donatable until a compiled program has copied it.
+        self._copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
         options = ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.LatestN(KEPT), cleanup_tmp_directories=True
         )
@@ -100,7 +99,7 @@ class Checkpoints:
 
         Raises SaveFailed when this save cannot begin, or when the one before it failed in the background.
         """
-        state = ocp.args.StandardSave({"carry": _plain(carry), "checksum": _checksum(carry)})
+        state = ocp.args.StandardSave({"carry": _plain(carry), "checksum": self._checksum(carry)})
         items = ocp.args.Composite(state=state, meta=ocp.args.JsonSave(meta))
         try:
             if not self._manager.save(step, args=items, force=True):
@@ -144,10 +143,11 @@ class Checkpoints:
         tree = {"carry": plain, "checksum": place(jax.ShapeDtypeStruct(first.shape[:1], jnp.uint32))}
         arguments, folder = ocp.args.StandardRestore(tree, strict=False), epath.Path(self._directory)
         found = ocp.StandardCheckpointHandler().restore(folder / str(step) / "state", args=arguments)
-        wrong = int((mesh.local_rows(_checksum(found["carry"]))[1] != mesh.local_rows(found["checksum"])[1]).sum())
+        sums = self._checksum(found["carry"]), found["checksum"]
+        wrong = int((mesh.local_rows(sums[0])[1] != mesh.local_rows(sums[1])[1]).sum())
         if wrong:
             raise ValueError(f"the stored numbers of {wrong} runs do not match their checksums")
-        return _typed(_copy(found["carry"]), abstract)
+        return _typed(self._copy(found["carry"]), abstract)
 
     def wait(self) -> None:
         """Waits for the last save; raises SaveFailed when it failed."""

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rgflow.engine.keys import point_id
@@ -14,17 +14,29 @@ FREE_SECTIONS = ("engine", "sweep")
 """Sections of a config that may change between two starts on one workdir; every key called ``seeds`` may change too."""
 
 
+MOST_RUNS = 10_000_000
+"""A sweep of more runs is a slip of the pen: the list of them alone fills gigabytes."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run: a point's values and a seed number."""
+    """One run: a point's values and a seed number; ``point`` is the point's id where it is known already."""
 
     values: Mapping[str, Any]
     seed: int
+    point: int | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def identity(self) -> tuple[int, int]:
         """The pair (point id, seed); two runs with the same pair are the same run."""
-        return point_id(self.values), self.seed
+        return point_id(self.values) if self.point is None else self.point, self.seed
+
+
+def runs_of(values: Mapping[str, Any], first_seed: int, seeds: int) -> Iterator[Run]:
+    """Yields ``seeds`` runs of one point, whose id is computed once for all of them."""
+    point = point_id(values)
+    for seed in range(first_seed, first_seed + seeds):
+        yield Run(values, seed, point)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +48,27 @@ class Group:
     run_batch: int
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain data for run.json."""
-        runs = [{"values": dict(run.values), "seed": run.seed} for run in self.runs]
+        """Returns plain data for run.json: runs of one point whose seeds follow each other are one entry."""
+        runs: list[dict[str, Any]] = []
+        last = None
+        for run in self.runs:
+            point, seed = run.identity
+            if last == (point, seed - 1):
+                runs[-1]["seeds"] += 1
+            else:
+                runs.append({"values": dict(run.values), "first_seed": seed, "seeds": 1})
+            last = (point, seed)
         return {"name": self.name, "run_batch": self.run_batch, "runs": runs}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "Group":
-        """Reads what :meth:`to_json` wrote."""
-        runs = tuple(Run(run["values"], run["seed"]) for run in data["runs"])
+        """Reads what :meth:`to_json` wrote, and what earlier versions did: an entry per run, with its ``seed``."""
+        stretches = [
+            (one["values"], one.get("first_seed", one.get("seed")), one.get("seeds", 1)) for one in data["runs"]
+        ]
+        if sum(seeds for _, _, seeds in stretches) > MOST_RUNS:
+            raise ValueError(f"{data['name']}: holds more than {MOST_RUNS} runs")
+        runs = tuple(run for stretch in stretches for run in runs_of(*stretch))
         return Group(data["name"], runs, data["run_batch"])
 
 
@@ -59,18 +84,20 @@ def point_config(config: Config, values: Mapping[str, Any]) -> Config:
     return copy
 
 
-def expand(points: Iterable[Point]) -> list[Run]:
-    """Returns every run of the points, in order, without repetition.
-
-    Raises ValueError when two different points have the same id (a chance of 1 % among 10 000 points).
-    """
-    points = list(points)
+def check_ids(points: Iterable[Point]) -> None:
+    """Raises ValueError when two different points have the same id (a chance of 1 % among 10 000 points)."""
     named: dict[int, Mapping[str, Any]] = {}
     for point in points:
         other = named.setdefault(point_id(point.values), point.values)
         if dict(other) != dict(point.values):
             raise ValueError(f"sweep: {dict(other)} and {dict(point.values)} share an id; change any value a little")
-    runs = {run.identity: run for point in points for run in (Run(point.values, s) for s in range(point.seeds))}
+
+
+def expand(points: Iterable[Point]) -> list[Run]:
+    """Returns every run of the points, in order, without repetition; raises ValueError as :func:`check_ids`."""
+    points = list(points)
+    check_ids(points)
+    runs = {run.identity: run for point in points for run in runs_of(point.values, 0, point.seeds)}
     return list(runs.values())
 
 

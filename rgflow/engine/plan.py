@@ -4,9 +4,22 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from rgflow.engine.grid import Group, Run, point_config
 from rgflow.protocol import Experiment
 from rgflow.types import Config
+
+
+def distinct(experiments: Sequence[Experiment]) -> tuple[list[Experiment], np.ndarray]:
+    """Returns the experiments of the points, each once, and for every run the place of its own among them.
+
+    What is made of an experiment is so made once per point, however many seeds there are.
+    """
+    places: dict[int, int] = {}
+    index = np.array([places.setdefault(id(one), len(places)) for one in experiments])
+    first = np.unique(index, return_index=True)[1]
+    return [experiments[k] for k in first], index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +61,13 @@ class Plan:
         """
         held = {run.identity for group in self.groups for run in group.runs}
         members: dict[Any, list[Run]] = {}
+        of_point: dict[int, list[Run]] = {}
         for run in (run for run in wanted if run.identity not in held):
-            experiment = self.experiment(run)
-            members.setdefault((experiment.static, experiment.schedule), []).append(run)
+            point = run.identity[0]
+            if point not in of_point:
+                experiment = self.experiment(run)
+                of_point[point] = members.setdefault((experiment.static, experiment.schedule), [])
+            of_point[point].append(run)
         first = len(self.groups)
         new = (
             Group(f"group_{first + k:03d}", tuple(runs), run_batch_of(runs)) for k, runs in enumerate(members.values())

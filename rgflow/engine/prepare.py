@@ -1,7 +1,8 @@
 """From a group of runs to a compiled program with its inputs on the devices."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from jax.sharding import Mesh
 from rgflow.engine import keys, mesh
 from rgflow.engine.batch import Program
 from rgflow.engine.grid import Group
+from rgflow.engine.plan import distinct
 from rgflow.protocol import Experiment
 
 
@@ -52,7 +54,8 @@ def stacked_inputs(
     """Returns (key, hypers, rows): the runs' inputs on the mesh, padded to ``rows`` with clones of the first run."""
     rows = mesh.padded_runs(len(group.runs), group.run_batch, run_mesh)
     place = lambda x: mesh.spread(mesh.pad_rows(x, rows), run_mesh)  # noqa: E731
-    stacked = jax.tree.map(lambda *xs: np.stack([np.asarray(x) for x in xs]), *(dict(e.hypers) for e in experiments))
+    points, index = distinct(experiments)
+    stacked = jax.tree.map(lambda *xs: np.stack([np.asarray(x) for x in xs])[index], *(dict(e.hypers) for e in points))
     identities = place(np.array([run.identity for run in group.runs], np.uint32))
     key_of = jax.vmap(lambda identity: keys.run_key(root_seed, identity[0], identity[1]))
     key = jax.jit(key_of, out_shardings=mesh.over_runs(run_mesh))(identities)
@@ -60,15 +63,21 @@ def stacked_inputs(
 
 
 def prepare(
-    group: Group, experiments: Sequence[Experiment], root_seed: int, devices: Sequence[Any] | None = None
+    group: Group,
+    experiments: Sequence[Experiment],
+    root_seed: int,
+    devices: Sequence[Any] | None = None,
+    allow: Callable[[Group, int], object] = lambda group, need: None,
 ) -> Prepared:
     """Places a group's keys and hypers on the devices (default: all of them) and compiles its program.
 
-    ``experiments`` are those of the group's runs, in their order.
+    ``experiments`` are those of the group's runs, in their order. ``allow`` is called before anything compiles, with
+    the bytes that each device will need as far as the shapes tell; what it raises ends the preparation.
     """
     run_mesh = mesh.run_mesh(len(group.runs), group.run_batch, devices)
     key, hypers, rows = stacked_inputs(group, experiments, root_seed, run_mesh)
-    program = Program(experiments[0], key, hypers, group.run_batch, run_mesh)
+    check = functools.partial(allow, group)
+    program = Program(experiments[0], key, hypers, group.run_batch, run_mesh, check)
     return Prepared(group, tuple(experiments), program, key, hypers, rows, run_mesh)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from rgflow.engine import health
 from rgflow.engine.grid import Group
-from rgflow.engine.plan import Plan
+from rgflow.engine.plan import Plan, distinct
 from rgflow.protocol import Experiment
 
 if TYPE_CHECKING:  # only merging needs xarray, which takes a quarter of a second to load
@@ -76,8 +77,11 @@ def write_record(
         path = path.with_name(f"{path.stem}.{first}-{stop}.npz")
 
     def write(temporary: pathlib.Path) -> None:
-        with open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, **record)
+        # Not np.savez, which takes the names of arrays for its own arguments: file, and allow_pickle from numpy 2.2 on.
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, values in record.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)
 
     write_atomically(path, write)
 
@@ -146,8 +150,9 @@ def _group_dataset(
             # Where the record of the first step is lost, a later one must not pass for it.
             first = records[0][name] if steps[0] == schedule[0] else np.full_like(records[0][name], np.nan)
             variables[f"first_{name}"] = (("run", *dims.get(name, ())), first)
+    points, index = distinct(experiments)
     for name in experiments[0].reference:
-        values = np.array([e.reference[name] for e in experiments], np.float64)
+        values = np.array([e.reference[name] for e in points], np.float64)[index]
         variables[name] = (("run", *dims.get(name, ())), values)
     coords: dict[str, Any] = {"step": steps, **{k: list(v) for k, v in experiments[0].coords.items()}}
     coords["seed"] = ("run", [run.seed for run in group.runs])

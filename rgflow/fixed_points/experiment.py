@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rgflow.checks import at_least, between, one_of
+from rgflow.checks import between, one_of, whole
 from rgflow.fixed_points import dynamics, probe, reference
 from rgflow.fixed_points.task import ACTIVATIONS, SHUFFLES, TASKS, Static, head_of
 from rgflow.nets.dense import halved
@@ -27,6 +27,9 @@ LARGEST_COUPLING = 5.0
 MOST_SITES = 128
 """The exact references fit all pairs of sites at once: 64 sites take seconds, 256 more memory than machines have."""
 
+MOST_POINTS = 512
+"""The transfer operator of a field is a matrix of four times as many points a side."""
+
 CPU_RUN_BATCH = 8
 """A run takes half the time that it takes with 2 at once, and a third of that alone; with 16 fields take longer."""
 
@@ -38,7 +41,8 @@ def validate(config: Config) -> None:
     one_of("activation", config.activation, ACTIVATIONS)
     one_of("shuffle", config.shuffle, SHUFFLES)
     for name, least in LEAST.items():
-        at_least(name, config[name], least)
+        whole(name, config[name], least)
+    between("points", config.points, LEAST["points"], MOST_POINTS)
     for name in ("batch", "samples"):
         if config[name] % 2:
             raise ValueError(f"{name} = {config[name]}: must be even, one half for each coupling to classify")
@@ -63,6 +67,9 @@ def _check_shapes(config: Config) -> None:
         raise ValueError(
             f"num_sites = {config.num_sites}: must be at most {MOST_SITES}, for the exact fit to all pairs"
         )
+    most = int(np.log2(MOST_SITES))
+    if config.halvings > most:
+        raise ValueError(f"halvings = {config.halvings}: must be at most {most}, of {MOST_SITES} sites")
     widths = halved(config.num_sites, config.halvings)
     if widths[-1] < 3:
         raise ValueError(f"halvings = {config.halvings}: leaves {widths[-1]} features, must leave at least 3")

@@ -71,7 +71,7 @@ LEAST = {
     "num_test": 1,
     "num_templates": 1,
     "data_pool": 0,
-    "data_seed": 0,
+    "steps": 1,
     "records": 1,
     "burn_in": 1,
     "leapfrog_steps": 1,
@@ -90,7 +90,8 @@ def validate(config: Config) -> None:
     checks.one_of("activation", config.activation, ACTIVATIONS)
     checks.one_of("data", config.data, DATA)
     for name, least in LEAST.items():
-        checks.at_least(name, config[name], least)
+        checks.whole(name, config[name], least)
+    checks.seed("data_seed", config.data_seed)
     for name in ("sigma2", "learning_rate", "label_scale"):
         checks.between(name, config[name], 0, np.inf, ends=False)
     if not 0 <= config.label_noise < np.inf:
@@ -134,8 +135,6 @@ def schedule(config: Config) -> tuple[int, ...]:
     Raises ValueError where the steps after burn-in are not a multiple of the number of records.
     """
     if config.sampler == "trained":
-        if config.steps < 1:
-            raise ValueError(f"steps = {config.steps}: must be at least 1")
         return log_spaced_schedule(config.steps, config.records)
     kept = config.steps - config.burn_in
     if config.records < LEAST_RECORDS:

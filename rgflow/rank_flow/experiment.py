@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rgflow.checks import at_least, between, one_of, positive
+from rgflow.checks import between, one_of, positive, seed, whole
 from rgflow.nets.activations import ACTIVATIONS
 from rgflow.nets.residual import NORMS
 from rgflow.protocol import Experiment, log_spaced_schedule
@@ -37,7 +37,8 @@ def validate(config: Config) -> None:
     for name, allowed in {**choices, "mask_mode": theory.MASK_MODES}.items():
         one_of(name, config[name], tuple(allowed))
     for name, least in LEAST.items():
-        at_least(name, config[name], least)
+        whole(name, config[name], least)
+    seed("chain.seed", config.chain.seed)
     between("mask_prob", config.mask_prob, 0, 1, ends=False)
     between("cooldown", config.cooldown, 0, 1)
     if config.window >= config.length:

@@ -27,11 +27,13 @@ def run_summary(dataset: xr.Dataset) -> list[dict[str, Any]]:
     # A column of equal values says nothing that the config does not say.
     names = [name for name in swept if len(set(dataset[name].values.tolist())) > 1] or swept
     points: dict[tuple[Any, ...], list[int]] = {}
-    for k in range(dataset.sizes["run"]):
-        points.setdefault(tuple(dataset[name].values[k].item() for name in names), []).append(k)
-    rows = []
+    # Whole columns are read at once: a sweep may have 100 000 runs.
+    columns = [dataset[name].values.tolist() for name in names]
+    for k, values in enumerate(zip(*columns, strict=True) if names else [()] * dataset.sizes["run"]):
+        points.setdefault(values, []).append(k)
+    rows, seeds = [], dataset["seed"].values.tolist()
     for values, runs in points.items():
-        dead = {int(dataset["seed"].values[k]): int(died[k]) for k in runs if died[k] >= 0}
+        dead = {seeds[k]: int(died[k]) for k in runs if died[k] >= 0}
         live = [k for k in runs if died[k] < 0]
         rows.append({
             "values": dict(zip(map(str, names), values, strict=True)),
@@ -55,7 +57,7 @@ def dead_runs(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def unfinished(run: Mapping[str, Any], dataset: xr.Dataset) -> str:
     """Returns one sentence about what a sweep still lacks, or '' when every run of run.json has ended."""
-    planned = sum(len(group["runs"]) for group in run["groups"])
+    planned = sum(one.get("seeds", 1) for group in run["groups"] for one in group["runs"])
     ended = sum(row["ended"] for row in run_summary(dataset))
     if ended >= planned:
         return ""

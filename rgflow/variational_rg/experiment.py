@@ -26,8 +26,11 @@ from rgflow.variational_rg.task import SHUFFLES, data, data_keys, pack
 LEAST = {
     "size": 2,
     "sweeps": 1,
-    "data_seed": 0,
     "momentum_epochs": 0,
+    "lattice.walkers": 2,
+    "lattice.steps": 1,
+    "lattice.records": 1,
+    "lattice.levels": 0,
     "stack.epochs": 1,
     "stack.batch": 1,
     "stack.num_samples": 1,
@@ -61,7 +64,8 @@ def validate(config: Config) -> None:
     checks.one_of("algorithm", config.algorithm, small.ALGORITHMS)
     checks.one_of("stack.pass_up", config.stack.pass_up, dynamics.PASS_UP)
     for name, least in LEAST.items():
-        checks.at_least(name, _read(config, name), least)
+        checks.whole(name, _read(config, name), least)
+    checks.seed("data_seed", config.data_seed)
     checks.between("coupling", config.coupling, -LARGEST_COUPLING, LARGEST_COUPLING)
     for name in ("l1", "weight_deviation", "learning_rate", "small.learning_rate"):
         checks.finite(name, _read(config, name))

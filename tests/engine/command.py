@@ -36,7 +36,9 @@ def start(workdir, *flags, devices=2, limit_file=None, limit_memory=None, withou
     words = [str(HERE / "toy_sweep.py"), config, f"--workdir={workdir}", *flags]
     prepare = functools.partial(limit, limit_file, limit_memory)
     if variables or without_override:
-        STARTED.append(cold(words, environment, drop_override if without_override and os.getuid() == 0 else prepare))
+        STARTED.append(
+            cold(words, environment, warm.drop_override if without_override and os.getuid() == 0 else prepare)
+        )
     else:
         STARTED.append(warm.Process(words, environment, prepare=prepare))
     return STARTED[-1]
@@ -55,14 +57,6 @@ def limit(size_of_file, memory):
     for resource_, most in ((resource.RLIMIT_FSIZE, size_of_file), (resource.RLIMIT_DATA, memory)):
         if most is not None:
             resource.setrlimit(resource_, (most, most))
-
-
-def drop_override():
-    """Takes root's rights to read and write against permissions from the child (PR_CAPBSET_DROP, CAP_DAC_*)."""
-    import ctypes
-
-    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-        assert ctypes.CDLL(None, use_errno=True).prctl(24, capability, 0, 0, 0) == 0
 
 
 def finish(process, code=0, seconds=120):

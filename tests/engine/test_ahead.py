@@ -60,7 +60,7 @@ def test_a_group_that_cannot_be_compiled_fails_in_its_turn_and_ends_the_rest(mon
     plan = plan_of()
     asked = []
 
-    def fail_second(group, *rest):
+    def fail_second(group, *rest, **more):
         asked.append(group.name)
         if group is plan.groups[1]:
             raise ValueError("no program")
@@ -78,7 +78,7 @@ def test_who_stops_early_waits_for_one_program_only(monkeypatch):
     plan = plan_of()
     asked, first_taken = [], threading.Event()
 
-    def slow_second(group, *rest):
+    def slow_second(group, *rest, **more):
         asked.append(group.name)
         if group is plan.groups[1]:
             assert first_taken.wait(60)

@@ -112,7 +112,8 @@ def spoil(path, damage):
 
 
 def test_checkpoint_with_wrong_numbers_is_named_deleted_and_can_be_saved_again(saved, monkeypatch):
-    monkeypatch.setattr(checkpoint, "_checksum", lambda carry: jax.jit(checkpoint.checksum)(carry) + jnp.uint32(1))
+    right = checkpoint.checksum
+    monkeypatch.setattr(checkpoint, "checksum", lambda carry: right(carry) + jnp.uint32(1))
     store = Checkpoints(saved, print)
     store.save(3, placed(4, 2), {"step": 3})
     store.close()

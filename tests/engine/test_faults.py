@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import signal
 import time
 
@@ -242,11 +243,26 @@ def test_signal_during_compilation_stops_before_the_run(tmp_path):
     assert not (tmp_path / "run" / "chunks").exists()
 
 
-def test_memory_is_estimated_and_too_much_is_refused_before_the_run(tmp_path):
-    output = command.sweep(tmp_path / "run", "--config.width=300000", "--dry_run", code=2)
-    assert "GiB on each device" in output
-    assert "engine.run_batch" in output
+def test_signal_during_a_dry_run_is_one_line(tmp_path):
+    process = command.start(tmp_path / "run", "--config.sweep.scales=(0.5,)", "--dry_run", TOY_SIGNAL="SIGTERM")
+    output = command.finish(process, code=75)
+    assert output.splitlines()[-1] == "stopped by SIGTERM; nothing was run, nothing is on disk"
+    assert "Traceback" not in output
     assert not (tmp_path / "run").exists()
+
+
+def test_memory_is_told_from_shapes_and_too_much_is_refused_before_anything_compiles(tmp_path):
+    refusals = []
+    for dry in (["--dry_run"], []):
+        output = command.sweep(tmp_path / "run", "--config.width=300000", *dry, code=2)
+        assert "compiled in" not in output
+        refusals.append(output.strip().splitlines()[-1])
+        assert re.match(
+            r"error: group_000 needs about 670\.\d GiB on each device, which has \d+\.\d GiB: ", refusals[-1]
+        )
+        assert "engine.run_batch = 2 runs" in refusals[-1]
+    # A sweep that has computed nothing leaves nothing that another config would not fit.
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_running_out_of_memory_names_the_batch_and_a_smaller_one_goes_on(tmp_path):

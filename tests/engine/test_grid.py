@@ -6,7 +6,7 @@ import pytest
 import toy
 
 from rgflow.engine import grid, keys, mesh
-from rgflow.engine.plan import Plan
+from rgflow.engine.plan import Plan, distinct
 from rgflow.protocol import Point
 
 
@@ -25,6 +25,49 @@ def test_groups_survive_json():
     again = grid.Group.from_json(json.loads(json.dumps(group.to_json())))
     assert again == group
     assert [r.identity for r in again.runs] == [r.identity for r in group.runs]
+
+
+def test_seeds_that_follow_each_other_are_one_entry_of_the_file():
+    runs = [*grid.runs_of({"a": 1}, 0, 3), *grid.runs_of({"a": 2}, 0, 1), *grid.runs_of({"a": 1}, 3, 2)]
+    data = grid.Group("group_000", (*runs, grid.Run({"a": 1}, 9)), 2).to_json()["runs"]
+    assert [(one["values"]["a"], one["first_seed"], one["seeds"]) for one in data] == [
+        (1, 0, 3), (2, 0, 1), (1, 3, 2), (1, 9, 1)
+    ]  # fmt: skip
+
+
+def test_groups_of_earlier_versions_are_read():
+    old = {"name": "group_000", "run_batch": 2, "runs": [{"values": {"a": 1}, "seed": seed} for seed in (0, 1, 5)]}
+    assert [run.identity for run in grid.Group.from_json(old).runs] == [
+        grid.Run({"a": 1}, seed).identity for seed in (0, 1, 5)
+    ]
+
+
+def test_more_runs_than_anyone_means_are_not_listed():
+    absurd = {"name": "group_000", "run_batch": 2, "runs": [{"values": {}, "first_seed": 0, "seeds": 10**12}]}
+    with pytest.raises(ValueError, match="group_000: holds more than 10000000 runs"):
+        grid.Group.from_json(absurd)
+
+
+def test_what_is_done_for_every_seed_is_cheap(monkeypatch):
+    """Ids are computed once per point, experiments made once per point, and run.json does not grow with the seeds."""
+    ids, made = [], []
+    monkeypatch.setattr(grid, "point_id", lambda values: ids.append(0) or keys.point_id(values))
+
+    def make(config):
+        made.append(config.scale)
+        return toy.make(config)
+
+    points = toy.points((0.5, 2.0), 20_000)
+    plan = Plan(toy.config(), make).grown(grid.expand(points), lambda runs: 2)
+    text = json.dumps([group.to_json() for group in plan.groups], indent=2)
+    again = [grid.Group.from_json(data) for data in json.loads(text)]
+    assert len(text) < 1000
+    assert again == list(plan.groups)
+    assert len(ids) <= 12
+    assert len(made) <= 2
+    experiments, index = distinct(plan.experiments(plan.groups[0]))
+    assert [e.reference["limit"] for e in experiments] == [0.25, 4.0]
+    assert index.tolist() == [0] * 20_000 + [1] * 20_000
 
 
 def test_runs_are_grouped_by_static_and_schedule():

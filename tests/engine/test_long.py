@@ -1,5 +1,6 @@
 """Long sweeps: memory of the host, time spent on checkpoints, how many of them are kept."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -54,3 +55,29 @@ def test_checkpoints_at_the_default_cadence_cost_less_than_a_twentieth_of_the_ti
 
 def all_events(workdir):
     return [*command.events(workdir, "started"), *command.events(workdir, "finished")]
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_seeds_are_planned_in_seconds(tmp_path):
+    """Cold, as for a user: the tests of shapes that other tests switch on would take most of the time."""
+    one_point = ("--config.sweep.correlation_length=1.0", "--config.sweep.mixing=tokenwise")
+    flags = [
+        "--config=rank_flow:smoke",
+        *one_point,
+        "--config.runs.tokenwise.seeds=100000",
+        f"--workdir={tmp_path}/run",
+    ]
+    words = [sys.executable, "-m", "launch.sweep", *flags]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        said = process.stdout.readline()
+        times = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        command.wait_for((tmp_path / "run" / "run.json").exists, process)
+    finally:
+        process.kill()
+        process.communicate()
+    seconds = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+    print(f"{seconds:.1f} s of one core, imports among them")
+    assert said.startswith("100000 runs on ")
+    assert seconds < 10
+    assert (tmp_path / "run" / "run.json").stat().st_size < 10_000

@@ -19,6 +19,7 @@ from sweeps import refused, run
 from launch import bench, command_line, doctor, environment, report, sweep
 
 CONFIG = "--config=configs/rank_flow.py:smoke"
+ROOM_FILE = warm.HERE.parent / "configs" / "rank_flow.py"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,22 @@ CONFIG = "--config=configs/rank_flow.py:smoke"
         ("depth=2.5", ["config.depth", "2.5", "int"]),
         ("engine.chunk_steps=0", ["config.engine.chunk_steps", "0", "at least 1"]),
         ("experiment=ranks", ["experiment", "ranks", "rank_flow"]),
+        ("sweep.mixing=", ["config.sweep.mixing", "at least one"]),
+        ("sweep.correlation_length=", ["config.sweep.correlation_length", "at least one"]),
+        ("sweep.study=", ["config.sweep.study", "claims, controls, settings, blocks, phases"]),
+        ("root_seed=99999999999999999999", ["config.root_seed", "from 0 to 4294967295"]),
+        ("root_seed=4294967296", ["config.root_seed", "from 0 to 4294967295"]),
+        ("root_seed=-1", ["config.root_seed", "from 0 to 4294967295"]),
+        ("chain.seed=-1", ["config.chain.seed", "from 0 to 4294967295"]),
+        ("depth=99999999999999999999", ["config.depth", "at most 2147483647"]),
+        ("runs.tokenwise.steps=2147483648", ["config.steps", "at most 2147483647"]),
+        ("runs.window.seeds=99999999999999999999", ["config.sweep", "10000000 runs"]),
+        ("engine.cpu_devices=99999", ["config.engine.cpu_devices", "[0, 1024]"]),
+        ("engine.chunk_steps=99999999999999999999", ["config.engine.chunk_steps", "at most 2147483647"]),
+        ("num_states=10000000", ["config", "memory", "Unable to allocate"]),
+        ("sweep.settings.num_states=0", ["config.sweep.settings.num_states = (0,)", "('claims',)", "leave it out"]),
+        ("sweep.groups=3", ["config.sweep.groups = (3,)", "changes no run"]),
+        ("runs.mixer.seeds=3", ["config.runs.mixer.seeds = 3", "changes no run"]),
     ],
 )
 def test_bad_value_is_refused_before_anything_compiles(override, words, monkeypatch, capsys, tmp_path):
@@ -59,7 +76,13 @@ def test_bad_value_is_refused_before_anything_compiles(override, words, monkeypa
     ("arguments", "words"),
     [
         ([], ["--config is missing"]),
-        (["--config=configs/nowhere.py"], ["configs/nowhere.py", "no such file"]),
+        (["--config=configs/nowhere.py"], ["configs/nowhere.py", "no such file", "kernel_rg, rank_flow"]),
+        (["--config=elsewhere/rank_flow.py"], ["elsewhere", "--config=rank_flow is the installed", str(ROOM_FILE)]),
+        (["--config=" + "f" * 300], ["no such file"]),
+        (["--config", "rank_flow:huge"], [str(ROOM_FILE), "huge", "smoke, default, paper"]),
+        ([CONFIG, "--workdir=" + "w" * 256], ["--workdir", "256 bytes", "255 are allowed"]),
+        ([CONFIG, "--workdir=" + "/w" * 2000], ["--workdir", "4000 bytes", "256"]),
+        ([CONFIG, "--workdir=\udcff"], ["--workdir", r"\udcff", "UTF-8"]),
         (["--config=configs/rank_flow.py:huge"], ["huge", "smoke, default, paper"]),
         ([CONFIG, "--workdri=x"], ["workdri"]),
         ([CONFIG, "--resume=maybe"], ["resume", "maybe", "auto|never|must"]),
