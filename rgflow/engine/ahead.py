@@ -33,15 +33,14 @@ class Ahead:
         if hosts.count() > 1:
             yield from map(self._one, self._plan.groups)
             return
-        with ThreadPoolExecutor(1, "compile") as pool:
-            waiting: list[Future[Prepared]] = [pool.submit(self._one, group) for group in self._plan.groups]
-            try:
-                for future in waiting:
-                    yield future.result()
-            finally:
-                # A caller that stops early waits only for the program that is being compiled.
-                for future in waiting:
-                    future.cancel()
+        pool = ThreadPoolExecutor(1, "compile")
+        waiting: list[Future[Prepared]] = [pool.submit(self._one, group) for group in self._plan.groups]
+        try:
+            for future in waiting:
+                yield future.result()
+        finally:
+            # A caller that stops early waits for no program: what it was given for stopping may be seconds.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def cost(self) -> float:
