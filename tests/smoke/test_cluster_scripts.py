@@ -471,6 +471,18 @@ def test_worker_gets_the_source_the_package_and_the_flags_word_by_word(worker):
     assert not {".git", "checkpoints", ".ruff_cache", ".pytest_cache"} & copied
 
 
+def test_two_starts_on_a_slice_without_progress_are_not_followed_by_a_third(worker):
+    (worker.interpreter / "python.codes").write_text("75\n75\n1\n")
+    ended = launch(worker, *FLAGS, RGFLOW_SKIP_SETUP="1")
+    assert ended.returncode == 75
+    first, second, asked = worker.calls(folder=worker.interpreter)
+    assert first == second == SWEEP
+    assert asked[1] == "-c" and "requeue" in asked[2]
+    assert asked[3].endswith(".1")
+    assert asked[4:] == FLAGS
+    assert "stopped; with what it lacked" in ended.stderr
+
+
 def test_worker_called_again_by_gcloud_says_75_and_all_start_together(worker):
     (worker.folder / "gcloud.faults").write_text("again\n")
     ended = launch(worker, *FLAGS, RGFLOW_SKIP_SETUP="1")
