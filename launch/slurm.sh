@@ -185,6 +185,11 @@ case $code in
   143) code=$RESUMABLE ;;
 esac
 
+# A sweep that its warning came too late for, and that has saved after the time limit all the same, goes on.
+if [[ -n $ended && $(squeue --noheader --job="$job" --format=%r 2>/dev/null) == TimeLimit ]]; then
+  ended=
+fi
+
 if ((code == RESUMABLE)); then
   stopped="rgflow: stopped after $SECONDS s;"
   resume="so the same sbatch command resumes"

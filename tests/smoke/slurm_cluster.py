@@ -5,10 +5,11 @@ of its files lie in one folder.
 """
 
 import contextlib
-import getpass
+import ctypes
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -69,6 +70,11 @@ def free_ports(count):
         return [probe.getsockname()[1] for probe in probes]
 
 
+def end_with_parent():
+    """Has this process get SIGTERM when the one that started it ends, even by SIGKILL (PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 class Slurm:
     """A running Slurm; ``folder`` holds its files and those of its jobs."""
 
@@ -92,7 +98,7 @@ class Slurm:
         for k in range(8):
             (self.folder / "dev" / f"gpu{k}").touch()
         port, *ports = free_ports(1 + len(every))
-        facts = {"here": HERE, "user": getpass.getuser(), "folder": self.folder, "port": port}
+        facts = {"here": HERE, "user": os.getuid(), "folder": self.folder, "port": port}
         conf = CONF.format(nodes=",".join(NODES), unknown=",".join(UNKNOWN), **facts)
         conf += "".join(NODE.format(node, HERE, port) for node, port in zip(every, ports, strict=True))
         (self.folder / "slurm.conf").write_text(conf)
@@ -108,8 +114,8 @@ class Slurm:
 
     def _daemon(self, *words):
         with open(self.folder / "log" / f"{len(self.daemons)}.out", "w") as log:
-            command = [self.program(words[0]), *words[1:]]
-            self.daemons.append(subprocess.Popen(command, env=self.environment, stdout=log, stderr=log))
+            how = {"env": self.environment, "stdout": log, "stderr": log, "preexec_fn": end_with_parent}
+            self.daemons.append(subprocess.Popen([self.program(words[0]), *words[1:]], **how))
 
     def _complaint(self):
         lines = [line for log in (self.folder / "log").iterdir() for line in log.read_text().splitlines()]
@@ -120,8 +126,8 @@ class Slurm:
     def stop(self):
         """Cancels every job, waits for the end of their processes, and ends the daemons."""
         if self.daemons:
-            self.call("scancel", "--full", "--signal=KILL", f"--user={getpass.getuser()}")
-            self.call("scancel", f"--user={getpass.getuser()}")
+            self.call("scancel", "--full", "--signal=KILL", f"--user={os.getuid()}")
+            self.call("scancel", f"--user={os.getuid()}")
             with contextlib.suppress(AssertionError):
                 self.wait(lambda: not self.call("squeue", "--noheader"), 60)
         for daemon in reversed(self.daemons):

@@ -348,8 +348,10 @@ def test_a_refused_requeue_is_said_and_the_code_stays_75(slurm):
     assert "did not take job 4711 back" in ended.stderr
 
 
-def test_a_job_ended_from_outside_lets_the_sweep_save_and_is_not_requeued(slurm):
+@pytest.mark.parametrize(("reason", "requeued"), [("None", False), ("TimeLimit", True)])
+def test_a_job_ended_from_outside_lets_the_sweep_save_and_only_a_time_limit_requeues_it(slurm, reason, requeued):
     slurm.codes("srun", 75)
+    write_program(slurm.folder / "squeue", f"#!/usr/bin/env bash\necho {reason}\n")
     hold = slurm.folder / "srun.hold"
     hold.touch()
     given = {"SLURM_JOB_ID": "4711", "SLURM_SUBMIT_DIR": str(ROOT), "RGFLOW_PYTHON": sys.executable}
@@ -363,8 +365,8 @@ def test_a_job_ended_from_outside_lets_the_sweep_save_and_is_not_requeued(slurm)
     hold.unlink()
     output = process.communicate(timeout=40)[0]
     assert process.returncode == 75
-    assert "ended from outside" in output
-    assert slurm.calls("scontrol") == []
+    assert ("ended from outside" in output) != requeued
+    assert bool(slurm.calls("scontrol")) == requeued
 
 
 # --- TPU --------------------------------------------------------------------------------------------------------------
