@@ -169,12 +169,14 @@ trap 'ended=yes' TERM
 restarts=${SLURM_RESTART_COUNT:-0}
 export RGFLOW_START=$job.$restarts
 echo "rgflow: job $job on $nodes node(s), start $((restarts + 1)): ${flags[*]}"
+set -m # in a process group of its own, so that its sleep ends with it
 warn </dev/null >/dev/null 2>&1 &
 warner=$!
+set +m
 code=0
 # No shell around the interpreter: Slurm signals the first process of a task, not its children.
 "${step[@]}" "$python" -m launch.sweep "${flags[@]}" || code=$?
-kill "$warner" 2>/dev/null || true
+kill -- "-$warner" 2>/dev/null || true
 
 # --- afterwards --------------------------------------------------------------------------------------------------------
 

@@ -348,6 +348,15 @@ def test_a_refused_requeue_is_said_and_the_code_stays_75(slurm):
     assert "did not take job 4711 back" in ended.stderr
 
 
+def test_nothing_is_left_waiting_when_the_sweep_has_ended(slurm):
+    write_program(slurm.folder / "squeue", "#!/usr/bin/env bash\necho 2:00:00\n")
+    write_program(slurm.folder / "sleep", '#!/usr/bin/env bash\necho $$ > "${0%/*}/pid"\nexec /bin/sleep 60\n')
+    pid = slurm.folder / "pid"
+    write_program(slurm.folder / "srun", f'#!/usr/bin/env bash\nuntil [ -s "{pid}" ]; do /bin/sleep 0.02; done\n')
+    assert submit(slurm, CONFIG).returncode == 0
+    wait_for(lambda: not pathlib.Path("/proc", pid.read_text().strip()).exists(), 10)
+
+
 @pytest.mark.parametrize(("reason", "requeued"), [("None", False), ("TimeLimit", True)])
 def test_a_job_ended_from_outside_lets_the_sweep_save_and_only_a_time_limit_requeues_it(slurm, reason, requeued):
     slurm.codes("srun", 75)

@@ -234,7 +234,9 @@ def test_a_task_that_is_killed_alone_puts_the_sweep_back_into_the_queue(slurm, p
     workdir = slurm.folder / f"killed {victim}"
     job = Job(slurm, two_nodes(shlex.quote(str(workdir))), TOY_PAUSE="0.3")
     job.wait(halfway(workdir))
-    os.kill(task(job.number, victim), signal.SIGKILL)
+    tasks = processes(f"SLURM_JOB_ID={job.number}", f"SLURM_PROCID={victim}", f"SLURM_CONF={slurm.folder}/slurm.conf")
+    (task,) = [process for process, command in tasks.items() if "launch.sweep" in command]
+    os.kill(task, signal.SIGKILL)
     log = job.end()
     assert "Killed" in log
     assert log.count("is back in the queue") == 1
@@ -242,15 +244,14 @@ def test_a_task_that_is_killed_alone_puts_the_sweep_back_into_the_queue(slurm, p
     assert_same_bits(workdir, pair)
 
 
-def task(job, number):
-    """Returns the process that is a task of a job."""
-    wanted = {f"SLURM_JOB_ID={job}".encode(), f"SLURM_PROCID={number}".encode()}
+def processes(*settings):
+    """Returns the processes that have all of these settings in their environment, with their command lines."""
+    wanted, found = {setting.encode() for setting in settings}, {}
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            words = (process / "cmdline").read_bytes()
-            if b"launch.sweep" in words and wanted <= set((process / "environ").read_bytes().split(b"\0")):
-                return int(process.name)
-    raise AssertionError(f"no task {number} of job {job}")
+            if wanted <= set((process / "environ").read_bytes().split(b"\0")):
+                found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return found
 
 
 def test_two_starts_without_progress_end_the_job_with_the_reason(slurm):
@@ -282,6 +283,12 @@ def test_first_host_without_an_address_is_said_at_once(slurm):
     assert re.search(r"^error: 'nowhere-1', the host of process 0: no (such host|name service answers)", job.log, re.M)
     assert not workdir.exists()
     slurm.call("scancel", job.number)
+
+
+def test_no_process_of_a_job_is_left_when_it_has_ended(slurm, array):
+    for workdir in array:
+        (start,) = [event["start"] for event in events(workdir, "started")]
+        assert not processes(f"RGFLOW_START={start}", f"SLURM_CONF={slurm.folder}/slurm.conf")
 
 
 def test_submitted_from_another_folder_it_is_refused_and_what_it_says_to_type_runs(slurm, tmp_path):
