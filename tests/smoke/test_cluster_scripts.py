@@ -416,7 +416,7 @@ def test_slice_is_filled_set_up_and_started(tpu):
     unpack, install, sweep = (call[6] for call in calls[1:])
     assert "tar -xzf" in unpack
     assert 'pip install --quiet -e ".[tpu]"' in install
-    assert "-m launch.sweep --config=configs/rank_flow.py:smoke" in sweep
+    assert "RGFLOW_START=$start .venv/bin/python -u -m launch.sweep --config=configs/rank_flow.py:smoke" in sweep
     assert not pathlib.Path(calls[0][5]).exists()  # the archive is removed at the end
 
 
