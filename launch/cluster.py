@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import re
+import socket
 import traceback
 from collections.abc import Iterator
 from importlib import util
@@ -62,16 +63,49 @@ def detect(variables: dict[str, str], files: pathlib.Path = pathlib.Path("/dev")
     return ""
 
 
+def first_host(nodes: str) -> str:
+    """Returns the first name of a list of nodes as Slurm writes it: the host of process 0, as jax takes it.
+
+    >>> first_host("node[001-015],login"), first_host("gpu[3,7]"), first_host("one,two")
+    ('node001', 'gpu3', 'one')
+    """
+    prefix, _, numbers = nodes.partition(",")[0].partition("[")
+    return prefix + re.split(r"[,\-\]]", numbers)[0]
+
+
+def check_host(host: str) -> None:
+    """Raises UsageError when the host of process 0 has no address, and Failed when no name service answers.
+
+    jax would wait for five minutes and then abort.
+    """
+    advice = "every host must know its name, or have JAX_COORDINATOR_ADDRESS=ADDRESS:PORT in the environment"
+    try:
+        socket.getaddrinfo(host, None)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:  # may pass
+            text = f"{host!r}, the host of process 0: no name service answers ({error.strerror}); {advice}"
+            raise command_line.Failed(text, command_line.RESUMABLE) from error
+        raise UsageError(f"{host!r}, the host of process 0: no such host ({error.strerror}); {advice}") from error
+    except UnicodeError as error:
+        raise UsageError(f"{host!r}, the host of process 0: cannot be the name of a host; {advice}") from error
+
+
 def join(values: flags.FlagValues) -> None:
     """Joins the other processes of the sweep, if there are any; call it before the first use of a device.
 
-    Raises UsageError when the flags contradict each other, Failed when the others are not found in five minutes.
+    Raises UsageError when the flags contradict each other or the host of process 0 is not known, Failed when the others
+    are not found in five minutes.
     """
     arguments, kind = by_hand(values), detect(dict(os.environ))
     if arguments is None and not kind:
         return
     if kind == "gke" and arguments is None and util.find_spec("kubernetes") is None:
         raise UsageError("on Kubernetes the processes find each other through: pip install 'jax[k8s]'")
+    address = arguments["coordinator_address"] if arguments else os.environ.get("JAX_COORDINATOR_ADDRESS", "")
+    if address:
+        check_host(address.rpartition(":")[0].strip("[]"))
+    elif kind == "slurm":
+        check_host(first_host(os.environ["SLURM_STEP_NODELIST"]))
     # Its own handler of SIGTERM would take the signal from ours, which saves and stops.
     if hasattr(jax.config, "jax_enable_preemption_service"):
         jax.config.update("jax_enable_preemption_service", False)
@@ -88,6 +122,11 @@ def join(values: flags.FlagValues) -> None:
         # jax gives every Slurm task one GPU, by its place on the node; a task that has the node to itself takes all.
         for vendor in ("cuda", "rocm"):
             jax.config.update(f"jax_{vendor}_visible_devices", "all")
+
+
+def start_name() -> dict[str, str]:
+    """Returns the name that a batch script gave to this start, as a field of an event; nothing where none did."""
+    return {"start": name} if (name := os.environ.get("RGFLOW_START")) else {}
 
 
 def leave() -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs rgflow sweeps under Slurm. Submit it from the root of the source tree.
+# Runs rgflow sweeps under Slurm. Submit it from the root of the source tree; from elsewhere it is refused.
 #
 # One sweep over all nodes of a job:
 #
@@ -17,8 +17,14 @@
 # Environment (sbatch hands it on):
 #   RGFLOW_PYTHON        interpreter, the same path on every node; default .venv/bin/python below the folder of
 #                        submission, else python3
+#   RGFLOW_WARNING       how many seconds before the time limit a sweep is told to stop, default 180; at most a quarter of
+#                        the limit. It must be enough for a chunk and a checkpoint.
 #   RGFLOW_REQUEUE       0: do not put a stopped sweep back into the queue
 #   RGFLOW_MAX_RESTARTS  how often at most a job is put back, default 100
+#
+# A sweep is told to stop three minutes before the time limit, or when three quarters of a short limit have passed. It
+# then goes back into the queue, and so does a sweep that has lost one of its processes, until it is done or two starts in
+# a row have left no new record and no new checkpoint.
 #
 # To stop a sweep with a checkpoint, and for good: scontrol update JobId=ID Requeue=0; scancel --signal=TERM ID
 # To stop it with a checkpoint and let it go on later:                            scancel --signal=TERM ID
@@ -32,12 +38,6 @@
 # One task per node, and all GPUs of the node belong to it: one JAX process drives all devices of its host, so there is
 # one program, one share of the checkpoint and one writer of records per node instead of eight.
 #SBATCH --ntasks-per-node=1
-
-# Three minutes before the time limit every process of the sweep gets SIGTERM: it finishes the running chunk, saves and
-# exits 75. Give more time (sbatch --signal=TERM@600) when a chunk and a checkpoint together take longer. Without "B:"
-# the signal goes to the job step, which is the sweep; with "B:" it would go to this shell alone, and the sweep would
-# never hear of it.
-#SBATCH --signal=TERM@180
 
 # The job may be put back into the queue: by this script after exit code 75, by Slurm itself when a node fails or the job
 # is preempted. It then starts again from the top, under the same job id, and its log goes on where it ended.
@@ -57,7 +57,7 @@ TEXT
 }
 
 refuse() {
-  echo "error: $1" >&2
+  echo "error: $*" >&2
   exit "$BAD_USAGE"
 }
 
@@ -69,6 +69,11 @@ fi
 
 # sbatch runs a copy of this file from its spool folder, so the source tree is known only from where it was submitted.
 cd "${SLURM_SUBMIT_DIR:-.}"
+if [[ ! -f launch/sweep.py ]]; then
+  tree=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's|^ *Command=\(/.*\)/launch/slurm\.sh.*|\1|p' | head -n 1) || tree=''
+  refuse "submitted from '$PWD', which is not the root of the source tree; type: cd $(printf '%q' "${tree:-SOURCE_TREE}")" \
+    "&& sbatch [the same options] launch/slurm.sh$(printf ' %q' "$@")"
+fi
 
 python=${RGFLOW_PYTHON:-}
 if [[ -z $python ]]; then
@@ -127,30 +132,83 @@ step=(
 unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 export PYTHONUNBUFFERED=1
 
+# --- the warning -------------------------------------------------------------------------------------------------------
+
+# Prints how many seconds the job has left, nothing where it has no end or Slurm does not say.
+seconds_left() {
+  local text
+  text=$(squeue --noheader --job="$job" --format=%L) || return 0
+  [[ $text =~ ^((([0-9]+)-)?([0-9]+):)?([0-9]+):([0-9]+)$ ]] || return 0
+  local days=${BASH_REMATCH[3]:-0} hours=${BASH_REMATCH[4]:-0} minutes=${BASH_REMATCH[5]} seconds=${BASH_REMATCH[6]}
+  echo $((((10#$days * 24 + 10#$hours) * 60 + 10#$minutes) * 60 + 10#$seconds))
+}
+
+# Sends SIGTERM to every process of the sweep, in time before the job ends: it finishes the running chunk, saves and exits
+# 75. Slurm's own --signal does this up to a minute early, so that of a limit of minutes nothing is left to compile in.
+warn() {
+  local left warning=${RGFLOW_WARNING:-180}
+  left=$(seconds_left)
+  [[ -n $left ]] || return 0
+  ((warning * 4 <= left)) || warning=$((left / 4))
+  while ((left > warning)); do # asked again: the limit may have been changed
+    sleep $((left - warning))
+    left=$(seconds_left)
+    [[ -n $left ]] || return 0
+  done
+  scancel --signal=TERM "$job" # to the steps, not to this shell
+}
+
+# --- the start ---------------------------------------------------------------------------------------------------------
+
 # This shell gets SIGTERM when the whole job is to end: scancel, preemption, or the time limit itself. Slurm signals the
-# sweep at the same time; forwarding to srun would only make it kill the sweep at once. bash runs the trap after srun has
-# returned, so the sweep has the time that the cluster grants (KillWait, 30 s by default) to save.
+# sweep at the same time. bash runs the trap after srun has returned, so the sweep has the time that the cluster grants
+# (KillWait, 30 s by default) to save.
 ended=
 trap 'ended=yes' TERM
 
-echo "rgflow: job $job on $nodes node(s), start $((${SLURM_RESTART_COUNT:-0} + 1)): ${flags[*]}"
+restarts=${SLURM_RESTART_COUNT:-0}
+export RGFLOW_START=$job.$restarts
+echo "rgflow: job $job on $nodes node(s), start $((restarts + 1)): ${flags[*]}"
+set -m # in a process group of its own, so that its sleep ends with it
+warn </dev/null >/dev/null 2>&1 &
+warner=$!
+set +m
 code=0
 # No shell around the interpreter: Slurm signals the first process of a task, not its children.
 "${step[@]}" "$python" -m launch.sweep "${flags[@]}" || code=$?
+kill -- "-$warner" 2>/dev/null || true
 
 # --- afterwards --------------------------------------------------------------------------------------------------------
 
+# srun returns the largest code. A process that is killed alone has 137; the others end with 75, or jax aborts them (134).
+# One that is told to stop before it can listen has 143.
+case $code in
+  134 | 137) ((nodes == 1)) || code=$RESUMABLE ;;
+  143) code=$RESUMABLE ;;
+esac
+
+# A sweep that its warning came too late for, and that has saved after the time limit all the same, goes on.
+if [[ -n $ended && $(squeue --noheader --job="$job" --format=%r 2>/dev/null) == TimeLimit ]]; then
+  ended=
+fi
+
 if ((code == RESUMABLE)); then
+  stopped="rgflow: stopped after $SECONDS s;"
+  resume="so the same sbatch command resumes"
   if [[ -n $ended ]]; then
     echo "rgflow: job $job was ended from outside; the same sbatch command resumes"
   elif [[ ${RGFLOW_REQUEUE:-1} == 0 ]]; then
-    echo "rgflow: stopped; RGFLOW_REQUEUE=0, so the same sbatch command resumes"
-  elif ((${SLURM_RESTART_COUNT:-0} >= ${RGFLOW_MAX_RESTARTS:-100})); then
-    echo "rgflow: stopped; already started again ${SLURM_RESTART_COUNT:-0} times, so the same sbatch command resumes"
+    echo "$stopped RGFLOW_REQUEUE=0, $resume"
+  elif ((restarts >= ${RGFLOW_MAX_RESTARTS:-100})); then
+    echo "$stopped already started again $restarts times, $resume"
+  elif ! "$python" -c 'import sys; from launch import requeue; sys.exit(requeue.main(sys.argv[1:]))' \
+    "$RGFLOW_START" "${flags[@]}"; then
+    echo "$stopped job $job does not go back into the queue; with what it lacked (see above; more time: sbatch --time)" \
+      "the same sbatch command resumes"
   elif scontrol requeue "$job"; then
-    echo "rgflow: stopped; job $job is back in the queue"
+    echo "$stopped job $job is back in the queue"
   else
-    echo "rgflow: stopped; Slurm did not take job $job back, so the same sbatch command resumes" >&2
+    echo "$stopped Slurm did not take job $job back, $resume" >&2
   fi
 fi
 exit "$code"

@@ -136,10 +136,12 @@ def unfinished(workdir: pathlib.Path, plan: Plan) -> Plan:
     return plan.of(found)
 
 
-def check_stop(stop: loop.StopRequest) -> None:
-    """Raises loop.Stopped when a signal asked some process of the sweep to stop."""
-    if hosts.gather([bool(stop.name)]).any():
+def check_stop(stop: loop.StopRequest, first: bool = False) -> None:
+    """Raises loop.Stopped when a signal asked some process to stop; SIGTERM waits for a start's ``first`` chunk."""
+    if hosts.gather([stop.at_once if first else bool(stop.name)]).any():
         raise loop.Stopped(stop.name or "a signal to another process")
+    if stop.name:
+        say(f"{stop.name} came before the first chunk of this start, which is computed and saved first")
 
 
 def compile_only(workdir: pathlib.Path, plan: Plan, stop: loop.StopRequest) -> None:
@@ -167,7 +169,8 @@ def run_groups(
     Raises loop.Stopped when a signal asked to stop, between two groups or within one.
     """
     log = progress.EventLog(workdir / "events.jsonl" if hosts.is_first() else None)
-    log("started", device=environment.device_text(), processes=hosts.count(), groups=[g.name for g in plan.groups])
+    facts = {"device": environment.device_text(), "processes": hosts.count(), **cluster.start_name()}
+    log("started", groups=[group.name for group in plan.groups], **facts)
 
     def ready(prepared: Prepared) -> None:
         say(prepared.summary)
@@ -181,7 +184,7 @@ def run_groups(
         for prepared in compiled:
             waited += time.monotonic() - asked
             warn_of_memory(prepared)
-            check_stop(stop)
+            check_stop(stop, first=prepared.group is plan.groups[0])
             log("running", group=prepared.group.name)
             loop.run_group(prepared, workdir, plan.config.engine, meta, bar, log, stop, board.add if board else None)
             del prepared  # its program goes while the next one is waited for
@@ -283,7 +286,10 @@ def main(argv: list[str]) -> int:
             plan = with_groups(plan, folder.check(workdir, values.resume, config), runs, workdir)
             description = folder.describe(plan, config_file, argv)
             board = tensorboard.open_board(workdir, plan) if values.tensorboard else None
-            return execute(workdir, plan, description, stop, board)
+            code = execute(workdir, plan, description, stop, board)
+    if code == command_line.RESUMABLE and hosts.count() == 1:
+        command_line.end_now(code)  # a program may still be compiling in its thread
+    return code
 
 
 if __name__ == "__main__":

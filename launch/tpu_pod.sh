@@ -15,7 +15,8 @@
 #   RGFLOW_RESTART_WAIT  seconds before it is started again, default 30
 #
 # The sweep is started again after exit code 75 (a worker was told to stop, or lost a peer) and after 255 (connection
-# lost). Ctrl-C or SIGTERM stops it on all workers with a checkpoint; the same command resumes.
+# lost), until it is done or two starts in a row have left no new record and no new checkpoint. Ctrl-C or SIGTERM stops
+# it on all workers with a checkpoint; the same command resumes.
 #
 # Exit codes are those of the sweep: 0 done, 2 bad usage or config, 75 stopped and resumable, 1 anything else (a slice
 # that is gone among them); 255 is a lost connection. When workers differ, gcloud gives the first one that is not 0.
@@ -30,6 +31,7 @@ tpu='' zone='' flags=()
 signals=0 # how many SIGINT and SIGTERM this script has got
 job=''    # process group of the gcloud that runs the sweep
 archive=''
+worker=all # those that gcloud calls
 
 refuse() {
   echo "error: $1" >&2
@@ -61,9 +63,9 @@ check_arguments() {
   esac
 }
 
-# gcloud compute tpus tpu-vm $1, with the flags that every call has after the others.
+# gcloud compute tpus tpu-vm $1, with the flags that every call has after the others, on the workers of $worker.
 tpu_vm() {
-  gcloud compute tpus tpu-vm "$@" --zone="$zone" --worker=all ${RGFLOW_PROJECT:+"--project=$RGFLOW_PROJECT"}
+  gcloud compute tpus tpu-vm "$@" --zone="$zone" --worker="$worker" ${RGFLOW_PROJECT:+"--project=$RGFLOW_PROJECT"}
 }
 
 # Runs a shell command on every worker at the same time.
@@ -111,7 +113,7 @@ if running; then
   if running; then kill -KILL "$(cat .sweep.pid)"; fi
 fi
 if [ "$(cat .sweep.start 2>/dev/null)" = "$start" ]; then exit 75; fi
-echo "$start" > .sweep.start' ".venv/bin/python -u -m launch.sweep$words &" '
+echo "$start" > .sweep.start' "RGFLOW_START=\$start .venv/bin/python -u -m launch.sweep$words &" '
 echo $! > .sweep.pid
 wait $!'
 }
@@ -157,6 +159,15 @@ run_sweep() {
   return "$code"
 }
 
+# Returns whether another start would be in vain; $1 names the last one. The workers share the workdir: one is asked.
+in_vain() {
+  local words code=0
+  words=$(printf ' %q' "$1" "${flags[@]}")
+  worker=0 tpu_vm ssh "$tpu" --command="cd $FOLDER && .venv/bin/python -c \
+    'import sys; from launch import requeue; sys.exit(requeue.main(sys.argv[1:]))'$words" </dev/null || code=$?
+  ((code == 1))
+}
+
 main() {
   check_arguments "$@"
   trap on_signal INT TERM
@@ -168,11 +179,15 @@ main() {
   name=$(date +%s)-$$
   while true; do
     code=0
-    run_sweep "$name-$restarts" || code=$?
+    run_sweep "$name.$restarts" || code=$?
     ((code == RESUMABLE || code == CONNECTION_LOST)) || break
     ((signals == 0)) || break
     if ((restarts >= ${RGFLOW_MAX_RESTARTS:-100})); then
       echo "stopped; already started again $restarts times, so the same command resumes" >&2
+      break
+    fi
+    if ((code == RESUMABLE && restarts > 0)) && in_vain "$name.$restarts"; then
+      echo "stopped; with what it lacked (see above) the same command resumes" >&2
       break
     fi
     restarts=$((restarts + 1))

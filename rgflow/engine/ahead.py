@@ -20,7 +20,7 @@ class Ahead:
         self,
         plan: Plan,
         ready: Callable[[Prepared], None] = lambda prepared: None,
-        allow: Callable[[Group, int], object] = lambda group, need: None,
+        allow: Callable[[Group, int], None] = lambda group, need: None,
     ) -> None:
         """``ready`` is called with every group as soon as it is compiled, in the thread that compiled it.
 
@@ -42,16 +42,15 @@ class Ahead:
         if hosts.count() > 1:
             yield from map(self._one, self._plan.groups)
             return
-        with ThreadPoolExecutor(1, "compile") as pool:
-            waiting: deque[Future[Prepared]] = deque(pool.submit(self._one, group) for group in self._plan.groups)
-            try:
-                # A program that has run is held by nobody: each takes megabytes, and a sweep may have hundreds.
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                # A caller that stops early waits only for the program that is being compiled.
-                for future in waiting:
-                    future.cancel()
+        pool = ThreadPoolExecutor(1, "compile")
+        waiting: deque[Future[Prepared]] = deque(pool.submit(self._one, group) for group in self._plan.groups)
+        try:
+            # A program that has run is held by nobody: each takes megabytes, and a sweep may have hundreds.
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            # A caller that stops early waits for no program: what it was given for stopping may be seconds.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def cost(self) -> float:

@@ -26,16 +26,27 @@ class OutOfMemory(Exception):
 
 
 class StopRequest:
-    """Turns SIGTERM and SIGINT into a flag that the loop reads between chunks."""
+    """Turns SIGTERM and SIGINT into a flag that the loop reads between chunks.
+
+    SIGINT comes from a person, who wants out; SIGTERM from what starts the sweep again, so that a start which leaves
+    nothing behind would be followed by others like it.
+    """
 
     def __init__(self) -> None:
-        """Installs the handlers; a second signal of the same kind acts as it would by default."""
+        """Installs the handlers; a second SIGINT acts as it would by default, and a second SIGTERM changes nothing."""
         self.name = ""
-        self._previous = {s: signal.signal(s, self._handle) for s in (signal.SIGTERM, signal.SIGINT)}
+        self._interrupt = signal.signal(signal.SIGINT, self._handle)
+        signal.signal(signal.SIGTERM, self._handle)
 
     def _handle(self, number: int, frame: Any) -> None:
         self.name = signal.Signals(number).name
-        signal.signal(number, self._previous[signal.Signals(number)])
+        if number == signal.SIGINT:  # Slurm sends SIGTERM twice within milliseconds at a time limit
+            signal.signal(number, self._interrupt)
+
+    @property
+    def at_once(self) -> bool:
+        """Whether the request does not wait for the first chunk of this start."""
+        return self.name == signal.SIGINT.name
 
 
 def pending(group: Group, workdir: pathlib.Path, schedule: Sequence[int]) -> list[int]:

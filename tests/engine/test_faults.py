@@ -236,11 +236,20 @@ def test_checkpoints_that_may_not_be_read_are_not_deleted(tmp_path, whole, stopp
     command.assert_same_bits(workdir, whole)
 
 
-def test_signal_during_compilation_stops_before_the_run(tmp_path):
-    process = command.start(tmp_path / "run", "--config.sweep.scales=(0.5,)", TOY_SIGNAL="SIGTERM")
+def test_sigint_during_compilation_stops_before_the_run(tmp_path):
+    process = command.start(tmp_path / "run", "--config.sweep.scales=(0.5,)", TOY_SIGNAL="SIGINT")
     output = command.finish(process, code=75)
-    assert "stopped by SIGTERM; resume with" in output
+    assert "stopped by SIGINT; resume with" in output
     assert not (tmp_path / "run" / "chunks").exists()
+
+
+def test_sigterm_during_compilation_leaves_the_first_chunk_behind(tmp_path):
+    """Slurm sends it twice at a time limit; starts that end with nothing would follow each other for ever."""
+    process = command.start(tmp_path / "run", "--config.sweep.scales=(0.5,)", TOY_SIGNAL="SIGTERM SIGTERM")
+    output = command.finish(process, code=75)
+    assert "SIGTERM came before the first chunk of this start" in output
+    assert "stopped by SIGTERM; resume with" in output
+    assert [event["step"] for event in command.events(tmp_path / "run", "checkpoint")] == [0]
 
 
 def test_signal_during_a_dry_run_is_one_line(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import jax
 import numpy as np
@@ -172,3 +173,23 @@ def test_no_record_at_all_is_said(tmp_path):
     group = grid.Group("group_000", tuple(grid.expand(toy.points())), 1)
     with pytest.raises(FileNotFoundError, match="no records"):
         results(tmp_path, [group], config)
+
+
+def test_a_second_sigint_is_obeyed_at_once_and_a_second_sigterm_changes_nothing():
+    """At a time limit Slurm sends SIGTERM twice within milliseconds; the chunk is to be saved all the same."""
+    once = lambda *_: pytest.fail("SIGTERM acts by default")  # noqa: E731
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        signal.signal(signal.SIGTERM, once)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stop = loop.StopRequest()
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+            assert (stop.name, stop.at_once) == ("SIGTERM", False)
+        signal.raise_signal(signal.SIGINT)
+        assert (stop.name, stop.at_once) == ("SIGINT", True)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,7 +1,7 @@
 """python tests/engine/toy_sweep.py FLAGS: the real launch.sweep, with the toy experiment added to the registry.
 
-TOY_CLOCK=jump makes the wall clock jump by a day every three seconds, forth and back. TOY_SIGNAL=NAME has the signal
-sent to the process while it compiles.
+TOY_CLOCK=jump makes the wall clock jump by a day every three seconds, forth and back. TOY_SIGNAL="NAME ..." has the
+signals sent to the process while it compiles.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ if "TOY_SIGNAL" in os.environ:
         experiment = lower(config)
 
         def step(key, state, hypers):
-            if name := os.environ.pop("TOY_SIGNAL", None):
+            for name in os.environ.pop("TOY_SIGNAL", "").split():
                 os.kill(os.getpid(), getattr(signal, name))
             return experiment.step(key, state, hypers)
 

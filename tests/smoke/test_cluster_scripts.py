@@ -121,9 +121,10 @@ def submit(stubs, *arguments, job="4711", **variables):
     return run(stubs, spool, *arguments, **given)
 
 
-def test_directives_ask_for_a_signal_to_the_steps_and_for_requeueing():
+def test_directives_ask_for_requeueing_and_leave_the_warning_to_the_script():
     lines = [line.removeprefix("#SBATCH ") for line in SLURM.read_text().splitlines() if line.startswith("#SBATCH")]
-    assert {"--signal=TERM@180", "--requeue", "--open-mode=append", "--ntasks-per-node=1"} <= set(lines)
+    assert {"--requeue", "--open-mode=append", "--ntasks-per-node=1"} <= set(lines)
+    assert not any(line.startswith("--signal") for line in lines)  # comes up to a minute early
     body = SLURM.read_text().split("\nset -euo pipefail\n")[1]
     assert "#SBATCH" not in body  # Slurm reads no directive after the first command
 
@@ -156,12 +157,43 @@ def test_web_proxies_do_not_reach_the_sweep(slurm):
 
 
 def test_interpreter_is_that_of_the_source_tree_unless_told_otherwise(slurm, tmp_path):
+    make_tree(tmp_path)
     ended = submit(slurm, CONFIG, SLURM_SUBMIT_DIR=str(tmp_path), RGFLOW_PYTHON="")
     assert ended.returncode == 0, ended.stderr
     write_program(tmp_path / ".venv" / "bin" / "python", STUB)
     assert submit(slurm, CONFIG, SLURM_SUBMIT_DIR=str(tmp_path), RGFLOW_PYTHON="").returncode == 0
     chosen = [call[call.index("-m") - 1] for call in slurm.calls("srun")]
     assert chosen == ["python3", str(tmp_path / ".venv" / "bin" / "python")]
+
+
+def make_tree(folder):
+    """Makes a folder a root of the source tree."""
+    for name in ("launch", "rgflow"):
+        (folder / name).symlink_to(ROOT / name)
+
+
+def make_log(workdir, *starts):
+    """Writes the log of starts that left a record each, and returns the flag that names the folder."""
+    stamp = '{"time": "2026-01-01T00:00:00+0000", "event": '
+    lines = [
+        f'{stamp}"started", "start": "{start}"}}\n{stamp}"record", "step": {k}}}\n' for k, start in enumerate(starts)
+    ]
+    workdir.mkdir(exist_ok=True)
+    (workdir / "events.jsonl").write_text("".join(lines))
+    return f"--workdir={workdir}"
+
+
+def test_submitted_from_another_folder_it_is_refused_with_what_to_type(slurm, tmp_path):
+    shown = "JobId=4711\\n   Command=/home/me/rg flow/launch/slurm.sh --config=a.py\\n   WorkDir=/tmp\\n"
+    for program, tree in (("exit 1", "SOURCE_TREE"), (f'printf "{shown}"', "/home/me/rg flow")):
+        write_program(slurm.folder / "scontrol", f"#!/usr/bin/env bash\n{program}\n")
+        ended = submit(slurm, CONFIG, "--config.temps=(1, 2)", SLURM_SUBMIT_DIR=str(tmp_path))
+        assert ended.returncode == 2
+        (line,) = ended.stderr.splitlines()
+        assert line.startswith(f"error: submitted from '{tmp_path}', which is not the root of the source tree; type: ")
+        tree = tree.replace(" ", r"\ ")
+        assert rf"cd {tree} && sbatch [the same options] launch/slurm.sh {CONFIG} --config.temps=\(1\,\ 2\)" in line
+    assert slurm.calls() == []
 
 
 SWEEPS = r"""# flags of one sweep per line
@@ -182,6 +214,7 @@ SWEEPS = r"""# flags of one sweep per line
     ],
 )
 def test_array_task_runs_the_flags_of_its_line_and_expands_nothing(slurm, tmp_path, task, flags):
+    make_tree(tmp_path)
     (tmp_path / "sweeps.txt").write_text(SWEEPS)
     array = {"SLURM_ARRAY_JOB_ID": "4700", "SLURM_ARRAY_TASK_ID": task}
     ended = submit(slurm, "sweeps.txt", SLURM_SUBMIT_DIR=str(tmp_path), **array)
@@ -203,6 +236,7 @@ def test_array_task_runs_the_flags_of_its_line_and_expands_nothing(slurm, tmp_pa
     ],
 )
 def test_wrong_use_is_refused_in_one_line_before_anything_runs(slurm, tmp_path, arguments, task, said):
+    make_tree(tmp_path)
     (tmp_path / "sweeps.txt").write_text(SWEEPS)
     (tmp_path / "broken.txt").write_text("--config='a.py\n")
     array = {"SLURM_ARRAY_JOB_ID": "4700", "SLURM_ARRAY_TASK_ID": task} if task else {}
@@ -220,6 +254,7 @@ def test_a_stopped_sweep_goes_back_into_the_queue(slurm):
 
 
 def test_a_stopped_array_task_goes_back_by_its_own_id(slurm, tmp_path):
+    make_tree(tmp_path)
     (tmp_path / "sweeps.txt").write_text(SWEEPS)
     slurm.codes("srun", 75)
     # The last task of an array has the id of the array itself as its job id.
@@ -228,11 +263,62 @@ def test_a_stopped_array_task_goes_back_by_its_own_id(slurm, tmp_path):
     assert slurm.calls("scontrol") == [["scontrol", "requeue", "4700_3"]]
 
 
-@pytest.mark.parametrize("code", [0, 1, 2, 130, 137])
-def test_other_exit_codes_are_passed_on_and_not_requeued(slurm, code):
+@pytest.mark.parametrize(
+    ("code", "nodes"),
+    [(0, 1), (1, 1), (2, 1), (130, 1), (134, 1), (137, 1), (0, 2), (1, 2), (2, 2), (101, 2), (139, 2)],
+)
+def test_other_exit_codes_are_passed_on_and_not_requeued(slurm, code, nodes):
     slurm.codes("srun", code)
-    assert submit(slurm, CONFIG).returncode == code
+    assert submit(slurm, CONFIG, SLURM_JOB_NUM_NODES=str(nodes)).returncode == code
     assert slurm.calls("scontrol") == []
+
+
+@pytest.mark.parametrize(("code", "nodes"), [(134, 2), (137, 2), (143, 1), (143, 2)])
+def test_a_sweep_that_lost_a_process_or_was_stopped_before_it_began_goes_back_into_the_queue(slurm, code, nodes):
+    """srun returns the largest code: 137 of the process that was killed, not the 75 of those that noticed it."""
+    slurm.codes("srun", code)
+    assert submit(slurm, CONFIG, SLURM_JOB_NUM_NODES=str(nodes)).returncode == 75
+    assert slurm.calls("scontrol") == [["scontrol", "requeue", "4711"]]
+
+
+def test_two_starts_without_progress_are_not_followed_by_a_third(slurm, tmp_path):
+    for restarts, starts, requeued in ((0, (), True), (1, (), False), (1, ("4711.1",), True), (2, ("4711.0",), False)):
+        slurm.codes("srun", 75)
+        workdir = make_log(tmp_path / "run", *starts)
+        before = len(slurm.calls("scontrol"))
+        ended = submit(slurm, CONFIG, workdir, SLURM_RESTART_COUNT=str(restarts))
+        assert ended.returncode == 75
+        assert len(slurm.calls("scontrol")) - before == requeued
+        assert ("two starts in a row left no new record" in ended.stderr) != requeued
+        assert ("does not go back into the queue" in ended.stdout) != requeued
+
+
+@pytest.mark.parametrize(
+    ("left", "variables", "slept"),
+    [
+        (["2:00:00", "3:00"], {}, ["7020"]),
+        (["1-00:00:09", "2:59"], {}, ["86229"]),
+        (["2:00", "0:30"], {}, ["90"]),
+        (["08:09", "4:00", "2:00"], {}, ["367", "118"]),
+        (["1:00:00", "10:00"], {"RGFLOW_WARNING": "600"}, ["3000"]),
+        (["UNLIMITED"], {}, None),
+        (["INVALID"], {}, None),
+    ],
+)
+def test_sweep_is_warned_before_the_limit_and_a_short_limit_leaves_time_to_compile(slurm, left, variables, slept):
+    lines = "\n".join(left)
+    (slurm.folder / "left").write_text(f"{lines}\n")
+    take = 'cd "${0%/*}" && head -n 1 left && sed -i 1d left'
+    write_program(slurm.folder / "squeue", f"#!/usr/bin/env bash\n{take}\n[ -s left ] || touch asked\n")
+    for name in ("sleep", "scancel"):
+        write_program(slurm.folder / name, STUB.replace("done\ncode=0", f'done\ntouch "{name}.called"\ncode=0'))
+    # The sweep ends when its warning, if it gets one, has come.
+    last = "scancel.called" if slept else "asked"
+    srun = f'cd "${{0%/*}}"\nuntil [ -e {last} ]; do /bin/sleep 0.02; done\n/bin/sleep 0.1\n'
+    write_program(slurm.folder / "srun", f"#!/usr/bin/env bash\n{srun}")
+    assert submit(slurm, CONFIG, **variables).returncode == 0
+    assert slurm.calls("sleep") == [["sleep", seconds] for seconds in slept or []]
+    assert slurm.calls("scancel") == ([["scancel", "--signal=TERM", "4711"]] if slept else [])
 
 
 @pytest.mark.parametrize(
@@ -245,9 +331,10 @@ def test_other_exit_codes_are_passed_on_and_not_requeued(slurm, code):
         ({"SLURM_RESTART_COUNT": "3", "RGFLOW_MAX_RESTARTS": "3"}, False),
     ],
 )
-def test_requeueing_can_be_switched_off_and_is_limited(slurm, variables, requeued):
+def test_requeueing_can_be_switched_off_and_is_limited(slurm, tmp_path, variables, requeued):
     slurm.codes("srun", 75)
-    ended = submit(slurm, CONFIG, **variables)
+    workdir = make_log(tmp_path / "run", f"4711.{variables.get('SLURM_RESTART_COUNT', 0)}")
+    ended = submit(slurm, CONFIG, workdir, **variables)
     assert ended.returncode == 75
     assert bool(slurm.calls("scontrol")) == requeued
     assert ("the same sbatch command resumes" in ended.stdout) != requeued
@@ -261,8 +348,19 @@ def test_a_refused_requeue_is_said_and_the_code_stays_75(slurm):
     assert "did not take job 4711 back" in ended.stderr
 
 
-def test_a_job_ended_from_outside_lets_the_sweep_save_and_is_not_requeued(slurm):
+def test_nothing_is_left_waiting_when_the_sweep_has_ended(slurm):
+    write_program(slurm.folder / "squeue", "#!/usr/bin/env bash\necho 2:00:00\n")
+    write_program(slurm.folder / "sleep", '#!/usr/bin/env bash\necho $$ > "${0%/*}/pid"\nexec /bin/sleep 60\n')
+    pid = slurm.folder / "pid"
+    write_program(slurm.folder / "srun", f'#!/usr/bin/env bash\nuntil [ -s "{pid}" ]; do /bin/sleep 0.02; done\n')
+    assert submit(slurm, CONFIG).returncode == 0
+    wait_for(lambda: not pathlib.Path("/proc", pid.read_text().strip()).exists(), 10)
+
+
+@pytest.mark.parametrize(("reason", "requeued"), [("None", False), ("TimeLimit", True)])
+def test_a_job_ended_from_outside_lets_the_sweep_save_and_only_a_time_limit_requeues_it(slurm, reason, requeued):
     slurm.codes("srun", 75)
+    write_program(slurm.folder / "squeue", f"#!/usr/bin/env bash\necho {reason}\n")
     hold = slurm.folder / "srun.hold"
     hold.touch()
     given = {"SLURM_JOB_ID": "4711", "SLURM_SUBMIT_DIR": str(ROOT), "RGFLOW_PYTHON": sys.executable}
@@ -276,8 +374,8 @@ def test_a_job_ended_from_outside_lets_the_sweep_save_and_is_not_requeued(slurm)
     hold.unlink()
     output = process.communicate(timeout=40)[0]
     assert process.returncode == 75
-    assert "ended from outside" in output
-    assert slurm.calls("scontrol") == []
+    assert ("ended from outside" in output) != requeued
+    assert bool(slurm.calls("scontrol")) == requeued
 
 
 # --- TPU --------------------------------------------------------------------------------------------------------------
@@ -318,7 +416,7 @@ def test_slice_is_filled_set_up_and_started(tpu):
     unpack, install, sweep = (call[6] for call in calls[1:])
     assert "tar -xzf" in unpack
     assert 'pip install --quiet -e ".[tpu]"' in install
-    assert "-m launch.sweep --config=configs/rank_flow.py:smoke" in sweep
+    assert "RGFLOW_START=$start .venv/bin/python -u -m launch.sweep --config=configs/rank_flow.py:smoke" in sweep
     assert not pathlib.Path(calls[0][5]).exists()  # the archive is removed at the end
 
 
@@ -382,6 +480,18 @@ def test_worker_gets_the_source_the_package_and_the_flags_word_by_word(worker):
     copied = {path.name for path in (worker.interpreter.parents[1]).iterdir()}
     assert {"launch", "rgflow", "configs", "pyproject.toml"} <= copied
     assert not {".git", "checkpoints", ".ruff_cache", ".pytest_cache"} & copied
+
+
+def test_two_starts_on_a_slice_without_progress_are_not_followed_by_a_third(worker):
+    (worker.interpreter / "python.codes").write_text("75\n75\n1\n")
+    ended = launch(worker, *FLAGS, RGFLOW_SKIP_SETUP="1")
+    assert ended.returncode == 75
+    first, second, asked = worker.calls(folder=worker.interpreter)
+    assert first == second == SWEEP
+    assert asked[1] == "-c" and "requeue" in asked[2]
+    assert asked[3].endswith(".1")
+    assert asked[4:] == FLAGS
+    assert "stopped; with what it lacked" in ended.stderr
 
 
 def test_worker_called_again_by_gcloud_says_75_and_all_start_together(worker):

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import random
+import socket
 import sys
 import types
 from importlib import util
@@ -68,9 +69,10 @@ def install(monkeypatch, *packages):
 def joined(monkeypatch):
     """A process on its own, with what it asks of jax: the calls of initialize and the settings it changes."""
     for name in list(os.environ):
-        if name.startswith(("SLURM_", "KUBERNETES_", "JOB_COMPLETION_", "JAX_LOCAL_")):
+        if name.startswith(("SLURM_", "KUBERNETES_", "JOB_COMPLETION_", "JAX_LOCAL_", "JAX_COORDINATOR_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port: [])
     calls = {"initialize": [], "update": {}}
     monkeypatch.setattr(jax.distributed, "initialize", lambda **arguments: calls["initialize"].append(arguments))
     monkeypatch.setattr(type(jax.config), "update", lambda self, name, value: calls["update"].update({name: value}))
@@ -184,6 +186,71 @@ def test_join_initialises_jax_once(joined, monkeypatch, names, words, arguments)
     cluster.join(values(*words))
     assert joined["initialize"] == [arguments]
     assert not any(name.endswith("visible_devices") for name in joined["update"])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "host"),
+    [
+        ("node001", "node001"),
+        ("one,two", "one"),
+        ("node[001-015],login", "node001"),
+        ("node[3,7-9]", "node3"),
+    ],
+)
+def test_first_host_is_the_one_that_jax_takes(monkeypatch, nodes, host):
+    from jax._src.clusters.slurm_cluster import SlurmCluster
+
+    variables(monkeypatch, {**SLURM, "SLURM_STEP_NODELIST": nodes})
+    assert cluster.first_host(nodes) == host
+    assert SlurmCluster.get_coordinator_address(None, "80") == f"{host}:80"
+
+
+FIRST = "JAX_COORDINATOR_ADDRESS"
+
+
+@pytest.mark.parametrize(
+    ("names", "words", "host"),
+    [
+        (SLURM, (), "node001"),
+        ({**SLURM, FIRST: "10.0.0.7:90"}, (), "10.0.0.7"),
+        ({}, BY_HAND, "node1"),
+        (SLURM, BY_HAND, "node1"),
+        ({}, ("--coordinator=[::1]:80", *BY_HAND[1:]), "::1"),
+    ],
+)
+def test_host_of_process_0_is_resolved_before_jax_would_wait_for_it(joined, monkeypatch, names, words, host):
+    variables(monkeypatch, names)
+    asked = []
+
+    def unknown(name, port):
+        asked.append(name)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(command_line.UsageError) as refused:
+        cluster.join(values(*words))
+    assert asked == [host]
+    assert str(refused.value).startswith(f"'{host}', the host of process 0: no such host (Name or service not known)")
+    assert FIRST in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert joined == {"initialize": [], "update": {}}
+
+
+def test_name_service_that_does_not_answer_may_come_back_and_a_name_that_is_none_is_refused(joined, monkeypatch):
+    variables(monkeypatch, SLURM)
+
+    def silent(name, port):
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    with pytest.raises(
+        command_line.Failed, match="'node001', the host of process 0: no name service answers"
+    ) as failed:
+        cluster.join(values())
+    assert failed.value.code == command_line.RESUMABLE
+    monkeypatch.undo()
+    with pytest.raises(command_line.UsageError, match="cannot be the name of a host"):
+        cluster.check_host("a..b")
 
 
 @pytest.mark.skipif(not hasattr(jax.config, "jax_enable_preemption_service"), reason="this jax has no such service")
@@ -339,6 +406,13 @@ def test_end_is_immediate_and_what_was_printed_is_not_lost(monkeypatch):
     command_line.end_now(75)
     monkeypatch.undo()
     assert done == ["stdout", "stderr", 75]
+
+
+def test_a_start_has_a_name_where_a_batch_script_gave_it_one(monkeypatch):
+    monkeypatch.delenv("RGFLOW_START", raising=False)
+    assert cluster.start_name() == {}
+    monkeypatch.setenv("RGFLOW_START", "7.2")
+    assert cluster.start_name() == {"start": "7.2"}
 
 
 @pytest.mark.parametrize("processes", [1, 4])
