@@ -36,7 +36,7 @@ def seed_keys(run: Mapping[str, Any], config: Mapping[str, str]) -> dict[str, in
     ``config`` is flat. A key such as ``runs.window.seeds`` counts where a run has the value ``window``.
     """
     swept = {str(value) for group in run["groups"] for one in group["runs"] for value in one["values"].values()}
-    found = {key: value for key, value in config.items() if key.split(".")[-1] == "seeds"}
+    found = {key: value for key, value in config.items() if key.split(".")[-1] == "seeds" and value.isdigit()}
     used = {key: int(value) for key, value in found.items() if "." not in key or key.split(".")[-2] in swept}
     return used or {key: int(value) for key, value in found.items()}
 
