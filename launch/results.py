@@ -83,7 +83,7 @@ def read(workdir: pathlib.Path, own: Collection[str] = ()) -> Found:
         raise UsageError(f"{str(workdir)!r}: holds no run; give the folder of a sweep")
     run = folder.read_run(workdir)
     try:
-        config = ml_collections.ConfigDict(files.read_json(path, kinds.CONFIG))
+        config = ml_collections.ConfigDict(files.read_json(path, kinds.CONFIG)).lock()
         changed = grid.changed_fields(run["science"], grid.science_fields(config))
     except (AttributeError, TypeError, ValueError) as error:
         raise files.Unreadable(path, f"no config ({error})") from error

@@ -145,6 +145,8 @@ def check(workdir: pathlib.Path, resume: str, config: Config) -> dict[str, Any] 
         tempfile.TemporaryFile(dir=parent).close()
     except OSError as error:
         raise UsageError(f"--workdir = {str(workdir)!r}: cannot write to {str(parent)!r} ({error.strerror})") from error
+    if workdir.exists():
+        files.refuse_links(workdir)
     if not run_file.exists():
         if resume == "must":
             raise UsageError(f"--resume = 'must': {str(workdir)!r} holds no run")
