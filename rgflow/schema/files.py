@@ -66,7 +66,7 @@ def opened(path: pathlib.Path) -> BinaryIO:
         raise Unreadable(path, "is a link, and none is followed" if path.is_symlink() else why) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Unreadable(path, "is no plain file")
+        raise Unreadable(path, "is no plain file", "remove it, or put the file in its place")
     return os.fdopen(descriptor, "rb")
 
 
