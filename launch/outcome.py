@@ -1,7 +1,6 @@
 """What a finished sweep says last: how long it took, how many runs died; the commands that resume it or let it grow."""
 
 import pathlib
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -63,11 +62,7 @@ def commands(run: Mapping[str, Any], config: Any, workdir: pathlib.Path) -> dict
 
 def dead_runs(workdir: pathlib.Path, plan: Plan) -> int:
     """Returns how many runs of the plan are dead in the newest records of the workdir."""
-    # NAME-STEP.npz, or NAME-STEP.FIRST-LAST.npz where several processes wrote.
-    names = [re.fullmatch(r"(\w+)-(\d{9,18})(\.\d+-\d+)?\.npz", path.name) for path in (workdir / "chunks").glob("*")]
-    steps: dict[str, int] = {}
-    for name, step in ((found[1], int(found[2])) for found in names if found):
-        steps[name] = max(step, steps.get(name, 0))
+    steps = {name: max(found) for name, found in records.steps_on_disk(workdir).items()}
     begun = [group for group in plan.groups if group.name in steps]
     found = [records.read_record(workdir, group.name, steps[group.name], len(group.runs)) for group in begun]
     return sum(int((record[records.DIED_AT] != health.NEVER).sum()) for record in found if record is not None)

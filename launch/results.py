@@ -23,11 +23,11 @@ from launch import outcome
 from launch import workdir as folder
 from launch.command_line import UsageError
 from rgflow import registry
-from rgflow.engine import grid, loop, records
+from rgflow.engine import grid, loop, recorded, records
 from rgflow.engine.plan import Plan
 from rgflow.judging import claim
 from rgflow.protocol import Results, Verdict
-from rgflow.report import compare, html, tables
+from rgflow.report import compare, html, plain, tables
 from rgflow.schema import files, kinds
 from rgflow.schema.results import read_results
 
@@ -57,7 +57,8 @@ class Found(NamedTuple):
     @property
     def title(self) -> str:
         """The first line of the docstring."""
-        return self.doc.strip().splitlines()[0]
+        title = self.doc.strip().splitlines()[0]
+        return title if self.plan else f"{title}, as its workdir shows it"
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -151,6 +152,31 @@ def page_of(workdir: pathlib.Path, found: Found, dataset: xr.Dataset, verdicts: 
     return html.render(found.title, found.doc, verdicts, pictures, found.run, dataset, workdir, table, commands)
 
 
+def merged(workdir: pathlib.Path, plan: Plan, attributes: Mapping[str, str]) -> xr.Dataset:
+    """Returns the records of a workdir; raises UsageError when it holds none."""
+    try:
+        return records.merge(workdir, plan, attributes)
+    except FileNotFoundError as error:
+        raise UsageError(f"{str(workdir)!r}: holds no record yet; run the sweep first") from error
+
+
+def held(workdir: pathlib.Path, found: Found) -> tuple[xr.Dataset, list[Verdict], list[html.Picture]]:
+    """Returns what a workdir holds whose experiment is not at hand: results, verdicts and figures.
+
+    Results are merged from the records where results.nc is missing. One figure is drawn from the results.
+    """
+    if os.path.lexists(workdir / "results.nc"):
+        dataset = read_results(workdir / "results.nc").assign_attrs(found.attributes)
+    else:
+        plan = recorded.plan(workdir, found.config, folder.groups_of(found.run, workdir / "run.json"))
+        dataset = merged(workdir, plan, found.attributes)
+    verdicts = read_verdicts(workdir) if os.path.lexists(workdir / "verdicts.json") else []
+    pictures = read_pictures(workdir) if os.path.lexists(workdir / "figures" / "figures.json") else []
+    own = [(one.texts, one.svg) for one in plain.figures(dataset)]
+    names = {texts["name"] for texts, _ in pictures}
+    return dataset, verdicts, [*pictures, *(one for one in own if one[0]["name"] not in names)]
+
+
 def write_page(path: pathlib.Path, page: str) -> None:
     """Writes a page, atomically; half a character, which a name in results.nc may hold, becomes a question mark."""
     records.write_atomically(path, lambda p: p.write_text(page, encoding="utf-8", errors="replace"))
@@ -181,14 +207,10 @@ def write_files(workdir: pathlib.Path, own: Collection[str] = ()) -> tuple[list[
     """
     found = read(workdir, own)
     if found.plan is None:
-        dataset = read_results(workdir / "results.nc").assign_attrs(found.attributes)
-        verdicts = read_verdicts(workdir)
-        write_page(workdir / "report.html", page_of(workdir, found, dataset, verdicts, read_pictures(workdir)))
+        dataset, verdicts, pictures = held(workdir, found)
+        write_page(workdir / "report.html", page_of(workdir, found, dataset, verdicts, pictures))
         return verdicts, NOT_IMPORTED.format(found.name)
-    try:
-        dataset = records.merge(workdir, found.plan, found.attributes)
-    except FileNotFoundError as error:
-        raise UsageError(f"{str(workdir)!r}: holds no record yet; run the sweep first") from error
+    dataset = merged(workdir, found.plan, found.attributes)
     with edited_records_explained(workdir, found.name not in own):
         verdicts = judge(workdir, found.plan, dataset)
         drawn = registry.figures(found.name)(Results(dataset, found.config), verdicts)
@@ -223,7 +245,10 @@ def read_sweep(text: str, own: Collection[str] = ()) -> compare.Sweep:
     if found.plan and not is_current(workdir):
         print(f"{text}: its report is missing or older than its records, writing it", flush=True)
         write_files(workdir, own)
-    dataset = read_results(workdir / "results.nc")
+    if found.plan:
+        dataset = read_results(workdir / "results.nc")
+        verdicts, pictures = read_verdicts(workdir), read_pictures(workdir)
+    else:
+        dataset, verdicts, pictures = held(workdir, found)
     unfinished = tables.unfinished(found.run, dataset)
-    verdicts, pictures = read_verdicts(workdir), read_pictures(workdir)
     return compare.Sweep(text, found.run, found.config.to_dict(), verdicts, pictures, found.title, unfinished)

@@ -105,7 +105,8 @@ def _identities(group: grid.Group, where: str, path: pathlib.Path) -> list[tuple
     """Returns the identity of every run of a group that is as a sweep would write it; raises Unreadable otherwise."""
     points = {id(run.values): run for run in group.runs}  # runs of a point may share their values
     plain = {"name": group.name, "run_batch": group.run_batch, "runs": [run.values for run in points.values()]}
-    if why := kinds.wrong(plain, GROUP, where):
+    taken = {name for run in points.values() for name in run.values} & {*records.RUN_COORDINATES, records.DIED_AT}
+    if why := kinds.wrong(plain, GROUP, where) or ", ".join(f"{where} sweeps {name}" for name in sorted(taken)):
         raise Unreadable(path, why)
     bad = next((run.seed for run in group.runs if not kinds.SEED.holds(run.seed)), None)
     if bad is not None or not group.runs:

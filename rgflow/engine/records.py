@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # only merging needs xarray, which takes a quarter of a secon
     import xarray
 
 DIED_AT, NAMES = "died_at", "names_of_arrays"
+RUN_COORDINATES = ("run", "step", "seed")
+"""What the results call themselves: no array and no swept value has these names."""
 
 Reader = Callable[[Group, int], dict[str, np.ndarray] | None]
 """Returns the record of a group at a step, arrays [run, ...], or None when there is none."""
@@ -158,6 +160,16 @@ def missing(workdir: pathlib.Path, group: Group, schedule: Sequence[int]) -> lis
     return [step for step in schedule if step not in forms or forms[step] != usual]
 
 
+def steps_on_disk(workdir: pathlib.Path) -> dict[str, set[int]]:
+    """Returns the steps of every group that have a file, damaged or not."""
+    found: dict[str, set[int]] = {}
+    for path in (workdir / "chunks").glob("*"):
+        # NAME-STEP.npz, or NAME-STEP.FIRST-LAST.npz where several processes wrote.
+        if name := re.fullmatch(r"(\w+)-(\d{9,18})(\.\d+-\d+)?\.npz", path.name):
+            found.setdefault(name[1], set()).add(int(name[2]))
+    return found
+
+
 def _group_dataset(
     group: Group, experiments: Sequence[Experiment], read: Reader, absent: Mapping[str, Any]
 ) -> "xarray.Dataset | None":
@@ -194,9 +206,9 @@ def _group_dataset(
     return dataset.assign_coords(ranges)
 
 
-def _departs(record: Mapping[str, np.ndarray], experiment: Experiment) -> str:
+def _departs(record: Mapping[str, np.ndarray], experiment: Experiment, swept: Iterable[str]) -> str:
     """Returns in which array a record does not fit the dims and coords that its experiment declares; '' for none."""
-    labels, taken = experiment.coords, {*experiment.coords, "run", "step", "seed"}
+    labels, taken = experiment.coords, {*experiment.coords, *RUN_COORDINATES, *swept}
     for name, values in record.items():
         dims, shape = experiment.dims.get(name, ()), values.shape[1:]
         same = len(dims) == len(shape) and all(
@@ -240,15 +252,14 @@ def assembled(plan: Plan, read: Reader, attributes: Mapping[str, str]) -> "xarra
 def merge(workdir: pathlib.Path, plan: Plan, attributes: Mapping[str, str]) -> "xarray.Dataset":
     """Returns every record of the workdir as :func:`assembled` does; raises FileNotFoundError when there is none."""
     absent = {group.name: set(missing(workdir, group, plan.schedule(group))) for group in plan.groups}
+    declared = {group.name: plan.experiments(group)[0] for group in plan.groups}
 
     def read(group: Group, step: int) -> dict[str, np.ndarray] | None:
         if step in absent[group.name] or (record := read_record(workdir, group.name, step, len(group.runs))) is None:
             return None
-        if why := _departs(record, plan.experiment(group.runs[0])):
-            remedy = f"remove the files of {group.name} there and start the sweep again, which computes them"
-            raise files.Unreadable(
-                workdir / "chunks", f"the records of {group.name} are not its experiment's: {why}", remedy
-            )
+        if why := _departs(record, declared[group.name], group.runs[0].values):
+            remedy = "remove the files of this group and start the sweep again, which computes them"
+            raise files.Unreadable(workdir / "chunks", f"no records of this experiment in {group.name}: {why}", remedy)
         return record
 
     found = assembled(plan, read, attributes)

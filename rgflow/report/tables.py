@@ -26,9 +26,10 @@ def run_summary(dataset: xr.Dataset) -> list[dict[str, Any]]:
     swept = [name for name, c in dataset.coords.items() if c.dims == ("run",) and name not in ("run", "seed")]
     # A column of equal values says nothing that the config does not say.
     names = [name for name in swept if len(set(dataset[name].values.tolist())) > 1] or swept
+    columns = [dataset[name].values.tolist() for name in names]
     points: dict[tuple[Any, ...], list[int]] = {}
     for k in range(dataset.sizes["run"]):
-        points.setdefault(tuple(dataset[name].values[k].item() for name in names), []).append(k)
+        points.setdefault(tuple(column[k] for column in columns), []).append(k)
     rows = []
     for values, runs in points.items():
         dead = {int(dataset["seed"].values[k]): int(died[k]) for k in runs if died[k] >= 0}

@@ -13,13 +13,14 @@ from rgflow.schema.kinds import PLAIN, Schema, wrong
 MOST_BYTES, DEEPEST = 2**30, 40
 """Most that a text file may hold, and the deepest nesting of what it says."""
 
+WRITTEN_ANEW = "remove it; python -m launch.report --workdir=DIR writes it anew from the records"
 REMEDIES = {
     "run.json": "without it nobody knows whose the records are: restore it, or give another folder",
     "config.json": "restore it, or start the sweep's own command again, which writes it",
     "events.jsonl": "remove the line: only the times in the report come from it",
-    "results.nc": "python -m launch.report --workdir=DIR writes it anew from the records",
-    "verdicts.json": "python -m launch.report --workdir=DIR writes it anew from the records",
-    "figures": "python -m launch.report --workdir=DIR writes it anew from the records",
+    "results.nc": WRITTEN_ANEW,
+    "verdicts.json": WRITTEN_ANEW,
+    "figures": WRITTEN_ANEW,
 }
 """What to do about a file, or about any file of a folder, that cannot be read."""
 

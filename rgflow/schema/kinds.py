@@ -64,9 +64,7 @@ SEED = Kind("a whole number from 0 to 2^32 - 1", lambda value: type(value) is in
 NUMBER = Kind("a finite number", _is_number)
 MAYBE = Kind("a finite number or null", lambda value: value is None or _is_number(value))
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
-SCALAR = Kind(
-    "a number, a text, true, false or a list", lambda value: not isinstance(value, Mapping) and _is_plain(value)
-)
+SCALAR = Kind("a number, a text, true, false or null", lambda value: not isinstance(value, Mapping | list))
 STATUS = Kind("a status", lambda value: value in ("supported", "contradicted", "undecided", "not_run"))
 
 Schema = Kind | dict | list

@@ -73,12 +73,28 @@ def test_the_report_of_a_foreign_experiment_shows_what_its_workdir_holds(workdir
     code, said = foreign.COMMANDS["report"](workdir, made)
     assert code == 0 and "The code of 'somebody.elses' is not part of rgflow and was not named" in said
     page = (workdir / "report.html").read_text()
-    assert "a claim" in page and "add --config=FILE" in page and page.count("<img") == 1
+    # The sender's figure, and one that is drawn from the data.
+    assert "a claim" in page and "add --config=FILE" in page and page.count("<img") == 2
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert foreign.COMMANDS["compare"](workdir, made)[0] == 0
     assert "somebody.elses" in (made.parent / "c.html").read_text()
     code, said = foreign.COMMANDS["all"](workdir, made)
     assert code == 2 and "somebody.elses is no room; name its code with --config=FILE" in said
+
+
+def test_the_report_of_a_foreign_experiment_is_drawn_from_its_records_alone(workdir, made):
+    foreign.forge(workdir, "somebody.elses")
+    for name in ("results.nc", "verdicts.json", "figures/figures.json"):
+        (workdir / name).unlink()
+    foreign.edit_record(workdir, 1, lambda arrays: arrays.pop("projection"))
+    for command in ("report", "compare"):
+        assert foreign.COMMANDS[command](workdir, made)[0] == 0
+    page = (workdir / "report.html").read_text()
+    assert "nothing to judge yet" in page and page.count("<img") == 1
+    assert "No run of 4 died." in page and "6 of 6" in page
+    shutil.rmtree(workdir / "chunks")
+    code, said = foreign.COMMANDS["report"](workdir, made)
+    assert code == 2 and "holds no record yet" in said
 
 
 class Evil:

@@ -173,7 +173,7 @@ def test_browser_would_tell_what_is_wrong(tab, tmp_path):
 
 def test_links_resolve_and_ids_are_unique(page, tab):
     ids = tab.run("[...document.querySelectorAll('[id]')].map(e => e.id)")
-    assert len(ids) == len(set(ids)) > 20
+    assert len(ids) == len(set(ids)) > 10
     links = tab.run("[...document.querySelectorAll('a')].map(e => e.getAttribute('href'))")
     assert len(links) > 3 and {link[0] for link in links} == {"#"} and {link[1:] for link in links} <= set(ids)
     names = tab.run("[...document.querySelectorAll('a')].map(e => (e.ariaLabel || e.textContent).trim())")
@@ -260,3 +260,35 @@ def test_print_opens_every_fold_and_cuts_nothing(page, tab):
     assert tab.run(WIDER) == []
     printed = tab.call("Page.printToPDF", paperWidth=8.27, paperHeight=11.69)
     assert printed["data"].startswith("JVBER")  # %PDF
+
+
+SCRIPTS = b"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 300" width="400pt" height="300pt"
+onload="parent.document.title='RAN'"><script>top.document.title = 'RAN'; alert(1)</script>
+<image href="http://192.0.2.1/leak"/><a href="javascript:alert(1)"><rect width="400" height="300"/></a></svg>"""
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_a_drawing_that_somebody_sent_runs_nothing_and_asks_for_nothing(kind, tab, tmp_path):
+    texts = {"name": "ranks", "caption": "<script>alert(1)</script>", "alt": "\"><script>document.title='RAN'</script>",
+             "claims": ["S1-i"], "falsified_by": "lines that rise"}  # fmt: skip
+    sent = sweep_of("rank_flow", "sent")._replace(pictures=[(texts, SCRIPTS)])
+    tables = {"rank_flow": registry.claims("rank_flow")}
+    page = {
+        "report": lambda: html.render("A", ABOUT, sent.verdicts, sent.pictures, sent.run, results(), tmp_path),
+        "compare": lambda: compare.render([sent, sent]),
+        "ledger": lambda: ledger.render({"rank_flow": sent}, tables, {"rank_flow": ABOUT}),
+    }[kind]()
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    tab.media()
+    tab.resize(1280, 900)
+    tab.open(tmp_path / "page.html")
+    said, asked = complaints(tab)
+    assert said == [] and [url for url in asked if not url.startswith("data:")] == [(tmp_path / "page.html").as_uri()]
+    assert tab.run("document.title") != "RAN"
+    assert tab.run("document.images[0].complete && document.images[0].naturalWidth") > 300
+    # The policy holds also against what a template would forget.
+    tab.run(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=http://192.0.2.1/x onerror=document.title=`RAN`>')"
+    )
+    complaints(tab)
+    assert tab.run("document.title") != "RAN"
