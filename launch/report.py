@@ -38,8 +38,8 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdirs", None, "the folders that --all reads, with spaces or commas", flag_values=values)
     flags.DEFINE_multi_string(
         "config",
-        [],
-        "the config file of an experiment outside the package, which is imported to judge and draw; may be repeated",
+        None,
+        "the config file of an experiment outside the package, whose code is imported to judge and draw",
         flag_values=values,
     )
     flags.DEFINE_string("out", None, "the file that --compare or --all writes", flag_values=values)
@@ -170,7 +170,7 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"{missing}{given} given: give one of --workdir=DIR, --compare DIR DIR, --all")
     if (values.out and asked == ["workdir"]) or (values.workdirs and asked != ["all"]):
         raise UsageError("--out is for --compare and --all, --workdirs for --all alone; leave them out")
-    own = [folder.experiment_of(text) for text in values.config]
+    own = [folder.experiment_of(text) for text in values.config or ()]
     with command_line.disk_explained():
         if values.compare is not None:
             folders = [text for text in values.compare.split(",") if text]

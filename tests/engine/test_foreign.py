@@ -4,12 +4,14 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 
 import foreign
 import numpy as np
 import pytest
 import xarray as xr
 
+from launch import command_line, report
 from rgflow.engine import records
 
 NAN, ABSENT = float("nan"), object()
@@ -195,8 +197,7 @@ def test_a_config_that_is_not_the_one_of_the_run_is_refused(workdir, made):
     assert "size: 6 -> 7" in refused("report", workdir, made, "config.json")
 
 
-@pytest.mark.parametrize("value", [None, "x", [], {}, NAN, -1])
-@pytest.mark.parametrize("key", ["engine", "sweep"])
+@pytest.mark.parametrize(("key", "value"), [("engine", None), ("engine", {}), ("sweep", [NAN])])
 def test_the_free_sections_of_a_config_break_nothing(workdir, made, key, value):
     foreign.edit_json(workdir / "config.json", lambda config: config.update({key: value}))
     code, said = foreign.COMMANDS["report"](workdir, made)
@@ -353,3 +354,18 @@ def test_strange_names_among_the_records_do_no_harm(workdir, made):
     first.unlink()
     assert foreign.COMMANDS["sweep"](workdir, made)[0] == 0
     assert same_as(workdir, made)
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--workdir={}",)])
+def test_a_closed_output_ends_no_command(workdir, monkeypatch, capfd, words):
+    reads, writes = os.pipe()
+    os.close(reads)
+    (workdir / "report.html").unlink()
+    with os.fdopen(writes, "w", buffering=1) as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        monkeypatch.setattr(sys, "argv", ["report", *(word.format(workdir) for word in words)])
+        with pytest.raises(SystemExit) as ended:
+            command_line.run(report.main, report.__doc__, report.define_flags)
+    assert ended.value.code == 0
+    assert (workdir / "report.html").exists() == (words != ("--help",))
+    assert "Error" not in capfd.readouterr().err
