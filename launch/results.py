@@ -152,6 +152,23 @@ def page_of(workdir: pathlib.Path, found: Found, dataset: xr.Dataset, verdicts: 
     return html.render(found.title, found.doc, verdicts, pictures, found.run, dataset, workdir, table, commands)
 
 
+@contextlib.contextmanager
+def edited_records_explained(workdir: pathlib.Path, tested: bool = True) -> Iterator[None]:
+    """Turns the failure of judges and figures on records that no sweep wrote into one line.
+
+    Code outside the package, which is not ``tested``, shows its own failures.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if not tested:
+            raise
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__}: {error} in {pathlib.Path(last.filename).name}, line {last.lineno}"
+        remedy = "if no file in it was changed by hand, this is a fault of the code: please report the line"
+        raise files.Unreadable(workdir / "chunks", f"its records cannot be judged or drawn ({what})", remedy) from error
+
+
 def merged(workdir: pathlib.Path, plan: Plan, attributes: Mapping[str, str]) -> xr.Dataset:
     """Returns the records of a workdir; raises UsageError when it holds none."""
     try:
@@ -172,7 +189,8 @@ def held(workdir: pathlib.Path, found: Found) -> tuple[xr.Dataset, list[Verdict]
         dataset = merged(workdir, plan, found.attributes)
     verdicts = read_verdicts(workdir) if os.path.lexists(workdir / "verdicts.json") else []
     pictures = read_pictures(workdir) if os.path.lexists(workdir / "figures" / "figures.json") else []
-    own = [(one.texts, one.svg) for one in plain.figures(dataset)]
+    with edited_records_explained(workdir):
+        own = [(one.texts, one.svg) for one in plain.figures(dataset)]
     names = {texts["name"] for texts, _ in pictures}
     return dataset, verdicts, [*pictures, *(one for one in own if one[0]["name"] not in names)]
 
@@ -180,23 +198,6 @@ def held(workdir: pathlib.Path, found: Found) -> tuple[xr.Dataset, list[Verdict]
 def write_page(path: pathlib.Path, page: str) -> None:
     """Writes a page, atomically; half a character, which a name in results.nc may hold, becomes a question mark."""
     records.write_atomically(path, lambda p: p.write_text(page, encoding="utf-8", errors="replace"))
-
-
-@contextlib.contextmanager
-def edited_records_explained(workdir: pathlib.Path, room: bool) -> Iterator[None]:
-    """Turns the failure of a room's judges and figures on records that no sweep wrote into one line.
-
-    The experiment that somebody is writing just now shows its own failures.
-    """
-    try:
-        yield
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        if not room:
-            raise
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        what = f"{type(error).__name__}: {error} in {pathlib.Path(last.filename).name}, line {last.lineno}"
-        remedy = "if no file in it was changed by hand, this is a fault of the code: please report the line"
-        raise files.Unreadable(workdir / "chunks", f"its records cannot be judged or drawn ({what})", remedy) from error
 
 
 def write_files(workdir: pathlib.Path, own: Collection[str] = ()) -> tuple[list[Verdict], str]:
@@ -211,10 +212,11 @@ def write_files(workdir: pathlib.Path, own: Collection[str] = ()) -> tuple[list[
         write_page(workdir / "report.html", page_of(workdir, found, dataset, verdicts, pictures))
         return verdicts, NOT_IMPORTED.format(found.name)
     dataset = merged(workdir, found.plan, found.attributes)
-    with edited_records_explained(workdir, found.name not in own):
+    with edited_records_explained(workdir, found.name in registry.EXPERIMENTS):
         verdicts = judge(workdir, found.plan, dataset)
         drawn = registry.figures(found.name)(Results(dataset, found.config), verdicts)
-    page = page_of(workdir, found, dataset, verdicts, [(one.texts, one.svg) for one in drawn])
+        pictures = [(one.texts, one.svg) for one in drawn]
+    page = page_of(workdir, found, dataset, verdicts, pictures)
 
     records.write_results(workdir / "results.nc", dataset)
     for one in drawn:

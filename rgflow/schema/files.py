@@ -1,9 +1,9 @@
 """Files of a workdir, opened without following a link, and read only if they hold what they must."""
 
+import itertools
 import json
 import os
 import pathlib
-import re
 import stat
 from typing import Any, BinaryIO
 from xml.etree import ElementTree
@@ -74,9 +74,9 @@ def opened(path: pathlib.Path) -> BinaryIO:
 def read_text(path: pathlib.Path) -> str:
     """Returns the text of a file; raises Unreadable for what is no UTF-8."""
     with opened(path) as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise Unreadable(path, f"holds more than {MOST_BYTES >> 30} GiB")
+        if os.fstat(file.fileno()).st_size > MOST_BYTES:
+            raise Unreadable(path, f"holds more than {MOST_BYTES >> 30} GiB")
+        content = file.read()
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -84,19 +84,26 @@ def read_text(path: pathlib.Path) -> str:
         raise Unreadable(path, f"line {line} is no text in UTF-8") from error
 
 
+def _is_deep(data: Any) -> bool:
+    inner, depth = [data], 0
+    while inner and depth <= DEEPEST:
+        lists = [one.values() if isinstance(one, dict) else one for one in inner if isinstance(one, dict | list)]
+        inner = list(itertools.chain.from_iterable(lists))
+        depth += 1
+    return bool(inner)
+
+
 def _parsed(path: pathlib.Path, text: str, schema: Schema, where: str = "") -> Any:
     """Returns what a text in JSON says; ``where`` comes before a complaint."""
-    depth = deepest = 0
-    for bracket in re.findall(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
-    if deepest > DEEPEST:
-        raise Unreadable(path, f"{where}nested deeper than {DEEPEST} levels")
     try:
         data = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise Unreadable(path, f"{where}nested deeper than {DEEPEST} levels") from error
+    except ValueError as error:
         why = f"no JSON ({error})" if text.strip() else "empty"
         raise Unreadable(path, f"{where}damaged: {why}") from error
+    if _is_deep(data):
+        raise Unreadable(path, f"{where}nested deeper than {DEEPEST} levels")
     if why := wrong(data, schema):
         raise Unreadable(path, where + why)
     return data

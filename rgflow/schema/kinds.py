@@ -87,6 +87,7 @@ EVENT: Schema = {
     "time": Kind("a time such as 2026-01-31T10:00:00+0000", _is_time),
     "event": TEXT, "group?": TEXT, "device?": TEXT, "signal?": TEXT, "step?": COUNT, "seconds?": NUMBER,
 }  # fmt: skip
+LOCK: Schema = {"host": TEXT, "process": COUNT, "started": TEXT, "beat": COUNT}
 VERDICTS: Schema = [{
     "claim": TEXT, "statement": TEXT, "status": STATUS, "measured": MAYBE, "low": MAYBE, "high": MAYBE,
     "expected": TEXT, "n_runs": COUNT, "n_dead": COUNT,

@@ -356,6 +356,17 @@ def test_strange_names_among_the_records_do_no_harm(workdir, made):
     assert same_as(workdir, made)
 
 
+def test_a_disk_that_refuses_the_report_is_one_line(workdir, made, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for command in ("report", "compare"):
+        (workdir / "verdicts.json").unlink(missing_ok=True)
+        code, said = foreign.COMMANDS[command](workdir, made)
+        assert code == 1 and "the disk refused (No space left on device" in said and "Traceback" not in said
+
+
 @pytest.mark.parametrize("words", [("--help",), ("--workdir={}",)])
 def test_a_closed_output_ends_no_command(workdir, monkeypatch, capfd, words):
     reads, writes = os.pipe()
