@@ -11,7 +11,7 @@ from rgflow.protocol import Experiment
 
 
 def _not_at_hand(*_: Any) -> Any:
-    raise NotImplementedError("the code of the experiment was not named")
+    raise LookupError("the code of the experiment was not named")
 
 
 @dataclasses.dataclass(frozen=True)

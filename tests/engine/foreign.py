@@ -34,7 +34,7 @@ def toy_room():
     ]
     figures, handlers = registry.figures, {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry.EXPERIMENTS, "toy", toy.make)
+        patch.setattr(registry, "EXPERIMENTS", {"toy": toy.make})  # no other room is imported
         patch.setattr(registry, "figures", lambda name: (lambda *_: drawn) if name == "toy" else figures(name))
         patch.setattr(sweep.environment, "configure", lambda *_: None)
         yield
