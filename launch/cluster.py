@@ -15,6 +15,7 @@ from absl import flags
 from launch import command_line
 from launch.command_line import UsageError
 from rgflow.engine import hosts
+from rgflow.schema.files import Unreadable
 
 SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 """Variables that Slurm sets for every task of srun, and that jax reads."""
@@ -141,7 +142,7 @@ def failing_together() -> Iterator[None]:
     """Ends this process at once when it fails or another one is gone; an orderly exit would wait for the others."""
     try:
         yield
-    except UsageError:
+    except (UsageError, Unreadable):
         raise  # every process finds the same fault
     except KeyboardInterrupt:
         if hosts.count() > 1:

@@ -2,12 +2,14 @@
 
 import contextlib
 import difflib
+import importlib.util
 import logging
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+import types
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TextIO, cast
 
 import ml_collections
 from absl import flags
@@ -16,6 +18,7 @@ from ml_collections import config_flags
 
 import configs
 from rgflow import registry
+from rgflow.schema.files import Unreadable
 
 DONE, FAILED, BAD_USAGE, RESUMABLE = 0, 1, 2, 75
 INTERRUPTED = 130
@@ -156,6 +159,68 @@ def parse(argv: Sequence[str], define: Callable[[flags.FlagValues], None], confi
     return values
 
 
+def module_of(config_file: str) -> types.ModuleType:
+    """Returns the config file, which the user has named, as a module; raises UsageError when it is none.
+
+    Example:
+        >>> module_of("configs/rank_flow.py:smoke").get_config("smoke").experiment
+        'rank_flow'
+    """
+    path = pathlib.Path(config_file.partition(":")[0])
+    spec = importlib.util.spec_from_file_location("sweep_config", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        why = "not a Python file" if path.is_file() else "no such file"
+        raise UsageError(f"--config = {str(path)!r}: {why}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def disk_explained() -> Iterator[None]:
+    """Turns a disk that refuses into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        where = f", {error.filename}" if error.filename else ""
+        raise Failed(
+            f"the disk refused ({error.strerror or error}{where}); every record and checkpoint written before is "
+            "intact: make room, or make the folder writable, and start the same command again"
+        ) from error
+
+
+class LastingOutput:
+    """Standard output whose reader may leave, as ``| head -1`` does: what is printed then is dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Wraps a stream with a descriptor."""
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        """Returns whatever else a stream has."""
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes a text."""
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Writes what is left in the buffer."""
+        with self._dropping():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())  # the buffer too, at the latest when Python ends
+            os.close(nowhere)
+
+
 def complain(text: str) -> None:
     """Prints to standard error; a log on a full disk must not keep a failed process alive."""
     with contextlib.suppress(OSError):
@@ -208,13 +273,14 @@ def run(
     ``usage`` is the docstring of the command; ``config`` tells whether it takes --config.
     """
     quiet_background_saves()
+    sys.stdout = cast(TextIO, LastingOutput(sys.stdout or open(os.devnull, "w")))  # noqa: SIM115
     try:
         if {"--help", "-h", "-help"} & set(sys.argv[1:]):
             print(help_for(sys.argv, usage or "", define, config))
             sys.exit(DONE)
         sys.exit(main(sys.argv))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UsageError, Unreadable) as error:
+        complain(f"error: {error}")
         sys.exit(BAD_USAGE)
     except KeyboardInterrupt:
         complain("interrupted; the same command starts again")

@@ -12,7 +12,7 @@ import ml_collections
 from absl import flags
 
 WIDTH = 79
-PLACEHOLDERS = {"workdir": "DIR", "out": "FILE", "coordinator": "HOST:PORT"}
+PLACEHOLDERS = {"workdir": "DIR", "out": "FILE", "config": "FILE", "coordinator": "HOST:PORT"}
 KINDS = {"int": "N", "float": "X", "comma separated list of strings": "NAME,..."}
 CONFIG_HELP = """\
   --config=FILE[:PRESET]

@@ -38,7 +38,7 @@ def seed_keys(run: Mapping[str, Any], config: Mapping[str, str]) -> dict[str, in
     ``phases.seeds`` where a study has that name.
     """
     swept = {str(value) for group in run["groups"] for one in group["runs"] for value in one["values"].values()}
-    found = {key: value for key, value in config.items() if key.split(".")[-1] == "seeds"}
+    found = {key: value for key, value in config.items() if key.split(".")[-1] == "seeds" and value.isdigit()}
     swept |= set(re.findall(r"\w+", config.get("sweep.study", "")))
     used = {key: int(value) for key, value in found.items() if "." not in key or key.split(".")[-2] in swept}
     return used or {key: int(value) for key, value in found.items()}
@@ -65,9 +65,7 @@ def commands(run: Mapping[str, Any], config: Any, workdir: pathlib.Path) -> dict
 
 def dead_runs(workdir: pathlib.Path, plan: Plan) -> int:
     """Returns how many runs of the plan are dead in the newest records of the workdir."""
-    # NAME-STEP.npz, or NAME-STEP.FIRST-LAST.npz where several processes wrote; steps are padded with zeros.
-    newest = {path.name.split("-")[0]: path.name for path in sorted((workdir / "chunks").glob("*.npz"))}
-    steps = {name: int(file.split("-")[1].split(".")[0]) for name, file in newest.items()}
+    steps = {name: max(found) for name, found in records.steps_on_disk(workdir).items()}
     begun = [group for group in plan.groups if group.name in steps]
     found = [records.read_record(workdir, group.name, steps[group.name], len(group.runs)) for group in begun]
     return sum(int((record[records.DIED_AT] != health.NEVER).sum()) for record in found if record is not None)

@@ -6,22 +6,25 @@
                                                    --out=FILE.md writes Markdown
 
 The report of an unfinished sweep rests on its finished runs. Without folders, --all takes the newest finished sweep of
-every room under checkpoints/ and leaves smoke tests out. Exit codes: 0 done, 2 bad usage.
+every room under checkpoints/ and leaves smoke tests out. Nothing in a workdir is executed: the code of an experiment
+outside the package is imported for the config file that you name, --config=FILE; without it the page shows the verdicts
+and figures that the workdir holds. Exit codes: 0 done, 2 bad usage or a workdir that cannot be read, 1 anything else.
 """
 
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from absl import flags
 from rich.console import Console
 
 from launch import command_line, results, terminal
+from launch import workdir as folder
 from launch.command_line import UsageError
 from rgflow import registry
-from rgflow.engine import records
 from rgflow.protocol import Verdict
 from rgflow.report import compare, ledger, summary
+from rgflow.schema.files import Unreadable
 
 LOG_WIDTH = 120
 ROOT = pathlib.Path("checkpoints")
@@ -33,6 +36,12 @@ def define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("compare", None, "folders of two or more sweeps, with spaces or commas", flag_values=values)
     flags.DEFINE_boolean("all", False, "the claims of all rooms", flag_values=values)
     flags.DEFINE_string("workdirs", None, "the folders that --all reads, with spaces or commas", flag_values=values)
+    flags.DEFINE_multi_string(
+        "config",
+        None,
+        "the config file of an experiment outside the package, whose code is imported to judge and draw",
+        flag_values=values,
+    )
     flags.DEFINE_string("out", None, "the file that --compare or --all writes", flag_values=values)
 
 
@@ -60,9 +69,12 @@ def gathered(argv: Sequence[str]) -> list[str]:
     return [*kept, *(f"--{name}={','.join(folders[name])}" for name in given)]
 
 
-def write_report(workdir: pathlib.Path) -> None:
-    """Writes the report of a workdir and prints the verdicts and where the files are."""
-    verdicts, unfinished = results.write_files(workdir)
+def write_report(workdir: pathlib.Path, own: Collection[str] = ()) -> None:
+    """Writes the report of a workdir and prints the verdicts and where the files are.
+
+    ``own`` are the experiments outside the package whose code the user has named.
+    """
+    verdicts, unfinished = results.write_files(workdir, own)
     show(verdicts, unfinished, workdir)
 
 
@@ -83,17 +95,17 @@ def show(verdicts: list[Verdict], unfinished: str, workdir: pathlib.Path) -> Non
     print(terminal.files_text(workdir), flush=True)
 
 
-def newest_finished() -> list[str]:
+def newest_finished(own: Collection[str] = ()) -> list[str]:
     """Returns the newest finished sweep of every room under checkpoints/; smoke tests are left out."""
     found: dict[str, tuple[float, str]] = {}
     for run_file in sorted(ROOT.glob("*/run.json")):
         workdir = run_file.parent
         try:
-            run, plan = results.read_plan(workdir)
-        except UsageError as error:
+            run, _, plan = results.read(workdir, own)
+        except (UsageError, Unreadable) as error:
             print(f"left out: {error}")
             continue
-        if not registry.claims(run["experiment"]):
+        if plan is None or not registry.claims(run["experiment"]):
             continue
         if ":smoke" in run["command"] or len(results.finished_groups(workdir, plan)) < len(plan.groups):
             print(f"left out: {str(workdir)!r}: {'a smoke test' if ':smoke' in run['command'] else 'not finished'}")
@@ -106,7 +118,7 @@ def newest_finished() -> list[str]:
 def write_page(out: pathlib.Path, page: str) -> None:
     """Writes a page of several sweeps and says where it is; raises UsageError when the file cannot be written."""
     try:
-        records.write_atomically(out, lambda p: p.write_text(page, encoding="utf-8"))
+        results.write_page(out, page)
     except OSError as error:
         raise UsageError(f"--out = {str(out)!r}: cannot be written ({error.strerror}); give another file") from error
     print(f"written: {out.absolute()}", flush=True)
@@ -120,17 +132,19 @@ def out_file(text: str | None, default: pathlib.Path, kinds: Sequence[str]) -> p
     return out
 
 
-def write_comparison(folders: Sequence[str], out: pathlib.Path) -> None:
+def write_comparison(folders: Sequence[str], out: pathlib.Path, own: Collection[str] = ()) -> None:
     """Writes the page that compares sweeps."""
     if len(folders) < 2:
         raise UsageError(f"--compare = {','.join(folders)!r}: needs two folders or more, such as --compare DIR DIR")
-    write_page(out, compare.render([results.read_sweep(text) for text in folders]))
+    write_page(out, compare.render([results.read_sweep(text, own) for text in folders]))
 
 
-def write_ledger(folders: Sequence[str], out: pathlib.Path) -> None:
+def write_ledger(folders: Sequence[str], out: pathlib.Path, own: Collection[str] = ()) -> None:
     """Writes the results of all rooms; says which rooms are missing and which command makes them."""
     sweeps: dict[str, compare.Sweep] = {}
-    for sweep in map(results.read_sweep, folders or newest_finished()):
+    for sweep in (results.read_sweep(text, own) for text in folders or newest_finished(own)):
+        if sweep.room not in (*registry.EXPERIMENTS, *own):
+            raise UsageError(f"--workdirs = {sweep.path!r}: {sweep.room} is no room; name its code with --config=FILE")
         if not registry.claims(sweep.room):
             raise UsageError(f"--workdirs = {sweep.path!r}: {sweep.room} has no table of claims; leave it out")
         if sweep.room in sweeps:
@@ -156,14 +170,16 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"{missing}{given} given: give one of --workdir=DIR, --compare DIR DIR, --all")
     if (values.out and asked == ["workdir"]) or (values.workdirs and asked != ["all"]):
         raise UsageError("--out is for --compare and --all, --workdirs for --all alone; leave them out")
-    if values.compare is not None:
-        folders = [text for text in values.compare.split(",") if text]
-        write_comparison(folders, out_file(values.out, pathlib.Path("compare.html"), (".html",)))
-    elif values.all:
-        folders = [text for text in (values.workdirs or "").split(",") if text]
-        write_ledger(folders, out_file(values.out, ROOT / "results.html", (".html", ".md")))
-    else:
-        write_report(pathlib.Path(values.workdir).absolute())
+    own = [folder.experiment_of(text) for text in values.config or ()]
+    with command_line.disk_explained():
+        if values.compare is not None:
+            folders = [text for text in values.compare.split(",") if text]
+            write_comparison(folders, out_file(values.out, pathlib.Path("compare.html"), (".html",)), own)
+        elif values.all:
+            folders = [text for text in (values.workdirs or "").split(",") if text]
+            write_ledger(folders, out_file(values.out, ROOT / "results.html", (".html", ".md")), own)
+        else:
+            write_report(pathlib.Path(values.workdir).absolute(), own)
     return command_line.DONE
 
 

@@ -18,7 +18,6 @@ Exit codes: 0 done, 2 bad usage or config, 75 stopped and resumable, 1 anything 
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 import pathlib
 import sys
 import time
@@ -71,11 +70,7 @@ def say(text: str) -> None:
 
 def sweep_points(config: Config, config_file: str) -> list[Point]:
     """Returns the points that the config file's ``get_sweep`` makes of ``config``."""
-    spec = importlib.util.spec_from_file_location("sweep_config", config_file)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"--config = {config_file!r}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = command_line.module_of(config_file)
     try:
         points = module.get_sweep(config)
     except (ValueError, TypeError) as error:
@@ -114,8 +109,8 @@ def with_groups(plan: Plan, run: dict[str, Any] | None, runs: list[grid.Run], wo
         say(f"{group.name}: goes on with {wanted} runs at a time instead of {group.run_batch}")
         return dataclasses.replace(group, run_batch=wanted)
 
-    held = (grid.Group.from_json(data) for data in run["groups"]) if run else ()
-    return plan.of(map(continued, held)).grown(runs, batch_of)
+    held = folder.groups_of(run, workdir / "run.json") if run else ()
+    return plan.of(map(continued, folder.check_groups(plan.of(held), workdir).groups)).grown(runs, batch_of)
 
 
 def warn_of_memory(prepared: Prepared) -> None:
@@ -225,7 +220,7 @@ def execute(
         from launch import outcome, report
 
         ran = time.monotonic()
-        report.write_report(workdir)
+        report.write_report(workdir, [plan.config.experiment])
         times = {"compiling": waited, "running": ran - began - waited, "report": time.monotonic() - ran}
         print(outcome.text(workdir, plan, description, times, board is not None))
     return command_line.DONE
@@ -235,17 +230,12 @@ def execute(
 def failures_explained() -> Iterator[None]:
     """Turns a device without memory and a disk that refuses into one line that says what to do."""
     try:
-        yield
+        with command_line.disk_explained():
+            yield
     except OverflowError as error:
         raise UsageError(f"config: its sizes make arrays of more numbers than 32 bits can count ({error})") from error
     except loop.OutOfMemory as error:
         raise command_line.Failed(str(error)) from error
-    except OSError as error:
-        where = f", {error.filename}" if error.filename else ""
-        raise command_line.Failed(
-            f"the disk refused ({error.strerror or error}{where}); every record and checkpoint written before is "
-            "intact: make room, or make the folder writable, and start the same command again"
-        ) from error
 
 
 def main(argv: list[str]) -> int:
@@ -284,7 +274,7 @@ def main(argv: list[str]) -> int:
         with folder.owned(workdir):
             # Read again: until now another sweep may have owned the folder.
             plan = with_groups(plan, folder.check(workdir, values.resume, config), runs, workdir)
-            description = folder.describe(plan, config_file, argv)
+            description = folder.describe(plan, argv)
             board = tensorboard.open_board(workdir, plan) if values.tensorboard else None
             code = execute(workdir, plan, description, stop, board)
     if code == command_line.RESUMABLE and hosts.count() == 1:

@@ -1,21 +1,31 @@
 """The folder of a sweep: which folders are accepted, who may write to one, and what run.json says."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from launch import environment
+from launch import command_line, environment
 from launch.command_line import UsageError
 from rgflow import registry
 from rgflow.engine import grid, hosts, lock, records
 from rgflow.engine.plan import Plan
+from rgflow.schema import files, kinds
+from rgflow.schema.files import Unreadable
 from rgflow.types import Config
+
+GROUP: kinds.Schema = {
+    "name": kinds.NAME,
+    "run_batch": kinds.Kind("a whole number, at least 1", lambda value: type(value) is int and value >= 1),
+    "runs": [{str: kinds.SCALAR}],
+}
+"""What a group of run.json is, however its runs are written there; of the runs, the values."""
 
 OWN_FILES = {"config.json", "lock.json"}
 """What a start leaves behind when it ends before it writes run.json."""
@@ -75,28 +85,89 @@ def import_folder(config: Config, config_file: str) -> str:
     return str(parents[min(config.experiment.count("."), len(parents) - 1)])
 
 
-def read_run(workdir: pathlib.Path) -> dict[str, Any]:
-    """Returns run.json; raises UsageError when it is damaged.
-
-    After this call an experiment outside the package can be imported from the folder that the sweep used.
-    """
+def experiment_of(config_file: str) -> str:
+    """Returns the name of the experiment whose config file the user has named, and makes its module importable."""
+    module, preset = command_line.module_of(config_file), config_file.partition(":")[2]
     try:
-        run = records.read_json(workdir / "run.json")
-        [grid.Group.from_json(data) for data in run["groups"]]
-        dict(run["science"])
-        registry.search_in(run.get("import_from", ""))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"--workdir = {str(workdir)!r}: its run.json cannot be read ({type(error).__name__}: {error}); "
-            "without it nobody knows whose the records are: restore it, or give another --workdir"
-        ) from error
-    return run
+        config = module.get_config(preset) if preset else module.get_config()
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError(f"--config = {config_file!r}: {error}") from error
+    registry.search_in(import_folder(config, config_file))
+    return config.experiment
+
+
+def read_run(workdir: pathlib.Path) -> dict[str, Any]:
+    """Returns run.json; raises Unreadable when it is damaged, of another version, or was changed by hand.
+
+    Raises Unreadable too where anything in the folder is a link.
+    """
+    files.refuse_links(workdir)
+    path = workdir / "run.json"
+    run = files.read_json(path, kinds.RUN)
+    if run["digest"] != grid.fields_digest(run["science"]):
+        raise Unreadable(path, "its digest is not that of its science: one of the two was changed")
+    if run["checksum"] != checksum(run):
+        raise Unreadable(path, "its checksum is not that of its content: something in it was changed by hand")
+    groups_of(run, path)
+    # As words of a shell that can do nothing but start a sweep, however it was written.
+    return {**run, "command": shlex.join(shlex.split(run["command"]))}
+
+
+def checksum(run: Mapping[str, Any]) -> str:
+    """Returns eight hexadecimal digits that change when any other field of run.json changes."""
+    plain = json.loads(json.dumps({name: value for name, value in run.items() if name != "checksum"}))
+    return grid.fields_digest(plain)
+
+
+def groups_of(run: Mapping[str, Any], path: pathlib.Path) -> tuple[grid.Group, ...]:
+    """Returns the groups of run.json, whose file is ``path``; raises Unreadable for what no sweep would write."""
+    try:
+        groups = tuple(grid.Group.from_json(data) for data in run["groups"])
+        held = [identity for k, group in enumerate(groups) for identity in _identities(group, f"groups[{k}]", path)]
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise Unreadable(path, f"its groups cannot be read ({type(error).__name__}: {error})") from error
+    for what, found in (("name", [group.name for group in groups]), ("run", held)):
+        if len(set(found)) < len(found):
+            raise Unreadable(path, f"two of its groups share a {what}")
+    return groups
+
+
+def _identities(group: grid.Group, where: str, path: pathlib.Path) -> list[tuple[int, int]]:
+    """Returns the identity of every run of a group that is as a sweep would write it; raises Unreadable otherwise."""
+    points = {id(run.values): run for run in group.runs}  # runs of a point may share their values
+    plain = {"name": group.name, "run_batch": group.run_batch, "runs": [run.values for run in points.values()]}
+    taken = {name for run in points.values() for name in run.values} & {*records.RUN_COORDINATES, records.DIED_AT}
+    if why := kinds.wrong(plain, GROUP, where) or ", ".join(f"{where} sweeps {name}" for name in sorted(taken)):
+        raise Unreadable(path, why)
+    bad = next((run.seed for run in group.runs if not kinds.SEED.holds(run.seed)), None)
+    if bad is not None or not group.runs:
+        raise Unreadable(
+            path, f"{where} has no runs" if bad is None else kinds.wrong(bad, kinds.SEED, f"{where}: seed")
+        )
+    ids = {key: run.identity[0] for key, run in points.items()}
+    return [(ids[id(run.values)], run.seed) for run in group.runs]
+
+
+def check_groups(plan: Plan, workdir: pathlib.Path) -> Plan:
+    """Returns a plan whose groups run.json gave; raises Unreadable where the config has no such runs."""
+    path = workdir / "run.json"
+    for group in plan.groups:
+        try:
+            kinds = {(one.static, one.schedule) for one in plan.experiments(group)}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            why = (
+                f"its config makes no run of {group.name} in this version of the code ({error or type(error).__name__})"
+            )
+            raise Unreadable(path, why) from error
+        if len(kinds) > 1:
+            raise Unreadable(path, f"the runs of {group.name} differ in shapes or steps: they are of no one group")
+    return plan
 
 
 def check(workdir: pathlib.Path, resume: str, config: Config) -> dict[str, Any] | None:
     """Returns the content of run.json of a workdir that can be resumed, None for a fresh one. Writes nothing.
 
-    Raises UsageError for every other folder.
+    Raises UsageError or Unreadable for every other folder.
     """
     run_file = workdir / "run.json"
     if workdir.is_symlink() and not workdir.exists():
@@ -106,6 +177,8 @@ def check(workdir: pathlib.Path, resume: str, config: Config) -> dict[str, Any] 
         tempfile.TemporaryFile(dir=parent).close()
     except OSError as error:
         raise UsageError(f"--workdir = {str(workdir)!r}: cannot write to {str(parent)!r} ({error.strerror})") from error
+    if workdir.exists():
+        files.refuse_links(workdir)
     if not run_file.exists():
         if resume == "must":
             raise UsageError(f"--resume = 'must': {str(workdir)!r} holds no run")
@@ -123,6 +196,7 @@ def check(workdir: pathlib.Path, resume: str, config: Config) -> dict[str, Any] 
     if resume == "never":
         raise UsageError(f"--resume = 'never': {str(workdir)!r} holds a run; give another --workdir")
     run = read_run(workdir)
+    files.read_lines(workdir / "events.jsonl", kinds.EVENT)
     changed = grid.changed_fields(run["science"], grid.science_fields(config))
     if changed:
         raise UsageError(
@@ -160,13 +234,13 @@ def _sees_lock(workdir: pathlib.Path) -> bool:
     return True
 
 
-def describe(plan: Plan, config_file: str, command: list[str]) -> dict[str, Any]:
-    """Returns the content of run.json; ``config_file`` is the text of --config."""
+def describe(plan: Plan, command: list[str]) -> dict[str, Any]:
+    """Returns the content of run.json."""
     config = plan.config
-    return {
+    found = {
+        "format": kinds.FORMAT,
         "experiment": config.experiment,
-        "command": shlex.join(["python", "-m", "launch.sweep", *command[1:]]),
-        "import_from": import_folder(config, config_file),
+        "command": shlex.join([*kinds.WRITES, *command[1:]]),
         "digest": grid.config_digest(config),
         "science": grid.science_fields(config),
         "groups": [group.to_json() for group in plan.groups],
@@ -174,3 +248,4 @@ def describe(plan: Plan, config_file: str, command: list[str]) -> dict[str, Any]
         "device": environment.device_text(),
         "git_commit": environment.git_commit(),
     }
+    return {**found, "checksum": checksum(found)}

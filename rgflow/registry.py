@@ -6,7 +6,8 @@ sweep should start with, so they are imported when the first verdict is wanted.
 
 An experiment outside the package is named by its module: ``config.experiment = "examples.signal_propagation"``. Python
 looks for it where it looks for every module, the folder in which the command was started among others, and at last
-beside the config file.
+beside the config file. Such a module is imported only for a config file that the user has named: what a workdir names
+may be anybody's.
 """
 
 import dataclasses

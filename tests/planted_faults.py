@@ -72,8 +72,8 @@ FAULTS = (
     Fault(
         "damaged_record_is_read",
         "rgflow/engine/records.py",
-        "if DIED_AT not in file.files or file.zip.testzip() is not None:",
-        "if DIED_AT not in file.files:",
+        "if DIED_AT not in file.files or claimed > path.stat().st_size or file.zip.testzip() is not None:",
+        "if DIED_AT not in file.files or claimed > path.stat().st_size:",
         "engine/test_records.py",
     ),
     Fault(

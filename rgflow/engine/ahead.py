@@ -20,7 +20,7 @@ class Ahead:
         self,
         plan: Plan,
         ready: Callable[[Prepared], None] = lambda prepared: None,
-        allow: Callable[[Group, int], None] = lambda group, need: None,
+        allow: Callable[[Group, int], object] = lambda group, need: None,
     ) -> None:
         """``ready`` is called with every group as soon as it is compiled, in the thread that compiled it.
 

@@ -118,7 +118,12 @@ def science_fields(config: Config) -> dict[str, Any]:
 
 def config_digest(config: Config) -> str:
     """Returns eight hexadecimal digits that change when any science field changes."""
-    return hashlib.sha256(json.dumps(science_fields(config), sort_keys=True).encode()).hexdigest()[:8]
+    return fields_digest(science_fields(config))
+
+
+def fields_digest(fields: Mapping[str, Any]) -> str:
+    """Returns eight hexadecimal digits that change when anything in plain data changes."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

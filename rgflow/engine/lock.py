@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from rgflow.schema import kinds
+
 BEAT_SECONDS = 5.0
 LENGTH = 512
 """Fixed length of the file: a heartbeat must not fail on a full disk, and is never read half written."""
@@ -30,7 +32,7 @@ class Locked(Exception):
 def _owner(descriptor: int) -> dict[str, Any] | None:
     try:
         owner = json.loads(os.pread(descriptor, LENGTH, 0))
-        return owner if isinstance(owner, dict) and {"host", "process", "started", "beat"} <= set(owner) else None
+        return None if kinds.wrong(owner, kinds.LOCK) else owner
     except (ValueError, RecursionError):
         return None
 

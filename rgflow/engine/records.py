@@ -8,7 +8,8 @@ import os
 import pathlib
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from rgflow.engine import health
 from rgflow.engine.grid import Group
 from rgflow.engine.plan import Plan, distinct
 from rgflow.protocol import Experiment
+from rgflow.schema import files
 
 if TYPE_CHECKING:  # only merging needs xarray, which takes a quarter of a second to load
     import xarray
 
-DIED_AT = "died_at"
+DIED_AT, NAMES = "died_at", "names_of_arrays"
+RUN_COORDINATES = ("run", "step", "seed")
+"""What the results call themselves: no array and no swept value has these names."""
 
 Reader = Callable[[Group, int], dict[str, np.ndarray] | None]
 """Returns the record of a group at a step, arrays [run, ...], or None when there is none."""
@@ -57,11 +61,6 @@ def write_json(path: pathlib.Path, data: Any) -> None:
     write_atomically(path, lambda p: p.write_text(json.dumps(data, indent=2) + "\n"))
 
 
-def read_json(path: pathlib.Path) -> Any:
-    """Reads what :func:`write_json` wrote."""
-    return json.loads(path.read_text())
-
-
 def record_path(workdir: pathlib.Path, group: str, step: int) -> pathlib.Path:
     """Returns where the record of ``group`` at ``step`` lies when one process wrote all its runs."""
     return workdir / "chunks" / f"{group}-{step:09d}.npz"
@@ -79,36 +78,72 @@ def write_record(
     def write(temporary: pathlib.Path) -> None:
         # Not np.savez, which takes the names of arrays for its own arguments: file, and allow_pickle from numpy 2.2 on.
         with zipfile.ZipFile(temporary, "w") as archive:
-            for name, values in record.items():
+            for name, values in {NAMES: _packed(record), **record}.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)
 
     write_atomically(path, write)
 
 
+def _is_record(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Returns whether arrays are what a sweep records: numbers, with one row for each run."""
+    died = arrays[DIED_AT]
+    if died.ndim != 1 or died.dtype.kind != "i":
+        return False
+    return all(x.ndim and len(x) == len(died) and x.dtype.kind in "fiub" for x in arrays.values())
+
+
 def _read(path: pathlib.Path) -> dict[str, np.ndarray] | None:
     """Returns the arrays of a file, or None when it is absent or damaged (npz members carry checksums)."""
     try:
-        with np.load(path) as file:
+        with files.opened(path) as content, np.load(content, allow_pickle=False) as file:
             # numpy reads as far as an array's header says, which may end before the place where checksums are compared.
             # If a part of the table of contents is lost, the last member, died_at, is lost first.
-            if DIED_AT not in file.files or file.zip.testzip() is not None:
+            # A record is not compressed: members that claim to be larger than the file would fill the memory.
+            claimed = sum(member.file_size for member in file.zip.infolist())
+            if DIED_AT not in file.files or claimed > path.stat().st_size or file.zip.testzip() is not None:
                 return None
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
+        names = bytes(arrays.pop(NAMES, _packed(arrays))).decode().split("\n")
+        return arrays if names == sorted(arrays) and _is_record(arrays) else None
     except Exception:  # damage to an archive's own fields surfaces as any error: RuntimeError, NotImplementedError, ...
         return None
 
 
+def _packed(names: Iterable[str]) -> np.ndarray:
+    """Returns the names of a record's arrays as bytes, which it holds itself: one that is lost is missed."""
+    return np.frombuffer("\n".join(sorted(names)).encode(), np.uint8)
+
+
+Form = tuple[tuple[str, str, tuple[int, ...]], ...]
+"""Names, dtypes and shapes, without the axis of the runs, of the arrays of a record."""
+
+
+def _form(record: Mapping[str, np.ndarray]) -> Form:
+    return tuple(sorted((name, x.dtype.str, x.shape[1:]) for name, x in record.items()))
+
+
+def _usual(forms: Iterable[Form]) -> Form | None:
+    """Returns the form that most records of a group have; of two forms as frequent, that of more arrays."""
+    counted = Counter(forms)
+    return max(counted, key=lambda form: (counted[form], len(form)), default=None)
+
+
+def _parts(path: pathlib.Path, runs: int) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
+    """Yields the rows and the arrays of every file that one of several processes wrote instead of ``path``."""
+    for part in sorted(path.parent.glob(f"{path.stem}.*-*.npz")):
+        named = re.fullmatch(r"\.(\d{1,18})-(\d{1,18})", part.suffixes[-2])
+        arrays = _read(part)
+        if named and arrays and len(arrays[DIED_AT]) == int(named[2]) - int(named[1]) and int(named[2]) <= runs:
+            yield slice(int(named[1]), int(named[2])), arrays
+
+
 def _join(workdir: pathlib.Path, group: str, step: int, runs: int) -> dict[str, np.ndarray] | None:
     """Returns a record put together from the files of several processes, or None when rows are missing."""
-    path = record_path(workdir, group, step)
+    parts = list(_parts(record_path(workdir, group, step), runs))
+    usual = _usual(_form(arrays) for _, arrays in parts)
     held, whole = np.zeros(runs, bool), {}
-    for part in sorted(path.parent.glob(f"{path.stem}.*-*.npz")):
-        named = re.fullmatch(r"\.(\d+)-(\d+)", part.suffixes[-2])
-        arrays = _read(part) or {}
-        rows = slice(int(named[1]), int(named[2])) if named else slice(0, 0)
-        if any(len(values) != rows.stop - rows.start for values in arrays.values()):
-            continue  # no process of the sweep wrote this file
+    for rows, arrays in ((rows, arrays) for rows, arrays in parts if _form(arrays) == usual):
         for name, values in arrays.items():
             whole.setdefault(name, np.zeros((runs, *values.shape[1:]), values.dtype))[rows] = values
             held[rows] = True
@@ -118,12 +153,25 @@ def _join(workdir: pathlib.Path, group: str, step: int, runs: int) -> dict[str, 
 def read_record(workdir: pathlib.Path, group: str, step: int, runs: int) -> dict[str, np.ndarray] | None:
     """Returns the arrays of a record, [run, ...], or None when some of it is absent or damaged."""
     whole = _read(record_path(workdir, group, step))
-    return _join(workdir, group, step, runs) if whole is None else whole
+    return whole if whole is not None and len(whole[DIED_AT]) == runs else _join(workdir, group, step, runs)
 
 
 def missing(workdir: pathlib.Path, group: Group, schedule: Sequence[int]) -> list[int]:
-    """Returns the scheduled steps whose record is absent or damaged."""
-    return [s for s in schedule if read_record(workdir, group.name, s, len(group.runs)) is None]
+    """Returns the scheduled steps whose record is absent, damaged, or of another form than the rest of the group."""
+    found = ((step, read_record(workdir, group.name, step, len(group.runs))) for step in schedule)
+    forms = {step: _form(record) for step, record in found if record is not None}
+    usual = _usual(forms.values())
+    return [step for step in schedule if step not in forms or forms[step] != usual]
+
+
+def steps_on_disk(workdir: pathlib.Path) -> dict[str, set[int]]:
+    """Returns the steps of every group that have a file, damaged or not."""
+    found: dict[str, set[int]] = {}
+    for path in (workdir / "chunks").glob("*"):
+        # NAME-STEP.npz, or NAME-STEP.FIRST-LAST.npz where several processes wrote.
+        if name := re.fullmatch(r"(\w+)-(\d{9,18})(\.\d+-\d+)?\.npz", path.name):
+            found.setdefault(name[1], set()).add(int(name[2]))
+    return found
 
 
 def _group_dataset(
@@ -163,6 +211,19 @@ def _group_dataset(
     return dataset.assign_coords(ranges)
 
 
+def _departs(record: Mapping[str, np.ndarray], experiment: Experiment, swept: Iterable[str]) -> str:
+    """Returns in which array a record does not fit the dims and coords that its experiment declares; '' for none."""
+    labels, taken = experiment.coords, {*experiment.coords, *RUN_COORDINATES, *swept}
+    for name, values in record.items():
+        dims, shape = experiment.dims.get(name, ()), values.shape[1:]
+        same = len(dims) == len(shape) and all(
+            n == len(labels.get(d, range(n))) for d, n in zip(dims, shape, strict=True)
+        )
+        if not same or name in taken:
+            return f"{name} has the shape {shape}"
+    return ""
+
+
 def _of_config(config: Any, name: str) -> Any:
     """Returns the value of a dotted key of a plain config, NaN where it has none."""
     for part in name.split("."):
@@ -195,7 +256,17 @@ def assembled(plan: Plan, read: Reader, attributes: Mapping[str, str]) -> "xarra
 
 def merge(workdir: pathlib.Path, plan: Plan, attributes: Mapping[str, str]) -> "xarray.Dataset":
     """Returns every record of the workdir as :func:`assembled` does; raises FileNotFoundError when there is none."""
-    read = lambda group, step: read_record(workdir, group.name, step, len(group.runs))  # noqa: E731
+    absent = {group.name: set(missing(workdir, group, plan.schedule(group))) for group in plan.groups}
+    declared = {group.name: plan.experiments(group)[0] for group in plan.groups}
+
+    def read(group: Group, step: int) -> dict[str, np.ndarray] | None:
+        if step in absent[group.name] or (record := read_record(workdir, group.name, step, len(group.runs))) is None:
+            return None
+        if why := _departs(record, declared[group.name], group.runs[0].values):
+            remedy = "remove the files of this group and start the sweep again, which computes them"
+            raise files.Unreadable(workdir / "chunks", f"no records of this experiment in {group.name}: {why}", remedy)
+        return record
+
     found = assembled(plan, read, attributes)
     if found is None:
         raise FileNotFoundError(f"{workdir} holds no records yet: run the sweep until its first record")

@@ -17,7 +17,7 @@ class Sweep(NamedTuple):
     run: Mapping[str, Any]
     config: Mapping[str, Any]
     verdicts: Sequence[Verdict]
-    pictures: Sequence[tuple[Mapping[str, Any], str]]
+    pictures: Sequence[html.Picture]
     title: str
     unfinished: str
 

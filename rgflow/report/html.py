@@ -1,5 +1,6 @@
 """One self-contained page: verdicts by claim, figures, runs, timing, config; it loads nothing from elsewhere."""
 
+import base64
 import json
 import pathlib
 import re
@@ -8,11 +9,9 @@ from typing import Any
 
 import jinja2
 import xarray as xr
-from markupsafe import Markup
 
 from rgflow.judging import text
 from rgflow.judging.decisions import is_information
-from rgflow.plots.figure import Figure
 from rgflow.protocol import Claim, Verdict
 from rgflow.report import summary, tables, timing
 
@@ -22,38 +21,23 @@ NARROW_POINTS = 500
 FEW_POINTS = 12
 """Up to this the table of runs is shown without being asked for."""
 
+Picture = tuple[Mapping[str, Any], bytes]
+"""The texts of a figure, as in figures.json, and its drawing as SVG."""
+
 NO_COMMANDS = {"resume": "", "grow": ""}
 SIGNS = {"supported": "\u2713", "contradicted": "\u2717", "undecided": "?", "not_run": "\u2013", "mixed": "\u00b1"}
 """The shape of each status beside its word and colour."""
 
 
-def inline_svg(svg: str, name: str, alt: str) -> Markup:
-    """Returns an SVG file as an element of a page: labelled, without prolog, ids prefixed by ``name``.
+def picture(texts: Mapping[str, Any], svg: bytes, prefix: str = "") -> dict[str, Any]:
+    """Returns the texts of a figure (as in figures.json), its drawing, and a ``key`` that no other of the page has.
 
-    Inline figures share one namespace of ids: two figures with equal ids would take each other's clip paths.
+    The drawing is shown as an image: in an image no script runs, nothing is loaded, and ids and styles stay its own.
     """
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", body)
-    body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
-    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
-    body = re.sub(r'(?:xlink:)?href="#([^"]+)"', rf'href="#{name}-\1"', body)
-    # A style inside an inline figure would hold for the whole page.
-    body = body.replace('<style type="text/css">*{', '<style type="text/css">svg *{')
-    # Sizes come from the page's style: the figure shrinks with the page and its viewBox keeps its shape.
-    body = re.sub(r'(<svg\b[^>]*?)\s+width="[^"]*"', r"\1", body, count=1)
-    body = re.sub(r'(<svg\b[^>]*?)\s+height="[^"]*"', r"\1", body, count=1)
-    view = re.search(r'viewBox="\S+ \S+ (\S+)', body)
+    view = re.search(rb'viewBox="\S+ \S+ ([\d.]+)', svg)
     look = "narrow" if view and float(view.group(1)) < NARROW_POINTS else "wide"
-    label = Markup('<svg class="{}" role="img" aria-label="{}"').format(look, alt)
-    # A plain sum of the two would escape the drawing.
-    return Markup(str(label) + body.removeprefix("<svg"))
-
-
-def picture(texts: Mapping[str, Any], svg: str, prefix: str = "") -> dict[str, Any]:
-    """Returns the texts of a figure (as in figures.json), its drawing, and a ``key`` that no other of the page has."""
-    key = prefix + texts["name"]
-    return {**texts, "key": key, "svg": inline_svg(svg, key, texts["alt"])}
+    source = f"data:image/svg+xml;base64,{base64.b64encode(svg).decode('ascii')}"
+    return {**texts, "key": prefix + texts["name"], "source": source, "look": look}
 
 
 def paragraphs(text: str | None) -> list[str]:
@@ -94,17 +78,17 @@ def environment() -> jinja2.Environment:
     return found
 
 
-def marks(figures: Sequence[Any], claims: Sequence[summary.Judged]) -> dict[str, list[tuple[str, str]]]:
+def marks(pictures: Sequence[Picture], claims: Sequence[summary.Judged]) -> dict[str, list[tuple[str, str]]]:
     """Returns for every figure its claims with their anchors, as far as the page has these claims."""
     anchors = {claim.name: claim.anchor for claim in claims}
-    return {f.name: [(name, anchors[name]) for name in f.texts["claims"] if name in anchors] for f in figures}
+    return {f["name"]: [(name, anchors[name]) for name in f["claims"] if name in anchors] for f, _ in pictures}
 
 
 def render(
     title: str,
     experiment_doc: str | None,
     verdicts: Sequence[Verdict],
-    drawn: Sequence[Figure],
+    pictures: Sequence[Picture],
     run: Mapping[str, Any],
     dataset: xr.Dataset,
     workdir: pathlib.Path,
@@ -115,10 +99,9 @@ def render(
 
     ``experiment_doc`` is the room's docstring; its first paragraph after the title introduces the page. ``table`` are
     the claims of the room, which say what a sweep needs that lacks the runs of one; ``commands`` are those that resume
-    a sweep and let it grow.
-    ``run`` is the content of run.json and ``dataset`` the merged results, whose attribute ``config`` holds
-    the config as JSON. An empty list of verdicts is shown as "no run is finished". Times are read from the
-    workdir's events.jsonl.
+    a sweep and let it grow. ``run`` is the content of run.json and ``dataset`` the merged results, whose attribute
+    ``config`` holds the config as JSON. An empty list of verdicts is shown as "no run is finished". Times are read from
+    the workdir's events.jsonl.
     """
     about = [text for text in paragraphs(experiment_doc) if text != title]
     judged = summary.by_claim(verdicts)
@@ -126,6 +109,7 @@ def render(
     by_name = {claim.name: claim for claim in table}
     config = flat(json.loads(dataset.attrs.get("config", "{}")))
     events = timing.read_events(workdir / "events.jsonl")
+    figures = [picture(*one) for one in pictures]
     points, groups = tables.run_summary(dataset), timing.groups(run, events)
     return environment().get_template("report.html.jinja").render(
         title=title,
@@ -138,9 +122,9 @@ def render(
         beside={c.name: [s for n in getattr(by_name.get(c.name), "beside", ()) if (s := c.beside(n))] for c in judged},
         command=f"python -m launch.sweep --config=configs/{run['experiment']}.py",
         unfold=len(verdicts) <= summary.MANY_VERDICTS,
-        figures=[picture(d.texts, d.svg.decode()) for d in drawn],
-        shown={c.name: [(k + 1, d.name) for k, d in enumerate(drawn) if c.name in d.texts["claims"]] for c in judged},
-        marks=marks(drawn, judged),
+        figures=figures,
+        shown={c.name: [(k, f["name"]) for k, f in enumerate(figures, 1) if c.name in f["claims"]] for c in judged},
+        marks=marks(pictures, judged),
         points=points,
         few=FEW_POINTS,
         dead=tables.dead_runs(points),

@@ -26,9 +26,9 @@ def run_summary(dataset: xr.Dataset) -> list[dict[str, Any]]:
     swept = [name for name, c in dataset.coords.items() if c.dims == ("run",) and name not in ("run", "seed")]
     # A column of equal values says nothing that the config does not say.
     names = [name for name in swept if len(set(dataset[name].values.tolist())) > 1] or swept
+    columns = [dataset[name].values.tolist() for name in names]
     points: dict[tuple[Any, ...], list[int]] = {}
     # Whole columns are read at once: a sweep may have 100 000 runs.
-    columns = [dataset[name].values.tolist() for name in names]
     for k, values in enumerate(zip(*columns, strict=True) if names else [()] * dataset.sizes["run"]):
         points.setdefault(values, []).append(k)
     rows, seeds = [], dataset["seed"].values.tolist()

@@ -1,10 +1,11 @@
 """What a sweep cost and when it ran, from run.json and events.jsonl."""
 
 import datetime
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from rgflow.schema import files, kinds
 
 LEAST_SECONDS = 5
 """Events carry whole seconds: a speed from less time than this would be made of rounding."""
@@ -43,16 +44,12 @@ class Session(NamedTuple):
 
 
 def read_events(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns the events of a log; none without a file. Half a line of a killed process is left out."""
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            event = json.loads(line)
-            event["at"] = datetime.datetime.strptime(event["time"], "%Y-%m-%dT%H:%M:%S%z")
-        except (ValueError, KeyError, TypeError):
-            continue
-        found.append(event)
-    return found
+    """Returns the events of a log with their moments; none without a file. Half a line of a killed process is left out.
+
+    Raises Unreadable for a line that is no event.
+    """
+    events = files.read_lines(path, kinds.EVENT)
+    return [{**event, "at": datetime.datetime.strptime(event["time"], kinds.TIME)} for event in events]
 
 
 def _seconds(first: Mapping[str, Any], last: Mapping[str, Any]) -> float:

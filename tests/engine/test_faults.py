@@ -217,7 +217,9 @@ def test_workdir_that_lost_its_run_file_or_holds_a_damaged_one_is_refused(tmp_pa
     assert "holds records but no run.json" in command.refused(workdir, "--config.root_seed=7")
     for damaged in (content[: len(content) // 2], "{}"):
         (workdir / "run.json").write_text(damaged)
-        assert "its run.json cannot be read" in command.refused(workdir)
+        refused = command.refused(workdir)
+        assert str(workdir / "run.json") in refused
+        assert "without it nobody knows whose the records are: restore it" in refused
 
 
 @pytest.mark.slow

@@ -134,16 +134,30 @@ def get_config(preset=""):
 """
 
 
-def test_file_anywhere_is_found_by_sweep_and_report(tmp_path):
-    """The config's own folder is searched; a report started from another folder finds it too."""
+def test_file_anywhere_is_found_by_sweep_and_by_the_report_that_names_it(tmp_path):
+    """The config's own folder is searched; a report started from another folder imports it only where it is named."""
     (tmp_path / "mine").mkdir()
     file = tmp_path / "mine" / "my_own_experiment.py"
     file.write_text(ELSEWHERE)
     workdir = tmp_path / "run"
     sweeps.run(f"--config={file}:smoke", *SMALL[1:], "--config.sweep.width=5,", f"--workdir={workdir}")
-    assert json.loads((workdir / "run.json").read_text())["experiment"] == "my_own_experiment"
-    shown = sweeps.ended(warm.Process(["-m", "launch.report", f"--workdir={workdir}"], cwd=tmp_path))
-    assert str(workdir / "report.html") in shown
+    run = json.loads((workdir / "run.json").read_text())
+    assert run["experiment"] == "my_own_experiment"
+    assert str(tmp_path / "mine") not in json.dumps({**run, "command": ""})
+
+    def report(*words):
+        (workdir / "report.html").unlink()
+        return sweeps.ended(warm.Process(["-m", "launch.report", f"--workdir={workdir}", *words], cwd=tmp_path))
+
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.name != "report.html"}
+    shown = report()
+    assert "The code of 'my_own_experiment' is not part of rgflow and was not named" in shown
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "needs two widths" in (workdir / "report.html").read_text()
+
+    (workdir / "verdicts.json").unlink()
+    shown = report(f"--config={file}:smoke")
+    assert str(workdir / "report.html") in shown and "was not named" not in shown
     # One width alone has nothing to be compared with.
     verdicts = json.loads((workdir / "verdicts.json").read_text())
     assert {(v["claim"], v["status"], v["expected"]) for v in verdicts} == {

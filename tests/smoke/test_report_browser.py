@@ -33,7 +33,7 @@ const behind = element => {{
   return [255, 255, 255];
 }};
 let worst = {{ratio: 99, text: ""}}, seen = 0;
-for (const element of document.querySelectorAll("body *:not(svg):not(svg *)")) {{
+for (const element of document.querySelectorAll("body *")) {{
   const own = [...element.childNodes].filter(n => n.nodeType === 3 && n.textContent.trim());
   if (!own.length || !element.getClientRects().length) continue;
   seen += 1;
@@ -43,7 +43,7 @@ for (const element of document.querySelectorAll("body *:not(svg):not(svg *)")) {
 }}
 return {{...worst, seen}};
 }})()"""
-WIDER = """[...document.querySelectorAll("main *:not(svg):not(svg *)")].filter(e => {
+WIDER = """[...document.querySelectorAll("main *")].filter(e => {
   const box = e.getBoundingClientRect();
   return box.width && box.right > innerWidth + 1 && box.left > -1000 && getComputedStyle(e).position !== "absolute";
 }).map(e => e.tagName + "." + e.className)"""
@@ -98,7 +98,7 @@ def sweep_of(room, path):
 
 
 def pictures(claims):
-    return [(d.texts, d.svg.decode()) for d in (drawn("ranks", claims), drawn("loss", ()))]
+    return [(d.texts, d.svg) for d in (drawn("ranks", claims), drawn("loss", ()))]
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,9 @@ def pages(tmp_path_factory):
     docs = {room: f"{room}\n\nReference keys: HR2026 = someone." for room in every_room}
     tables = {room: registry.claims(room) for room in every_room}
     texts = {
-        "report": html.render("A title", ABOUT, verdicts, every, run_of("rank_flow"), results(), folder),
+        "report": html.render(
+            "A title", ABOUT, verdicts, [(d.texts, d.svg) for d in every], run_of("rank_flow"), results(), folder
+        ),
         "compare": compare.render([*two, sweep_of("kernel_rg", "third")]),
         "ledger": ledger.render({room: sweep_of(room, room) for room in ROOMS}, tables, docs),
     }
@@ -155,7 +157,8 @@ def complaints(tab):
 
 def test_page_loads_without_complaint_and_asks_for_nothing_else(page, tab):
     said, asked = complaints(tab)
-    assert said == [] and asked == [pathlib.Path(page).as_uri()]
+    assert said == [] and asked[0] == pathlib.Path(page).as_uri()
+    assert all(url.startswith("data:image/svg+xml;base64,") for url in asked[1:])
     assert tab.run("document.compatMode") == "CSS1Compat" and tab.run("document.documentElement.lang") == "en"
 
 
@@ -170,15 +173,13 @@ def test_browser_would_tell_what_is_wrong(tab, tmp_path):
 
 def test_links_resolve_and_ids_are_unique(page, tab):
     ids = tab.run("[...document.querySelectorAll('[id]')].map(e => e.id)")
-    assert len(ids) == len(set(ids)) > 20
+    assert len(ids) == len(set(ids)) > 10
     links = tab.run("[...document.querySelectorAll('a')].map(e => e.getAttribute('href'))")
     assert len(links) > 3 and {link[0] for link in links} == {"#"} and {link[1:] for link in links} <= set(ids)
     names = tab.run("[...document.querySelectorAll('a')].map(e => (e.ariaLabel || e.textContent).trim())")
     assert all(len(name) > 1 for name in names)
-    drawings = tab.run("[...document.querySelectorAll('svg')].map(e => [e.getAttribute('role'), e.ariaLabel])")
-    assert len(drawings) >= 2 and all(role == "img" and label for role, label in drawings)
-    clips = tab.run("[...document.querySelectorAll('[clip-path]')].map(e => e.getAttribute('clip-path'))")
-    assert clips and {clip[5:-1] for clip in clips} <= set(ids)
+    drawings = tab.run("[...document.querySelectorAll('img')].map(e => [e.alt, e.naturalWidth])")
+    assert len(drawings) >= 2 and all(alt and width > 300 for alt, width in drawings)
 
 
 def test_keyboard_reaches_every_fold_and_opens_it(page, tab):
@@ -259,3 +260,35 @@ def test_print_opens_every_fold_and_cuts_nothing(page, tab):
     assert tab.run(WIDER) == []
     printed = tab.call("Page.printToPDF", paperWidth=8.27, paperHeight=11.69)
     assert printed["data"].startswith("JVBER")  # %PDF
+
+
+SCRIPTS = b"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 300" width="400pt" height="300pt"
+onload="parent.document.title='RAN'"><script>top.document.title = 'RAN'; alert(1)</script>
+<image href="http://192.0.2.1/leak"/><a href="javascript:alert(1)"><rect width="400" height="300"/></a></svg>"""
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_a_drawing_that_somebody_sent_runs_nothing_and_asks_for_nothing(kind, tab, tmp_path):
+    texts = {"name": "ranks", "caption": "<script>alert(1)</script>", "alt": "\"><script>document.title='RAN'</script>",
+             "claims": ["S1-i"], "falsified_by": "lines that rise"}  # fmt: skip
+    sent = sweep_of("rank_flow", "sent")._replace(pictures=[(texts, SCRIPTS)])
+    tables = {"rank_flow": registry.claims("rank_flow")}
+    page = {
+        "report": lambda: html.render("A", ABOUT, sent.verdicts, sent.pictures, sent.run, results(), tmp_path),
+        "compare": lambda: compare.render([sent, sent]),
+        "ledger": lambda: ledger.render({"rank_flow": sent}, tables, {"rank_flow": ABOUT}),
+    }[kind]()
+    (tmp_path / "page.html").write_text(page, encoding="utf-8")
+    tab.media()
+    tab.resize(1280, 900)
+    tab.open(tmp_path / "page.html")
+    said, asked = complaints(tab)
+    assert said == [] and [url for url in asked if not url.startswith("data:")] == [(tmp_path / "page.html").as_uri()]
+    assert tab.run("document.title") != "RAN"
+    assert tab.run("document.images[0].complete && document.images[0].naturalWidth") > 300
+    # The policy holds also against what a template would forget.
+    tab.run(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=http://192.0.2.1/x onerror=document.title=`RAN`>')"
+    )
+    complaints(tab)
+    assert tab.run("document.title") != "RAN"

@@ -105,6 +105,6 @@ def test_a_stub_room_gets_everything(tmp_path):
     assert "A coin falls on heads half of the time." in page and "figure-heads" in page
     assert (tmp_path / "out" / "figures" / "heads.svg").stat().st_size > 1000
 
-    run(tmp_path, "launch.report", "--all", "out", "--out=all.md")
+    run(tmp_path, "launch.report", "--all", "out", "--config=coin_config.py", "--out=all.md")
     (row,) = [line for line in (tmp_path / "all.md").read_text().splitlines() if line.startswith("| **coin**")]
     assert "Bernoulli1713" in row and "holds in some places, fails in others" in row

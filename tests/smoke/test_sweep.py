@@ -76,7 +76,7 @@ def test_workdir_holds_what_is_promised(uninterrupted):
         assert {"seed", "mixing", "correlation_length"} <= set(results.coords)
         assert json.loads(results.attrs["config"])["width"] == 8
     page = (uninterrupted / "report.html").read_text()
-    assert "<svg" in page
+    assert "data:image/svg+xml" in page
     assert "S1-ii" in page
 
 

@@ -9,7 +9,7 @@ from rgflow import registry
 
 ROOT = pathlib.Path(__file__).parents[2]
 FILES = sorted(p for folder in ("rgflow", "launch", "configs", "examples") for p in (ROOT / folder).rglob("*.py"))
-GROUND = {"types", "protocol", "checks"}
+GROUND = {"types", "protocol", "checks", "schema"}
 TOOLS = {"samplers", "exact", "nets", "probes"}
 SHARED = {"judging", "plots"}
 ROOMS = {name for name, maker in registry.EXPERIMENTS.items() if isinstance(maker, registry.Room)}
