@@ -224,7 +224,7 @@ def test_a_record_holds_its_own_arrays_and_no_other_whatever_they_are_called(tmp
     data[records.DIED_AT] = record()[records.DIED_AT]
     write(tmp_path, [(0, RUNS)], data)
     with zipfile.ZipFile(records.record_path(tmp_path, GROUP, STEP)) as archive:
-        assert archive.namelist() == [f"{name}.npy" for name in data]
+        assert archive.namelist() == [f"{name}.npy" for name in (records.NAMES, *data)]
     assert_same_bits(read(tmp_path), data)
 
 
