@@ -5,6 +5,7 @@ import difflib
 import logging
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -208,6 +209,8 @@ def run(
     ``usage`` is the docstring of the command; ``config`` tells whether it takes --config.
     """
     quiet_background_saves()
+    # Until a sweep saves what it has, SIGTERM is what Ctrl-C is: one line, and nothing is lost.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if {"--help", "-h", "-help"} & set(sys.argv[1:]):
             print(help_for(sys.argv, usage or "", define, config))
@@ -217,8 +220,10 @@ def run(
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_USAGE)
     except KeyboardInterrupt:
-        complain("interrupted; the same command starts again")
-        end_now(INTERRUPTED)
+        complain("stopped; the same command starts again")
+        end_now(RESUMABLE)
     except Failed as error:
         complain(f"error: {error}")
         end_now(error.code)
+    finally:
+        signal.signal(signal.SIGTERM, before)
