@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import pathlib
+import signal
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -274,6 +275,8 @@ def run(
     """
     quiet_background_saves()
     sys.stdout = cast(TextIO, LastingOutput(sys.stdout or open(os.devnull, "w")))  # noqa: SIM115
+    # Until a sweep saves what it has, SIGTERM is what Ctrl-C is: one line, and nothing is lost.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if {"--help", "-h", "-help"} & set(sys.argv[1:]):
             print(help_for(sys.argv, usage or "", define, config))
@@ -283,8 +286,10 @@ def run(
         complain(f"error: {error}")
         sys.exit(BAD_USAGE)
     except KeyboardInterrupt:
-        complain("interrupted; the same command starts again")
-        end_now(INTERRUPTED)
+        complain("stopped; the same command starts again")
+        end_now(RESUMABLE)
     except Failed as error:
         complain(f"error: {error}")
         end_now(error.code)
+    finally:
+        signal.signal(signal.SIGTERM, before)

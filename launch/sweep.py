@@ -19,6 +19,7 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -256,6 +257,7 @@ def main(argv: list[str]) -> int:
     fresh = folder.check(workdir, values.resume, config) is None
     idle = overrides.idle(config, command_line.preset_config(config_file), get_sweep, fresh)
     environment.configure(len(runs), config.engine.cpu_devices)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # processes wait for each other where no handler is called
     cluster.join(values)
     stop = loop.StopRequest()
     with cluster.failing_together(), failures_explained():

@@ -198,7 +198,7 @@ def test_changed_science_is_refused_and_more_runs_are_added(tmp_path, whole):
     after = {p.name: p.read_bytes() for p in (workdir / "chunks").iterdir()}
     assert {name: after[name] for name in before} == before
     run = json.loads((workdir / "run.json").read_text())
-    assert [len(group["runs"]) for group in run["groups"]] == [6, 3]
+    assert [sum(one["seeds"] for one in group["runs"]) for group in run["groups"]] == [6, 3]
     assert command.sweep(workdir, scales).count("runs are finished") == 2
     last = {p.name: p.read_bytes() for p in (workdir / "chunks").iterdir()}
     assert {name: last[name] for name in after} == after

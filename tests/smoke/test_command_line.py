@@ -6,10 +6,12 @@ import os
 import pty
 import re
 import shlex
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 
 import pytest
 import warm
@@ -111,6 +113,25 @@ def test_bad_value_is_refused_before_anything_compiles(override, words, monkeypa
 def test_bad_usage_is_one_line(arguments, words, monkeypatch, capsys):
     line = refused(sweep, arguments, monkeypatch, capsys)
     assert all(word in line for word in words), line
+
+
+def test_a_signal_before_the_run_is_one_line(monkeypatch, capsys):
+    def main(argv):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    class Ended(Exception):
+        pass
+
+    def end(code):
+        raise Ended(code)
+
+    monkeypatch.setattr(command_line, "end_now", end)
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Ended, match="75"):
+        command_line.run(main, "", sweep.define_flags)
+    assert capsys.readouterr().err == "stopped; the same command starts again\n"
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_folder_with_other_files_is_refused(monkeypatch, capsys, tmp_path):
