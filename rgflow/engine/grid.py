@@ -62,10 +62,8 @@ class Group:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "Group":
-        """Reads what :meth:`to_json` wrote, and what earlier versions did: an entry per run, with its ``seed``."""
-        stretches = [
-            (one["values"], one.get("first_seed", one.get("seed")), one.get("seeds", 1)) for one in data["runs"]
-        ]
+        """Reads what :meth:`to_json` wrote."""
+        stretches = [(one["values"], one["first_seed"], one["seeds"]) for one in data["runs"]]
         if sum(seeds for _, _, seeds in stretches) > MOST_RUNS:
             raise ValueError(f"{data['name']}: holds more than {MOST_RUNS} runs")
         runs = tuple(run for stretch in stretches for run in runs_of(*stretch))

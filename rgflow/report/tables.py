@@ -57,7 +57,7 @@ def dead_runs(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def unfinished(run: Mapping[str, Any], dataset: xr.Dataset) -> str:
     """Returns one sentence about what a sweep still lacks, or '' when every run of run.json has ended."""
-    planned = sum(one.get("seeds", 1) for group in run["groups"] for one in group["runs"])
+    planned = sum(one["seeds"] for group in run["groups"] for one in group["runs"])
     ended = sum(row["ended"] for row in run_summary(dataset))
     if ended >= planned:
         return ""

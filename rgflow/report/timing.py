@@ -91,7 +91,7 @@ def groups(run: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> list[
         if event["event"] != "resumed":
             steps[name] += max(0, step - position.get(name, 0))
         position[name] = max(step, position.get(name, 0))
-    sizes = {group["name"]: sum(one.get("seeds", 1) for one in group["runs"]) for group in run["groups"]}
+    sizes = {group["name"]: sum(one["seeds"] for one in group["runs"]) for group in run["groups"]}
     return [Group(n, sizes[n], int(steps[n]), seconds[n], saving[n], compiling.get(n)) for n in steps]
 
 

@@ -139,14 +139,14 @@ RUN = {
     ("groups", 0, "name"): (ABSENT, "", "a/b", "*", 3, "\ud800"),
     ("groups", 0, "run_batch"): (ABSENT, 0, 2.5, "x", True, NAN, 3),
     ("groups", 0, "runs"): (ABSENT, [], 3, "x", [3]),
-    ("groups", 0, "runs", 0, "seed"): (ABSENT, -1, 2**32, 0.5, "0", None, True, NAN, 1, 7),
+    ("groups", 0, "runs", 0, "first_seed"): (ABSENT, -1, 2**32, 0.5, "0", None, True, NAN, 1, 7),
+    ("groups", 0, "runs", 0, "seeds"): (ABSENT, -1, 0, 2**40, 0.5, "2", None, True, NAN, 1, 7),
     ("groups", 0, "runs", 0, "values"): (ABSENT, 3, [], {"scale": {}}, {"scale": 0.75}, {"unknown": 1.0}),
     ("versions",): (ABSENT, [], {"jax": 3}),
     ("device",): (ABSENT, 3),
     ("git_commit",): (ABSENT, None),
     ("checksum",): (ABSENT, 3, "deadbeef"),
 }
-FREE = {("groups", 0, "run_batch", 3), ("groups", 0, "runs", 0, "seed", 7), ("groups", 0, "runs", 0, "values", 0.75)}
 
 
 def put(data, path, value):
@@ -172,9 +172,11 @@ def test_edited_run_file_is_refused_by_sweep_and_report(workdir, made, path):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("groups", 0, "runs", 1, "seed"), 0),
-        (("groups", 0, "runs", 0, "seed"), -1),
-        (("groups", 0, "runs", 0, "seed"), NAN),
+        (("groups", 0, "runs", 1, "values"), {"scale": 0.5}),
+        (("groups", 0, "runs", 0, "first_seed"), -1),
+        (("groups", 0, "runs", 0, "first_seed"), NAN),
+        (("groups", 0, "runs", 0, "seeds"), 2**40),
+        (("groups", 0, "runs", 0, "seeds"), 0.5),
         (("groups", 0, "runs", 0, "values"), {"unknown": 1.0}),
         (("groups", 0, "runs", 0, "values"), {"scale": "x"}),
         (("groups", 0, "runs", 0, "values"), {"scale": 0.5, "size": 7}),

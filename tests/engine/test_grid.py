@@ -35,13 +35,6 @@ def test_seeds_that_follow_each_other_are_one_entry_of_the_file():
     ]  # fmt: skip
 
 
-def test_groups_of_earlier_versions_are_read():
-    old = {"name": "group_000", "run_batch": 2, "runs": [{"values": {"a": 1}, "seed": seed} for seed in (0, 1, 5)]}
-    assert [run.identity for run in grid.Group.from_json(old).runs] == [
-        grid.Run({"a": 1}, seed).identity for seed in (0, 1, 5)
-    ]
-
-
 def test_more_runs_than_anyone_means_are_not_listed():
     absurd = {"name": "group_000", "run_batch": 2, "runs": [{"values": {}, "first_seed": 0, "seeds": 10**12}]}
     with pytest.raises(ValueError, match="group_000: holds more than 10000000 runs"):

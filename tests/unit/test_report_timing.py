@@ -20,7 +20,7 @@ def event(second, name, **fields):
 
 
 def run_of(**sizes):
-    return {"groups": [{"name": n, "runs": [{"values": {}, "seed": k} for k in range(s)]} for n, s in sizes.items()]}
+    return {"groups": [{"name": n, "runs": [{"values": {}, "first_seed": 0, "seeds": s}]} for n, s in sizes.items()]}
 
 
 @pytest.fixture
