@@ -127,7 +127,7 @@ def made_up():
 
 
 def run_json(dataset):
-    runs = [{"values": {}, "seed": 0}] * dataset.sizes["run"]
+    runs = [{"values": {}, "first_seed": 0, "seeds": dataset.sizes["run"]}]
     command = "python -m launch.sweep --config=a.py"
     return {"experiment": "rank_flow", "command": command, "digest": "0", "device": "cpu", "git_commit": "",
             "science": {}, "versions": {"jax": "1"}, "groups": [{"name": "g", "runs": runs}]}  # fmt: skip
