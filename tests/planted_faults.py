@@ -123,8 +123,8 @@ FAULTS = (
     Fault(
         "exponent_of_the_magnetization",
         "rgflow/exact/ising.py",
-        "(-math.expm1(-4 * log_sinh)) ** 0.125",
-        "(-math.expm1(-4 * log_sinh)) ** 0.25",
+        "(-math.expm1(-4 * _log_sinh(K))) ** 0.125",
+        "(-math.expm1(-4 * _log_sinh(K))) ** 0.25",
         "physics/test_ising_exact.py",
     ),
     Fault(
@@ -144,8 +144,8 @@ FAULTS = (
     Fault(
         "on_site_term_counted_twice",
         "rgflow/samplers/fields.py",
-        "- (on_site[:, None] + on_site[None, :]) / 2",
-        "- (on_site[:, None] + on_site[None, :])",
+        "-(bond + on_site[:, None] + on_site[None, :]) / 2",
+        "-(bond + 2 * on_site[:, None] + on_site[None, :]) / 2",
         "physics/test_fields.py",
     ),
     Fault(

@@ -86,7 +86,7 @@ def results():
 
 
 def run_of(room):
-    runs = [{"values": {}, "seed": 0}] * 6
+    runs = [{"values": {}, "first_seed": 0, "seeds": 6}]
     command = f"python -m launch.sweep --config=configs/{room}.py --config.some.long.key=value,value,value"
     return {"experiment": room, "command": command, "digest": "0", "device": "2 x cpu", "git_commit": "abc",
             "versions": {"jax": "1"}, "groups": [{"name": "group_000", "runs": runs}]}  # fmt: skip

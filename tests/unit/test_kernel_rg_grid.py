@@ -41,7 +41,7 @@ def test_temperature_may_be_an_axis_of_the_grid(drawn):
 
 def test_points_without_a_saddle_are_nan():
     mean, variance = theory.predictor_grid(
-        np.eye(3), np.ones((1, 3)), np.ones(1), np.zeros(3), np.array([2, 9]), 1, 1.0
+        np.eye(3), np.ones((1, 3)), np.full(1, 4.0), np.zeros(3), np.array([2, 9]), 1, 1.0
     )
     assert np.isnan(mean[0]).all()
     assert np.isnan(variance[0]).all()

@@ -1,6 +1,6 @@
 """Whole numbers that fit no key and no device are refused in every room; memory is weighed alike by all hosts."""
 
-import importlib
+import importlib.util
 
 import numpy as np
 import pytest
@@ -27,7 +27,9 @@ def whole_numbers(room):
     return single | several
 
 
-@pytest.mark.parametrize("room", sorted(registry.EXPERIMENTS))
+@pytest.mark.parametrize(
+    "room", sorted(name for name in registry.EXPERIMENTS if importlib.util.find_spec(f"configs.{name}"))
+)
 def test_no_whole_number_is_too_large_for_a_sentence(room):
     refusals = {}
     for name, value in whole_numbers(room).items():
