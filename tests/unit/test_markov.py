@@ -125,7 +125,11 @@ def test_a_chain_by_hand_is_checked_like_a_made_one(transition, stationary, mess
 @pytest.mark.parametrize("length", [0.3, 7.0, 1e6])
 def test_a_chain_in_float32_is_accepted(length):
     chain = make_chain("dirichlet_lazy", 64, correlation_length=length)
-    check_chain(jax.tree.map(lambda part: jnp.asarray(part, jnp.float32), chain))
+    single = jax.tree.map(lambda part: jnp.asarray(part, jnp.float32), chain)
+    assert check_chain(single) is None
+    # What is off by more than rounding is refused in float32 too.
+    with pytest.raises(ValueError, match=r"transition = off by"):
+        check_chain(single._replace(transition=single.transition * 1.001))
 
 
 @pytest.mark.parametrize("num_states", [5, 257, 1000, 4096])
