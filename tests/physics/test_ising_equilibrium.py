@@ -25,7 +25,7 @@ from rgflow.probes.monte_carlo_rg import even_operators, odd_operators
 from rgflow.samplers import ising
 from rgflow.samplers.blocks import block_majority
 from rgflow.samplers.equilibration import WINDOW, compare_starts, in_equilibrium, integrated_autocorrelation_time
-from rgflow.samplers.ising import sample_square_with_report
+from rgflow.samplers.ising import sample_square, sample_square_with_report
 from rgflow.samplers.square import SWEEPS, start_spins
 
 OPTIMISED = True  # its programs run for longer than they compile
@@ -33,10 +33,6 @@ OPTIMISED = True  # its programs run for longer than they compile
 KC = CRITICAL_COUPLING
 METHODS = tuple(SWEEPS)
 WALKERS = 64
-
-
-def sample_square(*arguments, **options):
-    return sample_square_with_report(*arguments, **options)[0]
 
 
 def watch(spins, method, coupling, chunks, first=0):

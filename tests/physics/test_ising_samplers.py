@@ -21,7 +21,7 @@ from rgflow.exact.ring import ring_correlation
 from rgflow.samplers import ising
 from rgflow.samplers.clusters import label_clusters
 from rgflow.samplers.equilibration import compare_starts, integrated_autocorrelation_time
-from rgflow.samplers.ising import sample_ring, sample_square_with_report
+from rgflow.samplers.ising import sample_ring, sample_square
 from rgflow.samplers.square import (
     SWEEPS,
     _needed_field,
@@ -38,10 +38,6 @@ KC = CRITICAL_COUPLING
 METHODS = tuple(SWEEPS)
 RING = jax.jit(sample_ring, static_argnums=(2, 3))
 LABELS = jax.jit(jax.vmap(label_clusters))
-
-
-def sample_square(*arguments, **options):
-    return sample_square_with_report(*arguments, **options)[0]
 
 
 def state_numbers(spins):
