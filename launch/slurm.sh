@@ -155,7 +155,10 @@ warn() {
     left=$(seconds_left)
     [[ -n $left ]] || return 0
   done
-  scancel --signal=TERM "$job" # to the steps, not to this shell
+  # In the log first: a sweep that does not come to the end of its chunk is killed with this shell, and nothing says why.
+  echo "rgflow: $left s of the time limit are left, the sweep is told to save; if the job ends as TIMEOUT, its compilation" \
+    "and one chunk take longer than its limit leaves room for: sbatch --time gives more"
+  scancel --signal=TERM "$job" >/dev/null 2>&1 # to the steps, not to this shell
 }
 
 # --- the start ---------------------------------------------------------------------------------------------------------
@@ -170,7 +173,7 @@ restarts=${SLURM_RESTART_COUNT:-0}
 export RGFLOW_START=$job.$restarts
 echo "rgflow: job $job on $nodes node(s), start $((restarts + 1)): ${flags[*]}"
 set -m # in a process group of its own, so that its sleep ends with it
-warn </dev/null >/dev/null 2>&1 &
+warn </dev/null 2>/dev/null &
 warner=$!
 set +m
 code=0

@@ -60,8 +60,9 @@ def by_place(values: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def constant(group: Any, kind: str, x: Any, value: float) -> Series:
-    """Returns the series of a number without an error, from the first to the last x."""
-    return Series(group, kind, [x[0], x[-1]], intervals=[Interval(value, np.nan, np.nan, 0)] * 2)
+    """Returns the series of a number without an error, from the first to the last x, if there are any."""
+    ends = [x[0], x[-1]] if len(x) else []
+    return Series(group, kind, ends, intervals=[Interval(value, np.nan, np.nan, 0)] * len(ends))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,9 @@ from rgflow.rank_flow.learning import final, finding, training_controls
 
 
 def concentration(drift: xr.DataArray, top: int) -> xr.DataArray:
-    """Returns the share of the ``top`` largest drifts in the total."""
+    """Returns the share of the ``top`` largest drifts in the total; NaN of fewer drifts than that."""
+    if drift.sizes["transition"] < top:
+        return drift.isel(transition=0, drop=True) * np.nan
     return xr.apply_ufunc(lambda x: np.asarray(drift_concentration(x, top)), drift, input_core_dims=[["transition"]])
 
 

@@ -105,8 +105,8 @@ def rank_training(cells: list[Cell], about: str) -> Figure:
         trained = Series(cell.length, "trained", steps, ratios(recorded))
         if not cell.count:
             return [trained]
-        embedding = cell.latest["effective_rank"].sel(reading).isel(layer=0).values
-        exact = predicted(cell, reading["centring"]) / float(embedding.mean())
+        embedding = cell.latest["effective_rank"].sel(reading).isel(layer=0).values.mean()
+        exact = predicted(cell, reading["centring"]) / float(embedding) if embedding else np.nan
         return [trained, constant(cell.length, "exact", steps, exact)]
 
     return Figure(

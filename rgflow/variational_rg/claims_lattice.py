@@ -110,8 +110,8 @@ def exponents(
     r"""Returns $y = \log_2 \max|\lambda(T)|$ of one step for the first 1, 2, ... n operators.
 
     $T = 2 \langle xx^T\rangle_c^{-1}\langle xx^T\rangle_c$ from means ``family``, ``family_within`` and
-    ``family_between`` as recorded, with leading axes of resamples. Raises numpy's LinAlgError for operators that do not
-    vary independently. Ref: Swendsen1979.
+    ``family_between`` as recorded, with leading axes of resamples. NaN for operators that do not vary independently.
+    Ref: Swendsen1979.
     """
     means = moments[family]
     before, after = means[..., level, :], means[..., level + 1, :]
@@ -119,8 +119,12 @@ def exponents(
     between = moments[f"{family}_between"][..., level, :, :] - after[..., :, None] * before[..., None, :]
     found = []
     for count in range(1, means.shape[-1] + 1):
-        flow = 2 * np.linalg.solve(within[..., :count, :count], between[..., :count, :count])
-        found.append(np.log2(np.abs(np.linalg.eigvals(flow)).max(axis=-1)))
+        own, mixed = within[..., :count, :count], between[..., :count, :count]
+        usable = np.isfinite(own).all((-1, -2)) & np.isfinite(mixed).all((-1, -2))
+        usable &= np.linalg.matrix_rank(np.where(usable[..., None, None], own, 0), hermitian=True) == count
+        own, mixed = (np.where(usable[..., None, None], matrix, np.eye(count)) for matrix in (own, mixed))
+        largest = np.abs(np.linalg.eigvals(2 * np.linalg.solve(own, mixed))).max(axis=-1)
+        found.append(np.log2(np.where(usable, largest, np.nan)))
     return np.stack(found, axis=-1)
 
 

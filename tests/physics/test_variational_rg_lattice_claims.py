@@ -15,6 +15,7 @@ from rgflow.judging.claim import judge
 from rgflow.protocol import Point, Results
 from rgflow.variational_rg import lattice
 from rgflow.variational_rg.claims import CLAIMS
+from rgflow.variational_rg.claims_lattice import exponents
 from rgflow.variational_rg.equilibrium import equilibrium
 from rgflow.variational_rg.select import chains as chains_of
 
@@ -180,3 +181,16 @@ def test_several_points_are_judged_each():
     parts = [chains(coupling=0.408), chains(size=8, coupling=0.5, shift=0.05)]
     names = [v.claim + " " + v.status for v in verdicts(xr.concat(parts, "run"))]
     assert names == ["S3-lattice [L = 8, K = 0.5] contradicted", "S3-lattice [L = 16, K = 0.408] supported"]
+
+
+def test_operators_that_do_not_vary_independently_have_no_exponent():
+    rng = np.random.default_rng(0)
+    own, mixed = np.array([[2.0, 0.5], [0.5, 1.0]]), rng.normal(size=(2, 2))
+    dependent = np.array([[1.0, 2.0], [2.0, 4.0]])
+    within = np.stack([own, dependent, np.zeros((2, 2)), np.full((2, 2), np.nan)])[:, None]
+    moments = {"even": np.zeros((4, 2, 2)), "even_within": within, "even_between": np.broadcast_to(mixed, within.shape)}
+    found = exponents(moments, "even", 0)
+    largest = np.abs(np.linalg.eigvals(2 * np.linalg.solve(own, mixed))).max()
+    np.testing.assert_allclose(found[0], np.log2([abs(mixed[0, 0]), largest]), rtol=1e-12)
+    np.testing.assert_allclose(found[1, 0], np.log2(2 * abs(mixed[0, 0])), rtol=1e-12)
+    assert np.isnan([found[1, 1], *found[2], *found[3]]).all()

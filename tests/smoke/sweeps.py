@@ -1,12 +1,18 @@
 """The real command, in a process of its own or in this one, shared by the tests of the rooms' sweeps."""
 
+import json
 import sys
 
+import numpy as np
 import pytest
 import warm
+import xarray as xr
 
 from launch import command_line
+from rgflow import registry
 from rgflow.engine import ahead
+from rgflow.judging.claim import judge
+from rgflow.protocol import Results
 
 
 def start(*flags, optimised=False):
@@ -42,3 +48,22 @@ def refused(module, arguments, monkeypatch, capsys):
     assert len(lines) == 1
     assert captured.out == ""
     return lines[0]
+
+
+def judged_as_if(workdir, value):
+    """Judges and draws a sweep as if every recorded number were ``value``, and returns the statuses of its claims."""
+    with xr.open_dataset(workdir / "results.nc", engine="h5netcdf") as results:
+        dataset = results.load()
+    for name, found in dataset.data_vars.items():
+        if found.dtype.kind == "f" and "step" in found.dims:
+            dataset[name] = (found.dims, np.full(found.shape, value, found.dtype), found.attrs)
+    results = Results(dataset, json.loads(dataset.attrs["config"]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        verdicts = judge(registry.claims(dataset.attrs["experiment"]), results)
+        for figure in registry.figures(dataset.attrs["experiment"])(results, verdicts):
+            assert figure.alt and figure.texts and isinstance(figure.csv, str)
+    return {verdict.status for verdict in verdicts}
+
+
+NOTHING = {"undecided", "not_run"}
+"""What may be said of records without a number."""

@@ -316,7 +316,9 @@ def test_sweep_is_warned_before_the_limit_and_a_short_limit_leaves_time_to_compi
     last = "scancel.called" if slept else "asked"
     srun = f'cd "${{0%/*}}"\nuntil [ -e {last} ]; do /bin/sleep 0.02; done\n/bin/sleep 0.1\n'
     write_program(slurm.folder / "srun", f"#!/usr/bin/env bash\n{srun}")
-    assert submit(slurm, CONFIG, **variables).returncode == 0
+    ended = submit(slurm, CONFIG, **variables)
+    assert ended.returncode == 0
+    assert ended.stdout.count("of the time limit are left, the sweep is told to save; if the job ends") == bool(slept)
     assert slurm.calls("sleep") == [["sleep", seconds] for seconds in slept or []]
     assert slurm.calls("scancel") == ([["scancel", "--signal=TERM", "4711"]] if slept else [])
 

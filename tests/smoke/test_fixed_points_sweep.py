@@ -54,6 +54,11 @@ def test_every_run_leaves_records_verdicts_and_a_report(workdir):
         assert np.isnan(data["ring_coupling"].values).all()
 
 
+def test_records_without_a_number_decide_nothing_and_zeros_do_no_harm(workdir):
+    assert sweeps.judged_as_if(workdir, np.nan) <= sweeps.NOTHING
+    assert sweeps.judged_as_if(workdir, 0.0)
+
+
 def test_a_finished_sweep_adds_nothing(workdir):
     before = {path: path.stat().st_mtime_ns for path in (workdir / "chunks").iterdir()}
     records = (workdir / "results.nc").read_bytes()

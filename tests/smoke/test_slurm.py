@@ -194,6 +194,13 @@ def test_time_limit_is_followed_by_requeues_until_the_sweep_is_done(slurm, array
     assert_same_bits(workdir, array[0])
 
 
+def test_a_chunk_that_takes_longer_than_the_limit_ends_the_job_and_its_log_says_so(slurm):
+    workdir = slurm.folder / "chunk"
+    log = Job(slurm, one_node(workdir, limit="1"), TOY_PAUSE="600").end("TIMEOUT", "0:15")
+    assert "is told to save; if the job ends as TIMEOUT" in log and "sbatch --time gives more" in log
+    assert len(events(workdir, "started")) == 1
+
+
 def test_requeue_by_hand_goes_on_from_the_checkpoint(slurm, array):
     workdir = slurm.folder / "requeued"
     job = Job(slurm, one_node(workdir), TOY_PAUSE="0.5")

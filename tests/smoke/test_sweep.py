@@ -80,6 +80,11 @@ def test_workdir_holds_what_is_promised(uninterrupted):
     assert "S1-ii" in page
 
 
+def test_records_without_a_number_decide_nothing_and_zeros_do_no_harm(uninterrupted):
+    assert sweeps.judged_as_if(uninterrupted, np.nan) <= sweeps.NOTHING
+    assert sweeps.judged_as_if(uninterrupted, 0.0)
+
+
 MOMENTS = {
     "before the first record": lambda w: (w / "run.json").exists(),
     "after the first record": lambda w: (w / "chunks" / "group_000-000000000.npz").exists(),

@@ -43,6 +43,11 @@ def test_every_study_leaves_records_verdicts_and_figures(workdir):
             assert np.isfinite(last[name].values).all(), name
 
 
+def test_records_without_a_number_decide_nothing_and_zeros_do_no_harm(workdir):
+    assert sweeps.judged_as_if(workdir, np.nan) <= sweeps.NOTHING
+    assert sweeps.judged_as_if(workdir, 0.0)
+
+
 @pytest.mark.slow
 def test_finished_sweep_grows_by_the_new_strength_alone(workdir):
     before = {p: p.stat().st_mtime_ns for p in (workdir / "chunks").iterdir()}

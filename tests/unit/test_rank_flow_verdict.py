@@ -306,3 +306,9 @@ def test_flat_networks_are_read_pooled():
     assert collapse.reading_of(flat)["level"] == "pooled"
     flat["effective_rank"][:, :, :3] = np.nan
     assert rank_falls(flat).status == "supported"
+
+
+def test_one_transition_has_no_share_of_two():
+    one = xr.DataArray([[0.3], [0.1]], dims=("run", "transition"))
+    np.testing.assert_array_equal(drift.concentration(one, 1), [1.0, 1.0])
+    assert np.isnan(drift.concentration(one, 2)).all() and drift.concentration(one, 2).dims == ("run",)
