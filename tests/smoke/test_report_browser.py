@@ -221,6 +221,12 @@ def test_phone_does_not_scroll_sideways(page, tab, folds):
     assert tops == sorted(tops) and len(set(tops)) == len(tops)
 
 
+def test_verdicts_fit_into_a_small_window(page, tab):
+    tab.resize(1100, 800)
+    tables = "[...document.querySelectorAll('.claims')].map(e => e.getBoundingClientRect().right)"
+    assert all(right <= 1100 for right in tab.run(tables))
+
+
 @pytest.mark.parametrize("media", ["", "print"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out(page, tab, scheme, media):
