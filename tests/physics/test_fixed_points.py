@@ -134,7 +134,9 @@ def test_kurtosis_of_blocks_of_spins():
 # What is measured of the data without a network.
 
 
-@pytest.mark.parametrize(("data", "coupling", "estimator"), [("phi4", 1.2, 0), ("ising", 1.0, 1)])
+@pytest.mark.parametrize(
+    ("data", "coupling", "estimator"), [pytest.param("phi4", 1.2, 0, marks=pytest.mark.slow), ("ising", 1.0, 1)]
+)
 def test_sampled_compressions_agree_with_the_exact_flow(data, coupling, estimator):
     one = made(8, data=data, coupling=coupling, task="compression")
     hypers, reference = traced(dict(one.hypers)), dict(one.reference)
@@ -222,6 +224,7 @@ def test_a_linear_autoencoder_ends_at_the_principal_components():
     assert float(path[:20].mean()) > 2 * float(path[-100:].mean())
 
 
+@pytest.mark.slow  # five seconds; a classification comes near to Bayes in the default suite
 def test_a_network_learns_the_magnetization():
     static = dataclasses.replace(STATIC, head="readout")
     hypers = hypers_of(static, "magnetization", 0.4)

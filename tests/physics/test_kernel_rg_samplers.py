@@ -101,6 +101,7 @@ def assert_kernels(config, records):
     assert wide > max(saddle, 2 * exact)
 
 
+@pytest.mark.slow  # seven seconds; a padded network computes what the bare one does in the default suite
 def test_padding_changes_no_law():
     config = case_config(2, "gibbs", steps=1500, burn_in=300, records=40)
     config.padded.update({"width": 32, "depth": 3, "num_train": 26, "num_inputs": 43})

@@ -44,6 +44,7 @@ def test_tokenwise_network_reaches_the_tokenwise_optimum_and_nothing_below(mask_
     assert np.isfinite(record["effective_rank"][0]).all()
 
 
+@pytest.mark.slow  # ten seconds; flat sees the sequence and learns from it in the default suite
 def test_window_network_comes_within_a_few_hundredths_of_the_window_optimum():
     made, record = train(1000, mixing="window", window=2, correlation_length=1.062)
     excess = float(record["loss"]) - made.reference["architecture_loss"]

@@ -158,7 +158,7 @@ def many():
     return over_draws(lambda key: sample_fields(key, *PHI4, 4.0, 4, 3000), 150)
 
 
-@pytest.mark.parametrize("powers", [(2, 4), (2, 4, 6)])
+@pytest.mark.parametrize("powers", [pytest.param((2, 4), marks=pytest.mark.slow), (2, 4, 6)])
 def test_errors_are_calibrated(powers):
     draws, sites = 150, 4
     fits = jax.device_get(jax.jit(lambda x: jax.lax.map(lambda rows: probes.score_matching(rows, powers), x))(many()))

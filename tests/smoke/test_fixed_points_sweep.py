@@ -59,6 +59,7 @@ def test_records_without_a_number_decide_nothing_and_zeros_do_no_harm(workdir):
     assert sweeps.judged_as_if(workdir, 0.0)
 
 
+@pytest.mark.slow  # what every sweep does is tested with toy sweeps in the default suite
 def test_a_finished_sweep_adds_nothing(workdir):
     before = {path: path.stat().st_mtime_ns for path in (workdir / "chunks").iterdir()}
     records = (workdir / "results.nc").read_bytes()

@@ -39,7 +39,12 @@ def points_of(config, config_file):
     return MADE[name]
 
 
-@pytest.mark.parametrize("line", LAUNCH)
+def marks(line):
+    """Of the published sweep alone a thousand experiments are made."""
+    return pytest.mark.slow if "rank_flow.py:paper" in line else ()
+
+
+@pytest.mark.parametrize("line", [pytest.param(line, marks=marks(line)) for line in LAUNCH])
 def test_command_is_understood(line):
     words = [word for word in shlex.split(line.split("-m launch.")[1]) if word != "--help"]
     module = {"sweep": sweep, "report": report, "doctor": doctor, "bench": bench}[words[0]]
@@ -55,7 +60,7 @@ def test_every_preset_makes_experiments_of_the_promised_size():
     sizes = {}
     for preset in ("smoke", "default", "paper"):
         config = rank_flow.get_config(preset)
-        points = points_of(config, "configs/rank_flow.py")
+        points = sweep.sweep_points(config, "configs/rank_flow.py")
         sizes[preset] = {
             mixing: min(p.seeds for p in points if p.values["mixing"] == mixing) for mixing in config.sweep.mixing
         }

@@ -108,7 +108,8 @@ def test_killed_at_many_moments_and_started_again_ends_with_the_same_bits(both, 
     assert_same_bits(workdir, both)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow  # the toy sweeps of tests/engine are stopped by both in the default suite
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_signal_saves_exits_75_and_the_rest_gives_the_same_bits(uninterrupted, tmp_path, number):
     workdir = tmp_path / "run"
     process = sweeps.start(*flags(workdir, ONE_MIXING))

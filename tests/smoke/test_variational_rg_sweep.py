@@ -22,7 +22,7 @@ def flags(workdir, *extra, preset="smoke"):
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("variational_rg") / "run"
-    sweeps.run(*flags(folder))
+    sweeps.run(*flags(folder, "--config.sweep.small.algorithm=cd,"))  # every algorithm is a program of its own
     return folder
 
 

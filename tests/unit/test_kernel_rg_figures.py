@@ -314,7 +314,8 @@ FIRST = [CHAINS * k + c for k, p in enumerate(EVERYTHING) if p is STUDIES[p["stu
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("dead", [FIRST, range(CHAINS * len(EVERYTHING))], ids=["a point of each study", "all"])
+@pytest.mark.parametrize("dead", [FIRST, pytest.param(range(CHAINS * len(EVERYTHING)), marks=pytest.mark.slow)],
+                         ids=["a point of each study", "all"])  # fmt: skip
 def test_dead_runs_are_missing_and_not_zero(dead, drawn):
     found, _ = drawn_of(results(EVERYTHING, dead))
     assert list(found) == FIGURES

@@ -48,7 +48,7 @@ def explicit_stream(static, params, shown):
     return np.swapaxes(stream, 1, 2) if static.mixing.positions_first else stream
 
 
-@pytest.mark.parametrize("mask_mode", ["pure", "bert"])
+@pytest.mark.parametrize("mask_mode", ["pure", pytest.param("bert", marks=pytest.mark.slow)])
 def test_weighted_table_measures_what_every_position_measures(key, mask_mode):
     static, hypers, _, state, _ = setup(mixing="tokenwise", mask_mode=mask_mode)
     data = draw_batch(static, key, hypers, static.probe_batch)
@@ -67,8 +67,9 @@ def test_weighted_table_measures_what_every_position_measures(key, mask_mode):
         np.testing.assert_allclose(fast[name], plain[name], rtol=2e-4, atol=1e-6, err_msg=name)
 
 
-# Attention has the rows of a window: one for each position, sequences in front.
-SLOW = {"attention": pytest.mark.slow}
+# Attention has the rows of a window: one for each position, sequences in front. So has a mixer, positions in front, of
+# which the relevance is tested; the table of token-wise networks is compared with every position above.
+SLOW = dict.fromkeys(("attention", "mixer", "tokenwise"), pytest.mark.slow)
 
 
 @pytest.mark.parametrize("mixing", [pytest.param(name, marks=SLOW.get(name, ())) for name in MIXINGS])
