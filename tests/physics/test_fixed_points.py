@@ -212,6 +212,7 @@ def losses(static, hypers, state, number=8192):
     return loss(static, hypers, outputs, data), trivial_loss(static, hypers, data), optimal_loss(static, hypers, data)
 
 
+@pytest.mark.slow  # five seconds of training
 def test_a_linear_autoencoder_ends_at_the_principal_components():
     hypers = hypers_of(STATIC, "autoencoder", 0.4)
     state, path = trained(STATIC, hypers)

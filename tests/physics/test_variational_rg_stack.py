@@ -145,6 +145,7 @@ def test_the_probe_at_the_end_and_before(hypers, states):
     assert np.isnan(after["receptive_field"][1, 4:]).all()
 
 
+@pytest.mark.slow  # three seconds
 def test_majorities_at_regular_places_are_the_majority_rule_and_irregular_ones_are_less_coupled():
     # Forty autocorrelation times.
     spins = heated(jax.random.key(0), 0.408, 12, 480, 600)

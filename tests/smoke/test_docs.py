@@ -333,6 +333,7 @@ def site(tmp_path_factory):
     return {path.relative_to(made): Page(path.read_text()) for path in made.rglob("*.html")}, made
 
 
+@pytest.mark.slow  # the site takes thirteen seconds; continuous integration builds it by these three tests
 def test_the_site_needs_no_network_and_every_figure_has_words(site):
     pages, made = site
     assert len(pages) > 25
@@ -343,6 +344,7 @@ def test_the_site_needs_no_network_and_every_figure_has_words(site):
         assert "url(http" not in sheet.read_text().replace("url(//", "url(http"), sheet
 
 
+@pytest.mark.slow
 def test_every_internal_link_leads_somewhere(site):
     pages, made = site
     for path, page in pages.items():
@@ -358,6 +360,7 @@ def test_every_internal_link_leads_somewhere(site):
                 assert anchor in pages[target.relative_to(made.resolve())].anchors | {"__top"}, (path, link)
 
 
+@pytest.mark.slow
 def test_the_reference_has_every_public_module_and_formulas_are_drawn(site):
     pages, made = site
     for package in page_api.packages():

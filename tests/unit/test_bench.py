@@ -99,9 +99,9 @@ def test_workers_take_turns_and_end():
 @pytest.mark.parametrize(
     ("make", "arguments", "words"),
     [
-        ("make_counter", {"fails_at": 3}, ["out of steam", "RuntimeError"]),
+        pytest.param("make_counter", {"fails_at": 3}, ["out of steam", "RuntimeError"], marks=pytest.mark.slow),
         ("make_quitter", {}, ["ended with code 3"]),
-        ("no_such_function", {}, ["no_such_function"]),
+        pytest.param("no_such_function", {}, ["no_such_function"], marks=pytest.mark.slow),
     ],
 )
 def test_a_contender_that_breaks_is_named(make, arguments, words):

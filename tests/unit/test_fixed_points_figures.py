@@ -176,6 +176,11 @@ def test_full_results_give_every_figure(drawn):
     assert list(drawn) == EVERYTHING
     for one in drawn.values():
         check(one)
+
+
+@pytest.mark.slow  # the sweeps of tests/smoke draw most of them
+def test_full_results_are_drawn(drawn):
+    for one in drawn.values():
         assert one.canvas.get_size_inches()[0] <= style.WIDTH_INCHES
         assert xml.etree.ElementTree.fromstring(one.svg).tag.endswith("svg")
         # Nothing is wider than the page: neither the legend nor the names of rows.

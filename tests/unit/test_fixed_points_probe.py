@@ -59,6 +59,7 @@ def read():
     return records
 
 
+@pytest.mark.slow  # six seconds; the sweep of tests/smoke has the same records
 def test_records_have_their_dimensions(read):
     one = made(data="gaussian", coupling=0.4)
     sizes = {**{name: len(labels) for name, labels in one.coords.items()}, "orbit": 3}

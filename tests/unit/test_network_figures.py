@@ -30,7 +30,7 @@ def three():
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("runs", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_figures_are_drawn_and_equal_for_equal_data(runs, three):
     drawn, again = (network.figures(three.isel(run=slice(runs)), "mine") for _ in range(2))
     assert [d.name for d in drawn] == ["mine_effective_rank", "mine_rank_measures", "mine_kernel_drift"]

@@ -191,12 +191,16 @@ def texts(one):
 def test_full_results_give_every_figure(drawn):
     controls = ["controls", "settings", "blocks"]
     assert list(drawn) == [*CLAIM_FIGURES, *controls, "phase_depth", "phase_width", "phase_step"]
+    assert not any("nan" in one.csv for one in drawn.values())
+
+
+@pytest.mark.slow  # the sweeps of tests/smoke draw most of them
+def test_full_results_are_drawn(drawn):
     for one in drawn.values():
         assert one.canvas.get_size_inches()[0] <= style.WIDTH_INCHES
         svg = one.svg
         assert xml.etree.ElementTree.fromstring(svg).tag.endswith("svg")
         assert b"<image" not in svg
-        assert "nan" not in one.csv
 
 
 def test_words_say_what_would_falsify_which_claim(drawn):
@@ -462,6 +466,7 @@ def test_unfinished_runs_are_read_at_their_latest_record():
         assert one.canvas and "Unfinished runs" in one.caption, one.name
 
 
+@pytest.mark.slow  # five seconds; sweeps that are not finished are drawn in the default suite
 @pytest.mark.filterwarnings("error")
 def test_one_seed_or_only_the_untrained_network_will_do():
     one_seed = results(CLAIMS_RUN[:2]).pipe(where, seed=0)
@@ -481,6 +486,7 @@ def test_stacks_of_unlike_depth_end_where_they_end():
     }  # fmt: skip
 
 
+@pytest.mark.slow  # reports of equal results are compared in test_report
 def test_equal_results_give_equal_files(drawn, tmp_path):
     again = draw(PHASES)
     for name, one in again.items():

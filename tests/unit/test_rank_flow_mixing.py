@@ -57,6 +57,7 @@ def setup(mixing):
     return made, made.static, jax.tree.map(jnp.asarray, dict(made.hypers))
 
 
+@pytest.mark.slow  # seven seconds; a new mixing is swept and read below
 def test_a_new_mixing_trains_and_is_recorded(key, name):
     made, static, hypers = setup(name)
     state = jax.jit(made.init)(key, hypers)

@@ -69,7 +69,7 @@ def test_weighted_table_measures_what_every_position_measures(key, mask_mode):
 
 # Attention has the rows of a window: one for each position, sequences in front. So has a mixer, positions in front, of
 # which the relevance is tested; the table of token-wise networks is compared with every position above.
-SLOW = dict.fromkeys(("attention", "mixer", "tokenwise"), pytest.mark.slow)
+SLOW = dict.fromkeys(("attention", "mixer", "tokenwise", "flat"), pytest.mark.slow)
 
 
 @pytest.mark.parametrize("mixing", [pytest.param(name, marks=SLOW.get(name, ())) for name in MIXINGS])

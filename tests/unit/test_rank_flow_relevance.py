@@ -81,6 +81,7 @@ def test_modes_are_read_where_they_are_and_nowhere_else(key):
         assert r2.shape == (static.depth + 1, 15)
 
 
+@pytest.mark.slow  # five seconds; of other chains they are linear, below
 def test_bayes_logits_of_a_chain_without_memory_are_constant(key):
     _, hypers, made, params = setup(mixing="window", control="iid", window=1)
     names = ("predictor_effective_rank", "loss", "excess_loss")

@@ -231,15 +231,20 @@ def read(results, name, layer=0, **values):
 def test_full_results_give_every_figure(drawn):
     assert list(drawn) == EVERYTHING
     for one in drawn.values():
-        assert one.canvas.get_size_inches()[0] <= style.WIDTH_INCHES
         assert one.caption.endswith(".") and "  " not in one.caption and "falsif" not in one.caption
         assert one.alt.endswith(".") and len(one.alt) > 20
         assert "nan" not in f"{one.caption} {one.alt}".lower()
-        assert xml.etree.ElementTree.fromstring(one.svg).tag.endswith("svg")
         table = list(csv.DictReader(io.StringIO(one.csv)))
         assert table and not {"nan", "inf"} & {
             word for row in table for value in row.values() for word in value.split()
         }
+
+
+@pytest.mark.slow  # the sweeps of tests/smoke draw most of them
+def test_full_results_are_drawn(drawn):
+    for one in drawn.values():
+        assert one.canvas.get_size_inches()[0] <= style.WIDTH_INCHES
+        assert xml.etree.ElementTree.fromstring(one.svg).tag.endswith("svg")
 
 
 def test_words_say_what_would_falsify_which_claim(drawn):
