@@ -196,7 +196,7 @@ def test_time_limit_is_followed_by_requeues_until_the_sweep_is_done(slurm, array
 
 def test_a_chunk_that_takes_longer_than_the_limit_ends_the_job_and_its_log_says_so(slurm):
     workdir = slurm.folder / "chunk"
-    log = Job(slurm, one_node(workdir, limit="1"), TOY_PAUSE="600").end("TIMEOUT", "0:15")
+    log = Job(slurm, one_node(workdir, limit="1"), TOY_PAUSE="600").end("TIMEOUT", "0:9")
     assert "is told to save; if the job ends as TIMEOUT" in log and "sbatch --time gives more" in log
     assert len(events(workdir, "started")) == 1
 
