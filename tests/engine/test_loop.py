@@ -89,7 +89,7 @@ def test_damaged_newest_checkpoint_falls_back_and_says_so(tmp_path, capsys, unin
     assert_same_bits(results(tmp_path, groups, config), uninterrupted)
 
 
-@pytest.mark.parametrize("steps", [(0,), (4,), (0, 12), (1, 12)])
+@pytest.mark.parametrize("steps", [pytest.param((0,), marks=pytest.mark.slow), (4,), (0, 12)])
 def test_truncated_records_are_computed_again_and_nothing_else_is(tmp_path, uninterrupted, steps):
     config = toy.config()
     groups = toy.sweep(tmp_path, config, toy.points())

@@ -175,7 +175,7 @@ def test_errors_are_calibrated(powers):
     ("model", "statistics"),
     [
         ((0.8, (2.0, 0.0, 0.0)), ("square", "neighbour")),
-        (PHI4, ("square", "quartic", "neighbour")),
+        pytest.param(PHI4, ("square", "quartic", "neighbour"), marks=pytest.mark.slow),
         (PHI6, ("square", "quartic", "sextic", "neighbour")),
         (PHI4, tuple(chain.STATISTICS)),
     ],

@@ -61,7 +61,11 @@ def run_shell(text, folder):
         sweeps.ended(warm.Process(["-m", f"launch.{name}", *arguments], cwd=folder))
 
 
-@pytest.mark.parametrize("page", RUN)
+SWEEPS = [page for page in RUN if re.search(r"^```sh$.*?-m launch.sweep", (DOCS / page).read_text(), re.M | re.S)]
+"""Pages whose blocks take many seconds: continuous integration runs them with the other slow tests of this file."""
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, marks=pytest.mark.slow if page in SWEEPS else ()) for page in RUN])
 def test_blocks_run_in_order_in_one_namespace(page, folder, monkeypatch):
     monkeypatch.chdir(folder)
     namespace, ran = {"__name__": "__main__"}, 0
@@ -333,7 +337,7 @@ def site(tmp_path_factory):
     return {path.relative_to(made): Page(path.read_text()) for path in made.rglob("*.html")}, made
 
 
-@pytest.mark.slow  # the site takes thirteen seconds; continuous integration builds it by these three tests
+@pytest.mark.slow  # the site takes thirteen seconds; continuous integration runs the slow tests of this file
 def test_the_site_needs_no_network_and_every_figure_has_words(site):
     pages, made = site
     assert len(pages) > 25

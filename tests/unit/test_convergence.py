@@ -35,7 +35,7 @@ def test_effective_sample_size_of_autoregressive_chains(correlation):
     assert split_r_hat(draws) < 1.01
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.8])
+@pytest.mark.parametrize("correlation", [pytest.param(0.0, marks=pytest.mark.slow), 0.8])
 def test_standard_error_covers_the_truth_as_often_as_it_says(correlation):
     scores = np.array(
         [e.mean / e.error for e in (estimate(autoregressive(correlation, 4, 500, seed)) for seed in range(300))]

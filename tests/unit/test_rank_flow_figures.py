@@ -442,7 +442,9 @@ FEW = (*CLAIMS_RUN[:2], *PHASES[:4], *CONTROLS[:3], *BLOCKS[:4])
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("dead", [(0, 1, 2), tuple(range(99))], ids=["a point", "all"])
+@pytest.mark.parametrize(
+    "dead", [pytest.param((0, 1, 2), marks=pytest.mark.slow), tuple(range(99))], ids=["a point", "all"]
+)
 def test_dead_runs_do_no_harm(dead):
     found = draw(FEW, dead)
     assert checked_words("rank_flow", found.values())

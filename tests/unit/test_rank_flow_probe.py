@@ -137,7 +137,7 @@ def test_nan_weights_give_nan_ranks_never_one(key):
     assert all(np.isnan(record[name]).all() for name in probe.RANKS)
 
 
-@pytest.mark.parametrize("mask_mode", ["pure", "bert"])
+@pytest.mark.parametrize("mask_mode", [pytest.param("pure", marks=pytest.mark.slow), "bert"])
 def test_exact_table_loss_is_the_mean_of_the_sampled_one(key, mask_mode):
     static, hypers, _, state, _ = setup(mixing="tokenwise", mask_mode=mask_mode)
 

@@ -44,7 +44,7 @@ def test_readable_rows_fit_their_room(key):
     assert max(counts) <= relevance.readable_capacity(static)
 
 
-@pytest.mark.parametrize("mixing", ["window", "mixer", "attention", "tokenwise"])
+@pytest.mark.parametrize("mixing", ["window", "mixer", pytest.param("attention", marks=pytest.mark.slow), "tokenwise"])
 def test_rows_belong_to_their_targets(key, mixing):
     """The embedding of a readable position is the one that its own symbols have, whatever the order of the rows."""
     static, hypers, _, params = setup(mixing=mixing, window=1)
@@ -119,7 +119,9 @@ def test_tokenwise_predictor_table_equals_every_position(key):
         np.testing.assert_allclose(found[: expected.size], expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("mixing", MIXINGS)
+@pytest.mark.parametrize(
+    "mixing", [pytest.param(name, marks=() if name in ("window", "mixer") else pytest.mark.slow) for name in MIXINGS]
+)
 def test_perturbation_is_the_derivative_of_the_stream(key, mixing):
     static, hypers, _, params = setup(mixing=mixing, window=2)
     data = draw_batch(static, key, hypers, static.probe_batch)

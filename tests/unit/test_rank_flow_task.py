@@ -52,7 +52,10 @@ def test_shapes_of_logits_and_stream(key, mixing, tied):
     assert ("readout" in params) != tied
 
 
-@pytest.mark.parametrize("mixing", MIXINGS)
+@pytest.mark.parametrize(
+    "mixing",
+    [pytest.param(name, marks=() if name in ("window", "tokenwise") else pytest.mark.slow) for name in MIXINGS],
+)
 def test_tied_readout_is_the_embedding_of_the_states(key, mixing):
     static, params, forward = network(key, mixing=mixing, tied=True, norm="none")
     logits, stream = forward(some_symbols(static))
@@ -144,7 +147,10 @@ def test_no_mixing_direction_transposes_the_stream(key):
     assert "dot(" in text or "custom-call" in text
 
 
-@pytest.mark.parametrize("mixing", MIXINGS)
+@pytest.mark.parametrize(
+    "mixing",
+    [pytest.param(name, marks=() if name in ("window", "attention") else pytest.mark.slow) for name in MIXINGS],
+)
 def test_program_does_not_grow_with_depth(mixing):
     def operations(depth):
         _, hypers, made = setup(mixing=mixing, depth=depth)

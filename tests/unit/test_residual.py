@@ -46,7 +46,7 @@ def numpy_forward(params, x, norm, residual, activation):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("residual", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_forward_equals_numpy(key, norm, residual):
     net, params, x = make(key, norm=norm, residual=residual)
     logits, stream = run(net, params, x)
