@@ -337,8 +337,13 @@ def test_no_flipped_bit_of_headers_or_table_of_contents_gives_other_arrays_or_an
     write(tmp_path, [(0, 70)], data, runs=70)
     path = records.record_path(tmp_path, GROUP, STEP)
     content = path.read_bytes()
-    for byte in (*range(200), *range(len(content) - 200, len(content))):
-        path.write_bytes(content[:byte] + bytes([content[byte] ^ (1 << byte % 8)]) + content[byte + 1 :])
+    # One bit of every byte but those of the values, and every bit of what numpy reads the shape of the values from.
+    header = content.index(b"'fortran_order'")
+    first = content.index(np.float64(1.0).tobytes(), header)
+    places = [(byte, 1 << byte % 8) for byte in (*range(first), *range(len(content) - 600, len(content)))]
+    places += [(byte, 1 << bit) for byte in range(content.index(b"(70, 100)"), first) for bit in range(8)]
+    for byte, bit in places:
+        path.write_bytes(content[:byte] + bytes([content[byte] ^ bit]) + content[byte + 1 :])
         found = read(tmp_path, runs=70)
         if found is not None:
             assert_same_bits(found, data)
