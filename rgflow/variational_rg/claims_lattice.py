@@ -120,7 +120,7 @@ def exponents(
     found = []
     for count in range(1, means.shape[-1] + 1):
         own, mixed = within[..., :count, :count], between[..., :count, :count]
-        usable = np.isfinite(own).all((-1, -2)) & np.isfinite(mixed).all((-1, -2))
+        usable = np.asarray(np.isfinite(own).all((-1, -2)) & np.isfinite(mixed).all((-1, -2)))
         usable &= np.linalg.matrix_rank(np.where(usable[..., None, None], own, 0), hermitian=True) == count
         own, mixed = (np.where(usable[..., None, None], matrix, np.eye(count)) for matrix in (own, mixed))
         largest = np.abs(np.linalg.eigvals(2 * np.linalg.solve(own, mixed))).max(axis=-1)
