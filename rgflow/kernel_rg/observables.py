@@ -163,7 +163,7 @@ def pool(values: Mapping[str, Any], runs: xr.Dataset) -> Pooled:
 
 def relative_error(expected: float, measured: Estimate) -> Estimate:
     """Returns the relative error of a theory, its value over the measured one less 1; NaN where that is zero."""
-    if measured.mean == 0 or measured.mean**2 == 0:
+    if measured.mean**2 == 0:
         return Estimate(np.nan, np.nan, np.nan, np.nan)
     return Estimate(expected / measured.mean - 1, expected * measured.error / measured.mean**2, np.nan, np.nan)
 
