@@ -307,11 +307,16 @@ def test_a_step_of_adam_by_hand():
     np.testing.assert_array_equal(after.projection, state.projection)
 
 
-def test_a_run_alone_is_the_run_in_a_batch():
-    """To rounding, and but for a draw that lies within rounding of an edge of its grid and may fall on either side.
+def drawn(static, key, hypers):
+    """The samples [step, sample, site] of the first 20 steps."""
+    keys = [jax.random.fold_in(jax.random.fold_in(key, number), Stream.DATA) for number in range(20)]
+    return jax.lax.map(lambda k: draw_batch(static, k, hypers, static.batch).x, jnp.stack(keys))
 
-    That is one of 64 samples of one step, a few times in a million values: it moves that loss by a 64th of its range,
-    and the weights by less than one step of Adam, the learning rate of 0.01.
+
+def test_a_run_alone_is_the_run_in_a_batch():
+    """To rounding; a draw within rounding of an edge, a few in a million, may fall on its other side.
+
+    That moves the loss of its own step, and the weights by less than a step of Adam, the learning rate of 0.01.
     """
     static = dataclasses.replace(STATIC, head="readout")
     points = (("energy", 0.2, "tanh"), ("magnetization", 0.45, "relu"), ("classification", 0.3, "identity"))
@@ -320,13 +325,15 @@ def test_a_run_alone_is_the_run_in_a_batch():
     keys = jax.random.split(jax.random.key(5), 3)
     batch = jax.jit(jax.vmap(functools.partial(run, static), in_axes=(0, 0, None)))
     state, paths = jax.device_get(batch(keys, together, 20))
-    params = state.params
+    samples = jax.jit(jax.vmap(functools.partial(drawn, static)))(keys, together)
     for number in range(3):
         own, path = jax.device_get(run_alone(static, keys[number], given[number], 20))
-        assert np.isclose(paths[number, :20], path[:20], rtol=1e-3, atol=1e-5).sum() >= 19
-        np.testing.assert_allclose(paths[number, :20], path[:20], rtol=0.05)
-        for batched, single in zip(jax.tree.leaves(params), jax.tree.leaves(own.params), strict=True):
-            np.testing.assert_allclose(batched[number], single, atol=1e-2)
+        other = np.abs(samples[number] - jax.jit(drawn, static_argnums=0)(static, keys[number], given[number])) > 1e-3
+        assert other.sum() <= 1
+        same = ~other.any(axis=(1, 2))
+        np.testing.assert_allclose(paths[number, :20][same], path[:20][same], rtol=1e-3, atol=1e-5)
+        for batched, single in zip(jax.tree.leaves(state.params), jax.tree.leaves(own.params), strict=True):
+            np.testing.assert_allclose(batched[number], single, atol=2e-3 if same.all() else 1e-2)
     assert not np.allclose(paths[0, :20], paths[1, :20])
 
 
