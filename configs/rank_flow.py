@@ -60,6 +60,9 @@ def _add_network(config: Config) -> None:
     config.residual = True
     config.activation = "gelu"  # gelu | relu | tanh | identity
     config.tied = False  # the embedding serves as readout
+    config.initialisation = "lecun"  # lecun | torch (N(0, 1) embeddings, uniform layers) | scaled (small last matrices)
+    config.positional = "none"  # none | learned (attention, mixer)
+    config.dropout = 0.0  # share of the entries of a block's update that are dropped while training
 
 
 def _sweep() -> Config:
@@ -72,7 +75,8 @@ def _sweep() -> Config:
     sweep.chain = ("lazy_uniform", "lazy_zipf")  # of the controls: one spectrum, two stationary distributions
     sweep.settings = common.section(  # each leaves its value above, one at a time
         mask_mode=("bert",), norm=("post", "none"), activation=("relu",), tied=(True,),
-        residual=(), hidden_multiple=(), num_states=(), length=(),
+        residual=(), hidden_multiple=(), num_states=(), length=(), batch=(),
+        initialisation=("torch",), positional=(), dropout=(), weight_decay=(),
     )  # fmt: skip
     sweep.settings.chain = common.section(kind=("circulant",))
     sweep.groups = (2, 4, 8)  # of the block chains
@@ -122,9 +126,11 @@ def get_config(preset: str = "default") -> Config:
     config.length = 64  # tokens per sequence
     config.control = "none"  # * none | untrained | random_labels | time_shuffled | iid (same marginals)
     config.chain = ml_collections.ConfigDict()
-    config.chain.kind = "dirichlet_lazy"  # * lazy_uniform | lazy_zipf | circulant | ring_walk | block
+    # * lazy_uniform | lazy_zipf | circulant | ring_walk | block | dirichlet | softmax | banded
+    config.chain.kind = "dirichlet_lazy"
     config.chain.concentration = 1.0  # of the Dirichlet rows (dirichlet_lazy)
-    config.chain.seed = 0  # of the Dirichlet rows, shared by all runs (dirichlet_lazy)
+    config.chain.seed = 1  # of the random part (dirichlet_lazy, dirichlet, softmax); rules were made on that of 0
+    config.chain.per_seed = True  # a chain for each run: that of chain.seed + seed; False: one chain for all runs
     config.chain.exponent = 1.0  # of the stationary distribution (lazy_zipf)
     config.chain.groups = 4  # * of states (block)
 
@@ -134,13 +140,14 @@ def get_config(preset: str = "default") -> Config:
     _add_network(config)
     config.steps = 10_000  # *
     config.learning_rate = 3e-4  # * of Adam
+    config.weight_decay = 0.0  # of AdamW, per step in units of the learning rate
     config.cooldown = 0.0  # * share of the steps, at the end, over which the learning rate falls to 0
     config.batch = 32  # fresh sequences per step
     config.probe_batch = 64  # held-out sequences for positions: 4096 rows
     config.pooled_batch = 512  # held-out sequences for the loss, for one row per sequence, for linear readouts
     config.records = 8  # * log-spaced in training step, besides the untrained one
     config.runs = ml_collections.ConfigDict(
-        {mixing: _training(seeds=4, steps=3_000, learning_rate=1e-3) for mixing in MIXINGS}
+        {mixing: _training(seeds=8, steps=3_000, learning_rate=1e-3) for mixing in MIXINGS}
     )
     config.runs.tokenwise = _training(seeds=8, steps=10_000, learning_rate=3e-4)
 
@@ -200,6 +207,11 @@ def _settings(config: Config) -> list[dict[str, Any]]:
     return found + [{"kind": kind} for kind in common.words(axes.chain.kind) if kind != config.chain.kind]
 
 
+def _applies(values: dict[str, Any], mixing: str) -> bool:
+    """Returns whether a setting exists for a mixing: a position code does where positions exchange information."""
+    return values.get("positional", "none") == "none" or MIXINGS[mixing].sublayer is not None
+
+
 def _check_swept(config: Config) -> None:
     """Raises ValueError for a key that was changed and that every point sets: the change would have no effect."""
     for key, (own, instead) in SWEPT.items():
@@ -231,7 +243,7 @@ def get_sweep(config: Config) -> list[Point]:
         if not variants[study]:
             raise ValueError(f"sweep.{OWN[study]}: names nothing that departs from the config, or nothing at all")
         for values in variants[study]:
-            for mixing in mixings:
+            for mixing in (m for m in mixings if _applies(values, m)):
                 training, lengths = config.runs.get(mixing), axes.correlation_length
                 points += [_point(config, mixing, length, training, **values) for length in lengths]
     return points

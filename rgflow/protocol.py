@@ -21,6 +21,7 @@ class Stream(enum.IntEnum):
     DATA = 1
     NOISE = 2
     PROBE = 3
+    DROPOUT = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +36,17 @@ class Point:
 class Verdict:
     """The answer to one published claim.
 
-    ``status`` is ``undecided`` when the interval is wider than the question or a control failed, and ``not_run``
-    when the sweep lacks the runs the claim needs. ``measured``, ``low`` and ``high`` are the effect size and its 95 %
-    interval over runs; ``expected`` says in words what would support the claim; ``controls`` maps the name of each
-    control to its value, its requirement and whether it passed.
+    ``status`` is ``undecided`` when the interval is wider than the question or a control failed, ``mixed`` when a claim
+    is true in one part of a table and false in another, and ``not_run`` when the sweep lacks the runs the claim needs.
+    ``measured``, ``low`` and ``high`` are the effect size and its 95 % interval over runs; ``expected`` says in words
+    what would support the claim; ``controls`` maps the name of each control to its value, its requirement and whether
+    it passed. ``components`` are the parts that must all hold, each with its own interval and p-values; ``rows`` are
+    the same claim with one choice of the rule changed, each with its own status. They decide nothing.
     """
 
     claim: str
     statement: str
-    status: Literal["supported", "contradicted", "undecided", "not_run"]
+    status: Literal["supported", "contradicted", "mixed", "undecided", "not_run"]
     measured: float | None
     low: float | None
     high: float | None
@@ -51,6 +54,8 @@ class Verdict:
     n_runs: int
     n_dead: int
     controls: Mapping[str, Mapping[str, Any]]
+    components: Sequence[Mapping[str, Any]] = ()
+    rows: Sequence[Mapping[str, Any]] = ()
 
 
 class Results:
@@ -106,6 +111,8 @@ class Experiment:
     * ``latest``: records too large to be kept at every step; the results hold only the last one of each.
     * ``first``: those of ``latest`` whose record at the first step the results hold too, as ``first_NAME``.
     * ``reference``: numbers or arrays known before the run, stored beside the records as per-run variables.
+    * ``of_seed``: where the data belong to the seed: the experiment of one seed number, with the same ``static``,
+      ``schedule`` and names as this one, which then stands for its point; None where all seeds share it.
     * ``cpu_run_batch``: how many runs a CPU core steps together, measured to cost least per run; small networks, of
       which one cannot fill the core, need more. An accelerator steps all its runs together.
     """
@@ -123,6 +130,7 @@ class Experiment:
     first: tuple[str, ...] = ()
     cpu_run_batch: int = 2
     reference: Mapping = dataclasses.field(default_factory=dict)
+    of_seed: "Callable[[int], Experiment] | None" = None
 
 
 class Late(Mapping[str, Any]):

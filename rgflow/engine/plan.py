@@ -26,21 +26,28 @@ def distinct(experiments: Sequence[Experiment]) -> tuple[list[Experiment], np.nd
 class Plan:
     """What a sweep computes. It knows no folder and no device: the same plan may be read by a sweep and by a report.
 
-    ``make(config)`` makes an experiment from the config of one point; the plan calls it once per point.
+    ``make(config)`` makes an experiment from the config of one point; the plan calls it once per point. Where the
+    experiment is one of each seed, that of a run is asked for once as well.
     """
 
     config: Config
     make: Callable[[Config], Experiment]
     groups: tuple[Group, ...] = ()
-    # By the id of the point. Copies of a plan with other groups share it: the config and ``make`` are the same.
-    _made: dict[int, Experiment] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    # By the id of the point, or by (point, seed). Copies of a plan with other groups share it: the config and ``make``
+    # are the same.
+    _made: dict[Any, Experiment] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def experiment(self, run: Run) -> Experiment:
         """Returns the experiment of a run; raises ValueError or TypeError for an impossible config."""
         point = run.identity[0]
         if point not in self._made:
             self._made[point] = self.make(point_config(self.config, run.values))
-        return self._made[point]
+        of_seed = self._made[point].of_seed
+        if of_seed is None:
+            return self._made[point]
+        if run.identity not in self._made:
+            self._made[run.identity] = of_seed(run.seed)
+        return self._made[run.identity]
 
     def experiments(self, group: Group) -> list[Experiment]:
         """Returns the experiment of every run of a group, in their order."""
@@ -63,9 +70,9 @@ class Plan:
         members: dict[Any, list[Run]] = {}
         of_point: dict[int, list[Run]] = {}
         for run in (run for run in wanted if run.identity not in held):
-            point = run.identity[0]
+            # Every experiment is made here, so that an impossible one is refused before anything compiles.
+            point, experiment = run.identity[0], self.experiment(run)
             if point not in of_point:
-                experiment = self.experiment(run)
                 of_point[point] = members.setdefault((experiment.static, experiment.schedule), [])
             of_point[point].append(run)
         first = len(self.groups)

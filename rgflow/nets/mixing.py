@@ -5,16 +5,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rgflow.nets.activations import ACTIVATIONS
+from rgflow.nets.initialisation import Initialisation
 
 
 class PositionMixing(nn.Module):
     """A sub-layer of a block that maps a stream to an update of the same shape.
 
     A kind that holds an MLP over the positions gives it ``hidden`` units and an ``activation``; others read neither.
+    The weights begin as ``initialisation`` says in a stack of ``branches`` residual branches.
     """
 
     hidden: int
     activation: str
+    initialisation: str = "lecun"
+    branches: int = 1
 
 
 class TokenMixing(PositionMixing):
@@ -31,9 +35,10 @@ class TokenMixing(PositionMixing):
         return self._from_the_left("out", h.shape[0], x)
 
     def _from_the_left(self, name: str, outputs: int, x: Float[Array, "S B D"]) -> Float[Array, "outputs B D"]:
-        initial = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
-        kernel = self.param(f"{name}_kernel", initial, (outputs, x.shape[0]))
-        bias = self.param(f"{name}_bias", nn.initializers.zeros_init(), (outputs,))
+        initial = Initialisation(self.initialisation)
+        of_kernel = initial.kernel(in_axis=-1, out_axis=-2, branches=self.branches if name == "out" else 1)
+        kernel = self.param(f"{name}_kernel", of_kernel, (outputs, x.shape[0]))
+        bias = self.param(f"{name}_bias", initial.bias(x.shape[0]), (outputs,))
         # The product takes one flat matrix: otherwise the compiler transposes the stream in the backward pass.
         mixed = kernel @ x.reshape(x.shape[0], -1)
         return mixed.reshape(outputs, *x.shape[1:]) + bias[:, None, None]
@@ -45,8 +50,8 @@ class Attention(PositionMixing):
     @nn.compact
     def __call__(self, h: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         r"""Returns $\mathrm{softmax}(q k^\top / \sqrt d)\, v\, W$; the order of the other positions plays no part."""
-        width = h.shape[-1]
-        q, k, v = (nn.Dense(width, name=name)(h) for name in ("query", "key", "value"))
+        width, initial = h.shape[-1], Initialisation(self.initialisation)
+        q, k, v = (initial.dense(h, width, name) for name in ("query", "key", "value"))
         scores = jnp.einsum("btd,bsd->bts", q, k) / jnp.sqrt(float(width))
         seen = jnp.einsum("bts,bsd->btd", nn.softmax(scores), v)
-        return nn.Dense(width, name="out")(seen)
+        return initial.dense(seen, width, "out", self.branches)

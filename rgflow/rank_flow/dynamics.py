@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from rgflow.nets.residual import ResidualStack
+from rgflow.protocol import Stream
 from rgflow.rank_flow.mixing import Mixing
 from rgflow.rank_flow.task import Batch, Static, draw_batch, encode, inputs, window_symbols
 from rgflow.types import Hypers, Info, Key
@@ -52,26 +53,36 @@ def cross_entropy(logits: Float[Array, "*rows V"], targets: Int[Array, "*rows"])
 
 
 def apply_net(
-    net: ResidualStack, params: Any, encoding: Float[Array, "*rows F"], shift: Array | None = None
+    net: ResidualStack,
+    params: Any,
+    encoding: Float[Array, "*rows F"],
+    shift: Array | None = None,
+    dropout: Key | None = None,
 ) -> tuple[Array, Array]:
-    """Returns (logits [*rows, outputs], stream [depth + 1, *rows, width]) of encoded rows."""
-    logits, stream = net.apply({"params": params}, encoding, shift)
+    """Returns (logits [*rows, outputs], stream [depth + 1, *rows, width]) of encoded rows.
+
+    ``dropout`` is the key of the dropped entries while training; without it none is dropped.
+    """
+    rngs = None if dropout is None else {"dropout": dropout}
+    logits, stream = net.apply({"params": params}, encoding, shift, rngs=rngs)
     return jnp.asarray(logits), jnp.asarray(stream)
 
 
-def forward(static: Static, net: ResidualStack, params: Any, shown: Int[Array, "B T"]) -> tuple[Array, Array]:
+def forward(
+    static: Static, net: ResidualStack, params: Any, shown: Int[Array, "B T"], dropout: Key | None = None
+) -> tuple[Array, Array]:
     """Returns (logits [.., V], stream [depth + 1, .., width]) of whole sequences, in the layout of the stream.
 
     A network without a stream per position has logits for each position all the same, [B, T, V].
     """
-    logits, stream = apply_net(net, params, inputs(static, shown))
+    logits, stream = apply_net(net, params, inputs(static, shown), dropout=dropout)
     return logits.reshape(*static.mixing.arrange(shown).shape, static.num_states), stream
 
 
-def plain_loss(static: Static, params: Any, data: Batch) -> Float[Array, ""]:
+def plain_loss(static: Static, params: Any, data: Batch, dropout: Key | None = None) -> Float[Array, ""]:
     """Returns the mean loss over the scored positions of a network that is run on every position."""
     arrange = static.mixing.arrange
-    logits, _ = forward(static, static.training_net(), params, data.shown)
+    logits, _ = forward(static, static.training_net(), params, data.shown, dropout)
     return masked_mean(cross_entropy(logits, arrange(data.targets)), arrange(data.mask))
 
 
@@ -81,8 +92,12 @@ def scored_symbols(static: Static) -> Int[Array, "S"]:
     return jnp.arange(first, static.num_states + 1)
 
 
-def table_loss(static: Static, params: Any, data: Batch) -> Float[Array, ""]:
-    """Returns the loss of a table from one row per scored symbol, weighted by the counts of (symbol, target)."""
+def table_loss(static: Static, params: Any, data: Batch, dropout: None = None) -> Float[Array, ""]:
+    """Returns the loss of a table from one row per scored symbol, weighted by the counts of (symbol, target).
+
+    With dropout equal symbols have different outputs: ``dropout`` can be no key.
+    """
+    del dropout
     symbols = scored_symbols(static)
     shows = (data.shown.reshape(-1, 1) == symbols[None]) & data.mask.reshape(-1, 1)
     counts = shows.astype(jnp.float32).T @ jax.nn.one_hot(data.targets.reshape(-1), static.num_states)
@@ -90,19 +105,19 @@ def table_loss(static: Static, params: Any, data: Batch) -> Float[Array, ""]:
     return -jnp.sum(counts * jax.nn.log_softmax(logits)) / jnp.maximum(jnp.sum(data.mask), 1)
 
 
-def scored_loss(static: Static, params: Any, data: Batch) -> Float[Array, ""]:
+def scored_loss(static: Static, params: Any, data: Batch, dropout: Key | None = None) -> Float[Array, ""]:
     """Returns the loss of a network of independent rows, run on the scored positions only: a fixed number of rows."""
     capacity = static.scored_capacity
     index = jnp.nonzero(data.mask.reshape(-1), size=capacity, fill_value=0)[0]
     valid = jnp.arange(capacity) < jnp.sum(data.mask)
     symbols = window_symbols(static, data.shown).reshape(-1, 2 * static.window + 1)[index]
-    logits, _ = apply_net(static.training_net(), params, encode(static, symbols))
+    logits, _ = apply_net(static.training_net(), params, encode(static, symbols), dropout=dropout)
     return masked_mean(cross_entropy(logits, data.targets.reshape(-1)[index]), valid)
 
 
-def loss_of(mixing: Mixing) -> Callable[[Static, Any, Batch], Float[Array, ""]]:
-    """Returns the cheapest exact form of the loss (static, params, data) that a mixing allows."""
-    if mixing.is_table:
+def loss_of(mixing: Mixing, dropout: bool = False) -> Callable[..., Float[Array, ""]]:
+    """Returns the cheapest exact form of the loss (static, params, data, key of dropout or None) of a mixing."""
+    if mixing.is_table and not dropout:
         return table_loss
     return scored_loss if mixing.independent_rows else plain_loss
 
@@ -114,11 +129,15 @@ def learning_rate(hypers: Hypers, step: Int[Array, ""]) -> Float[Array, ""]:
 
 
 def step(static: Static, key: Key, state: TrainState, hypers: Hypers) -> tuple[TrainState, Info]:
-    """Returns the state after one Adam step on fresh sequences, and the masked loss before it (nats)."""
+    r"""Returns the state after one step of Adam on fresh sequences, and the masked loss before it (nats).
+
+    With weight decay w it is AdamW: every weight p also loses $\eta w p$.
+    """
     data = draw_batch(static, key, hypers, static.batch)
-    masked_loss = loss_of(static.mixing)
-    loss, gradient = jax.value_and_grad(lambda p: masked_loss(static, p, data))(state.params)
-    rate = learning_rate(hypers, state.optimizer.count)
+    masked_loss = loss_of(static.mixing, static.dropout > 0)
+    dropped = jax.random.fold_in(key, Stream.DROPOUT) if static.dropout > 0 else None
+    loss, gradient = jax.value_and_grad(lambda p: masked_loss(static, p, data, dropped))(state.params)
+    rate, decay = learning_rate(hypers, state.optimizer.count), hypers["weight_decay"]
     direction, optimizer_state = optimizer().update(gradient, state.optimizer)
-    params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
+    params = jax.tree.map(lambda p, d: p - rate * (d + decay * p), state.params, direction)
     return TrainState(params, optimizer_state), {"train_loss": loss}

@@ -5,6 +5,7 @@ positions, ``pooled_batch`` more for the loss and for what needs one row per seq
 equal rows. This is exact, and a stream with V + 1 distinct rows becomes cheap to measure.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,8 +21,16 @@ from rgflow.rank_flow.held_out import centred_logits, loss_records, optimal_post
 from rgflow.rank_flow.task import Batch, Static, draw_batch, encode
 from rgflow.types import Hypers, Key, Record
 
-LEVELS = ("position", "masked", "unmasked", "pooled")
-"""Rows of the measured matrix: all positions, the scored ones, the others, or the mean over each sequence."""
+LEVELS = ("position", "masked", "unmasked", "pooled", "clean", "update", "normalised")
+"""Rows of the measured matrix: all positions, the scored ones, the others, or the mean over each sequence.
+
+Three more take all positions (whole sequences, where the stream has no others) of something else: ``clean`` of
+sequences that are shown without any mask, ``update`` of what each block adds to the stream (layer l has
+$h_l - h_{l-1}$, layer 0 none), ``normalised`` of the stream with every row at mean 0 and variance 1.
+"""
+
+NORM_NOISE = 1e-6
+"""Added to the variance of a row before it is normalised, as the network's own norm does."""
 
 CENTRINGS = ("uncentred", "centred")
 RANKS = (*RANK_MEASURES, "numerical_rank")
@@ -76,22 +85,49 @@ def level_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, 
     if static.mixing.per_position:
         return _position_rows(static, params, data)
     _, stream = forward(static, static.net(), params, data.shown)
-    return jnp.full_like(stream, jnp.nan), jnp.ones((len(LEVELS) - 1, stream.shape[1])), None
+    return jnp.full_like(stream, jnp.nan), jnp.ones((3, stream.shape[1])), None
+
+
+Rows = tuple[Float[Array, "L N D"], Float[Array, " N"] | None]
+"""The rows of every layer and their weights."""
+
+
+def clean_rows(static: Static, params: Any, rows: Float[Array, "L N D"], data: Batch, more: Batch) -> Rows:
+    """Returns the rows of sequences shown without a mask: those of a table are those of any sequence."""
+    if static.mixing.is_table:
+        return rows, jnp.sum(jax.nn.one_hot(data.tokens, static.num_states + 1), axis=(0, 1))
+    shown = data.tokens if static.mixing.per_position else more.tokens
+    _, stream = forward(static, static.net(), params, shown)
+    return stream.reshape(stream.shape[0], -1, stream.shape[-1]), None
+
+
+def changed_rows(rows: Float[Array, "L N D"], weights: Float[Array, " N"] | None) -> list[Rows]:
+    """Returns the rows of the update of each block (NaN at layer 0) and those of the normalised stream."""
+    update = jnp.concatenate([jnp.full_like(rows[:1], jnp.nan), rows[1:] - rows[:-1]])
+    centred = rows - jnp.mean(rows, axis=-1, keepdims=True)
+    normalised = centred / jnp.sqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + NORM_NOISE)
+    return [(update, weights), (normalised, weights)]
 
 
 def measured_rows(
-    rows: Float[Array, "L N D"], weights: Float[Array, "levels N"], pooled: Float[Array, "L B D"]
-) -> Float[Array, "levels+1 2 L rows D"]:
-    """Returns the matrices to measure, [level, centring, layer, row, width], the pooled level last.
+    rows: Float[Array, "L N D"],
+    weights: Float[Array, "levels N"],
+    pooled: Float[Array, "L B D"],
+    further: Sequence[Rows] = (),
+) -> Float[Array, "_ 2 L rows D"]:
+    """Returns the matrices to measure, [level, centring, layer, row, width], in the order of ``LEVELS``.
 
     Rows carry the square root of their weight and are centred where the centring says so; zero rows fill the
     smaller matrices, which changes neither singular values nor kernels' overlaps.
     """
-    count = max(rows.shape[-2], pooled.shape[-2])
+    others = [(pooled, None), *further]
+    count = max(rows.shape[-2], *(x.shape[-2] for x, _ in others))
 
     def all_levels(center: bool) -> Array:
         by_weight = jax.vmap(lambda w: weighted_rows(rows, w, center))(weights)
-        return jnp.concatenate([_fill(by_weight, count), _fill(weighted_rows(pooled, None, center), count)[None]])
+        return jnp.concatenate(
+            [_fill(by_weight, count), *(_fill(weighted_rows(x, w, center), count)[None] for x, w in others)]
+        )
 
     return jnp.stack([all_levels(center=False), all_levels(center=True)], axis=1)
 
@@ -160,7 +196,9 @@ def probe(static: Static, key: Key, state: TrainState, hypers: Hypers) -> Record
     more = draw_batch(static, jax.random.fold_in(key, Stream.PROBE), hypers, static.pooled_batch)
     rows, weights, table = level_rows(static, params, data)
     pooled, readable, targets, valid, sums = relevance.pooled_and_readable(static, params, hypers, more)
-    measured = measured_rows(rows, weights, pooled)
+    whole = (rows, weights[0]) if static.mixing.per_position else (pooled, None)
+    further = [clean_rows(static, params, rows, data, more), *changed_rows(*whole)]
+    measured = measured_rows(rows, weights, pooled, further)
     values, of_predictor = spectra(measured, predictor_rows(static, hypers, data))
     # A stream whose singular values are NaN has no readout either; this also makes the regression wait for them.
     readable = jnp.where(jnp.all(jnp.isfinite(values[0, 0])), readable, jnp.nan)

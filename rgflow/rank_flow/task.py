@@ -17,6 +17,9 @@ from rgflow.samplers.markov import MarkovChain, sample_chain, shuffle_time
 from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Hypers, Key
 
+POSITIONALS = ("none", "learned")
+"""Whether a learned vector of its position is added to the embedding of each token."""
+
 CONTROLS = ("none", "untrained", "random_labels", "time_shuffled", "iid")
 """Tasks from which there is less to learn; in all of them but ``time_shuffled`` there is nothing to learn."""
 
@@ -44,6 +47,9 @@ class Static:
     residual: bool
     activation: str
     tied: bool
+    initialisation: str
+    dropout: float
+    positional: str
     probe_batch: int
     pooled_batch: int
 
@@ -58,12 +64,21 @@ class Static:
             "sublayer": self.mixing.sublayer,
             "token_hidden": self.hidden_multiple * self.length,
             "tied": self.readout_rows if self.tied else (),
+            "initialisation": self.initialisation,
+            "dropout": self.dropout,
+            "positions": self.length if self.positional == "learned" else 0,
+            "positions_first": self.mixing.positions_first,
         }
         return ResidualStack(self.depth, self.width, hidden, outputs, unroll=unroll, **options)
 
     def training_net(self) -> ResidualStack:
         """Returns the network of the training step: straight code where that compiles fast, else a loop over depth."""
         return self.net(self.depth if self.depth <= UNROLLED_DEPTH else 1)
+
+    @property
+    def optimum_known(self) -> bool:
+        """Whether the network can come to the optimum of what it sees; attention sees an order by its position code."""
+        return self.mixing.optimum_known or self.positional == "learned"
 
     @property
     def symbols(self) -> int:

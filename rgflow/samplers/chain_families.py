@@ -5,7 +5,7 @@ Eigenvalue moduli follow $|\lambda_2| = e^{-1/\xi}$ with $\xi$ in tokens.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,13 +43,14 @@ def number_within(name: str, value: Any, low: Scalar, high: Scalar, ends: str, u
     return number
 
 
-def _dirichlet_lazy(
+def dirichlet_lazy(
     num_states: int,
     alpha: Scalar | None = None,
     correlation_length: float | None = None,
     concentration: Scalar = 1.0,
     seed: Any = 0,
 ) -> Built:
+    r"""Returns $\alpha I + (1-\alpha) R$ with Dirichlet rows R; for negative alpha R mixed with independence."""
     concentration = number_within("concentration", concentration, 0, math.inf, "()")
     if (number := integer(seed)) is None or number < 0:
         raise ValueError(f"seed = {seed!r}: must be a non-negative integer")
@@ -57,7 +58,7 @@ def _dirichlet_lazy(
     rows = np.random.default_rng(number).dirichlet(weights, size=num_states)
     spectrum = sorted_eigenvalues(rows)[1:]
     ergodic = abs(spectrum[0]) < 1 - SMALLEST_GAP
-    stationary = _solve_stationary(rows) if ergodic else np.zeros(num_states)
+    stationary = solve_stationary(rows) if ergodic else np.zeros(num_states)
     if stationary.min() <= 0:
         raise ValueError(f"concentration = {concentration}: leaves states unreachable, take a larger one")
     if correlation_length is not None:
@@ -80,14 +81,16 @@ def _solve_alpha(spectrum: Complex[np.ndarray, " modes"], modulus: float) -> flo
     return brentq(excess, 0, 1, xtol=1e-15)  # type: ignore[return-value]
 
 
-def _solve_stationary(transition: Float[np.ndarray, "V V"]) -> Float[np.ndarray, " V"]:
+def solve_stationary(transition: Float[np.ndarray, "V V"]) -> Float[np.ndarray, " V"]:
+    r"""Returns the stationary distribution of an ergodic chain, $\pi P = \pi$."""
     # The balance equations are linearly dependent: the sum rule replaces the last one.
     balance = transition.T - np.eye(len(transition))
     balance[-1] = 1
     return np.linalg.solve(balance, np.eye(len(transition))[-1])
 
 
-def _lazy_uniform(num_states: int, eigenvalue: Scalar | None = None, correlation_length: float | None = None) -> Built:
+def lazy_uniform(num_states: int, eigenvalue: Scalar | None = None, correlation_length: float | None = None) -> Built:
+    r"""Returns $\lambda I + (1-\lambda) 11^T/V$."""
     if correlation_length is not None:
         eigenvalue = math.exp(-1 / correlation_length)
     value = number_within("eigenvalue", eigenvalue, -1 / (num_states - 1), 1, "[)")
@@ -95,12 +98,13 @@ def _lazy_uniform(num_states: int, eigenvalue: Scalar | None = None, correlation
     return _uniform(np.maximum(value * np.eye(num_states) + (1 - value) / num_states, 0))
 
 
-def _lazy_zipf(
+def lazy_zipf(
     num_states: int,
     eigenvalue: Scalar | None = None,
     correlation_length: float | None = None,
     exponent: Scalar = 1.0,
 ) -> Built:
+    r"""Returns $\lambda I + (1-\lambda) 1\pi^T$ with $\pi_k \propto (k+1)^{-s}$."""
     exponent = number_within("exponent", exponent, 0, 20, "[]")
     if correlation_length is not None:
         eigenvalue = math.exp(-1 / correlation_length)
@@ -110,7 +114,8 @@ def _lazy_zipf(
     return value * np.eye(num_states) + (1 - value) * stationary[None, :], stationary
 
 
-def _circulant(num_states: int, eigenvalues: Spectrum | None = None, correlation_length: float | None = None) -> Built:
+def circulant(num_states: int, eigenvalues: Spectrum | None = None, correlation_length: float | None = None) -> Built:
+    r"""Returns the circulant chain of a spectrum, by default $\lambda_k = \rho^{\min(k, V-k)}$."""
     mode = np.arange(num_states)
     if correlation_length is not None:
         # Convex in k on [0, V], hence a non-negative first row for every correlation length.
@@ -142,7 +147,8 @@ def _check_spectrum(spectrum: np.ndarray, num_states: int) -> None:
         raise ValueError(f"eigenvalues = {spectrum.tolist()}: {wrong}")
 
 
-def _ring_walk(num_states: int, hop: Scalar | None = None, correlation_length: float | None = None) -> Built:
+def ring_walk(num_states: int, hop: Scalar | None = None, correlation_length: float | None = None) -> Built:
+    r"""Returns a lazy walk on a ring, with the chance ``hop`` of a step to each side."""
     slowest = 1 - math.cos(2 * math.pi / num_states)
     fastest = 1 - math.cos(2 * math.pi * (num_states // 2) / num_states)
     if correlation_length is not None:
@@ -161,9 +167,10 @@ def _ring_walk(num_states: int, hop: Scalar | None = None, correlation_length: f
     return _uniform((1 - 2 * rate) * stay + rate * neighbours)
 
 
-def _block(
+def block(
     num_states: int, groups: Any, persistence: Scalar | None = None, correlation_length: float | None = None
 ) -> Built:
+    r"""Returns groups of states that are left with chance 1 - ``persistence``."""
     count = integer(groups)
     if count is None or count < 2 or num_states % count:
         raise ValueError(f"groups = {groups!r}: must be an integer of at least 2 that divides {num_states}")
@@ -177,14 +184,3 @@ def _block(
 
 def _uniform(transition: Float[np.ndarray, "V V"]) -> Built:
     return transition, np.full(len(transition), 1 / len(transition))
-
-
-FAMILIES: dict[str, tuple[Callable[..., Built], str]] = {
-    "dirichlet_lazy": (_dirichlet_lazy, "alpha"),
-    "lazy_uniform": (_lazy_uniform, "eigenvalue"),
-    "lazy_zipf": (_lazy_zipf, "eigenvalue"),
-    "circulant": (_circulant, "eigenvalues"),
-    "ring_walk": (_ring_walk, "hop"),
-    "block": (_block, "persistence"),
-}
-"""Builder of each family and the name of its own parameter, the alternative to ``correlation_length``."""

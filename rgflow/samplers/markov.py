@@ -16,7 +16,9 @@ from jax.core import Tracer
 from jaxtyping import Array, Complex, Float, Int
 
 from rgflow.checks import integer
-from rgflow.samplers.chain_families import FAMILIES, ROUNDING, number_within, sorted_eigenvalues
+from rgflow.samplers import chain_families as families
+from rgflow.samplers import chain_families_moving as moving
+from rgflow.samplers.chain_families import ROUNDING, number_within, sorted_eigenvalues
 from rgflow.samplers.threefry import random_uniform
 from rgflow.types import Key
 
@@ -28,6 +30,19 @@ SMALLEST_GAP = 1e-9
 
 SMALLEST_IN_BLOCKS = 12
 """From this number of states on, reading two short rows is faster than reading one long row."""
+
+FAMILIES: dict[str, tuple[Callable[..., families.Built], str]] = {
+    "dirichlet_lazy": (families.dirichlet_lazy, "alpha"),
+    "lazy_uniform": (families.lazy_uniform, "eigenvalue"),
+    "lazy_zipf": (families.lazy_zipf, "eigenvalue"),
+    "circulant": (families.circulant, "eigenvalues"),
+    "ring_walk": (families.ring_walk, "hop"),
+    "block": (families.block, "persistence"),
+    "dirichlet": (moving.dirichlet, "concentration"),
+    "softmax": (moving.softmax, "inverse_temperature"),
+    "banded": (moving.banded, "bandwidth"),
+}
+"""Builder of each family and the name of its own parameter, the alternative to ``correlation_length``."""
 
 
 class MarkovChain(NamedTuple):
@@ -70,6 +85,12 @@ def make_chain(kind: str, num_states: int, **params: Any) -> MarkovChain:
       to each side; it has no short correlation lengths.
     - ``block(groups, persistence | correlation_length)``: with chance $\rho$ uniform in the present group,
       else over all states; spectrum 1, then $\rho$ (groups - 1 times), then 0.
+
+    Their $\pi$ does not depend on the correlation length. That of the following does:
+
+    - ``dirichlet(concentration | correlation_length, seed=0)``: Dirichlet rows, sparser for longer memory.
+    - ``softmax(inverse_temperature | correlation_length, seed=0)``: $P_{vw} \propto e^{\beta E_{vw}}$, E normal.
+    - ``banded(bandwidth | correlation_length)``: $P_{vw} \propto e^{-(v-w)^2/2b^2}$ on a line with two ends.
 
     Raises ValueError for an unknown family or parameter, and for values that give no ergodic chain.
 

@@ -137,7 +137,7 @@ def test_restores_onto_other_devices_and_other_numbers_of_rows(saved, rows, devi
     same(carry, tree(), min(rows, 4))
     assert carry["matrix"].shape[0] == rows
     assert not np.asarray(carry["alive"])[4:].any()
-    assert len(carry["matrix"].sharding.device_set) == devices
+    assert len(carry["matrix"].sharding.device_set) == min(devices, jax.device_count())
 
 
 def test_window_of_steps_is_respected_and_nothing_outside_it_is_deleted(saved):

@@ -1,11 +1,14 @@
 """Points, runs, groups, plans, digests and the device rule."""
 
+import dataclasses
 import json
 
+import jax
+import numpy as np
 import pytest
 import toy
 
-from rgflow.engine import grid, keys, mesh
+from rgflow.engine import grid, keys, mesh, prepare
 from rgflow.engine.plan import Plan, distinct
 from rgflow.protocol import Point
 
@@ -93,6 +96,36 @@ def test_a_plan_makes_the_experiment_of_a_point_once_however_it_is_cut():
     assert [e.reference["limit"] for e in plan.of([]).experiments(group)] == [0.25] * 3 + [4.0] * 3
     assert plan.experiment(grid.Run({"scale": 2.0}, 7)) is plan.experiment(group.runs[-1])
     assert made == [0.5, 2.0]
+
+
+def of_every_seed(config):
+    """A toy whose data belong to the seed; that of seed 9 is impossible."""
+    base = toy.make(config)
+
+    def of_seed(seed):
+        if seed == 9:
+            raise ValueError("scale = -1: must be positive")
+        other = toy.make(grid.point_config(config, {"scale": config.scale + seed}))
+        return dataclasses.replace(base, hypers=other.hypers, reference=other.reference)
+
+    return dataclasses.replace(of_seed(0), of_seed=of_seed)
+
+
+def test_data_of_every_seed_reach_its_runs():
+    runs = grid.expand(toy.points((0.5, 2.0), 3))
+    plan = Plan(toy.config(), of_every_seed).grown(runs, len)
+    (group,) = plan.groups
+    experiments = plan.experiments(group)
+    scales = [0.5, 1.5, 2.5, 2.0, 3.0, 4.0]
+    assert [e.reference["limit"] for e in experiments] == [x**2 for x in scales]
+    assert plan.of([group]).experiment(runs[4]) is experiments[4], "made once per run"
+    _, hypers, rows = prepare.stacked_inputs(group, experiments, 0, mesh.run_mesh(6, 6, jax.devices()[:1]))
+    assert (rows, np.asarray(hypers["scale"]).tolist()) == (6, scales)
+
+
+def test_an_impossible_seed_is_refused_when_the_sweep_is_planned():
+    with pytest.raises(ValueError, match="scale = -1: must be positive"):
+        Plan(toy.config(), of_every_seed).grown(grid.expand(toy.points((0.5,), 10)), len)
 
 
 def test_point_values_reach_nested_keys_and_leave_the_config_alone():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rgflow.rank_flow.theory import conditional_entropies, stationary_entropy, tokenwise_optimum
+from rgflow.samplers import chain_families_moving
 from rgflow.samplers.markov import (
     MarkovChain,
     _invert,
@@ -27,6 +28,9 @@ FAMILIES = {
     "circulant": {"eigenvalues": [1.0, 0.5, 0.2, 0.1, 0.2, 0.5]},
     "ring_walk": {"hop": 0.2},
     "block": {"groups": 3, "persistence": 0.4},
+    "dirichlet": {"concentration": 0.5},
+    "softmax": {"inverse_temperature": 1.5},
+    "banded": {"bandwidth": 1.0},
 }
 
 SAMPLE = jax.jit(sample_chain, static_argnums=(2, 3))
@@ -292,3 +296,34 @@ def test_shuffle_time_permutes_each_sequence_by_itself():
     np.testing.assert_array_equal(np.sort(shuffled, axis=1), tokens)
     assert all(not np.array_equal(shuffled[0], other) for other in (tokens[0], *shuffled[1:]))
     np.testing.assert_array_equal(shuffled, shuffle_time(jax.random.key(0), jnp.asarray(tokens)))
+
+
+@pytest.mark.parametrize("kind", ["dirichlet", "softmax", "banded"])
+def test_the_stationary_distribution_moves_with_the_correlation_length(kind):
+    entropies = []
+    for length in (1.062, 7.09):
+        chain = make_chain(kind, 16, correlation_length=length)
+        assert chain.correlation_length == pytest.approx(length, rel=1e-8)
+        entropies.append(stationary_entropy(chain))
+    assert abs(entropies[0] - entropies[1]) > (0.004 if kind == "banded" else 0.3)
+
+
+def test_a_random_chain_that_cannot_reach_a_length_is_drawn_again(monkeypatch):
+    """Of 16 states, the energies of seed 4 never reach seven tokens; the same seed gives the same chain."""
+    short, long, again = (make_chain("softmax", 16, correlation_length=x, seed=4) for x in (1.0, 7.09, 7.09))
+    assert long.correlation_length == pytest.approx(7.09) and short.correlation_length == pytest.approx(1.0)
+    np.testing.assert_array_equal(long.transition, again.transition)
+    monkeypatch.setattr(chain_families_moving, "ATTEMPTS", 1)
+    with pytest.raises(ValueError, match=r"correlation_length = 7.09: none of 1 chains of kind softmax reaches it"):
+        make_chain("softmax", 16, correlation_length=7.09, seed=4)
+
+
+@pytest.mark.parametrize("concentration", [0.2, 1.0, 30.0])
+def test_dirichlet_rows_have_the_moments_of_their_law(concentration):
+    """Mean 1/V, and variance (1/V)(1 - 1/V)/(aV + 1): four standard errors over 200 chains of 8 states."""
+    entries = np.stack([make_chain("dirichlet", 8, concentration=concentration, seed=s).transition for s in range(200)])
+    expected = (1 / 8) * (7 / 8) / (8 * concentration + 1)
+    squares = (entries - 1 / 8) ** 2
+    error = squares.mean(axis=(1, 2)).std() / np.sqrt(200)
+    assert abs(squares.mean() - expected) < 4 * error
+    np.testing.assert_allclose(entries.sum(axis=-1), 1, atol=1e-12)

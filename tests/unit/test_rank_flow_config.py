@@ -17,7 +17,7 @@ def sweep(*studies, preset="default", **axes):
 def test_studies_have_the_points_they_say():
     counts = {study: len(sweep(study)[1]) for study in rank_flow.STUDIES}
     # 2 mixings x 2 lengths times 1, 4 + 2, 6 and 3; a star of 3 + 3 + 2 sizes at 4 lengths, the centre thrice.
-    assert counts == {"claims": 4, "controls": 24, "settings": 24, "blocks": 12, "phases": 32}
+    assert counts == {"claims": 4, "controls": 24, "settings": 28, "blocks": 12, "phases": 32}
     assert len(sweep(*rank_flow.STUDIES)[1]) == sum(counts.values())
 
 

@@ -79,18 +79,27 @@ def test_ranks_equal_float64_numpy_on_the_explicit_matrix(key, mixing):
     data = draw_batch(static, key, hypers, static.probe_batch)
     more = draw_batch(static, jax.random.fold_in(key, Stream.PROBE), hypers, static.pooled_batch)
     streams = [explicit_stream(static, state.params, d.shown) for d in (data, more)]
+    clean = explicit_stream(static, state.params, (more if mixing == "flat" else data).tokens)
+    clean = clean.reshape(static.depth + 1, -1, static.width)
     if mixing == "flat":
         assert np.isnan(record["effective_rank"][:3]).all()
-        levels = [None, None, None, streams[1][:, :, 0]]
+        whole = streams[1][:, :, 0]
+        levels = [None, None, None, whole, clean]
     else:
-        flat, chosen = streams[0].reshape(static.depth + 1, -1, static.width), np.asarray(data.mask).reshape(-1)
-        levels = [flat, flat[:, chosen], flat[:, ~chosen], streams[1].mean(axis=2)]
+        whole, chosen = streams[0].reshape(static.depth + 1, -1, static.width), np.asarray(data.mask).reshape(-1)
+        levels = [whole, whole[:, chosen], whole[:, ~chosen], streams[1].mean(axis=2), clean]
+    assert np.isnan(record["effective_rank"][probe.LEVELS.index("update"), :, 0]).all()
+    update = np.concatenate([np.random.default_rng(0).standard_normal(whole[:1].shape), np.diff(whole, axis=0)])
+    normalised = whole - whole.mean(axis=-1, keepdims=True)
+    levels += [update, normalised / np.sqrt(normalised.var(axis=-1, keepdims=True) + probe.NORM_NOISE)]
     for level, rows in ((k, rows) for k, rows in enumerate(levels) if rows is not None):
         for centring, x in enumerate((rows, rows - rows.mean(axis=1, keepdims=True))):
             s = np.linalg.svd(x, compute_uv=False)
             p = s / np.maximum(s.sum(axis=1, keepdims=True), 1e-300)
             expected = np.exp(-np.sum(np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0), axis=1))
             measured = np.asarray(record["effective_rank"])[level, centring]
+            if probe.LEVELS[level] == "update":
+                measured, expected, x = measured[1:], expected[1:], x[1:]
             # Only a constant stream may be undefined: that of [MASK] alone, at layer 0 or everywhere token-wise.
             constant = np.ptp(x, axis=1).max(axis=1) < 1e-5
             assert (np.isnan(measured) == (constant & (centring == 1))).all()
@@ -154,7 +163,7 @@ def test_exact_table_loss_is_the_mean_of_the_sampled_one(key, mask_mode):
 
 def test_sampled_bayes_loss_agrees_with_the_closed_form(key):
     static, hypers, _, _, config = setup(mixing="window")
-    chain = experiment.chain_of(config)
+    chain = experiment.chain_of(experiment.chain_key(config))[0]
     exact = theory.bayes_masked_loss(chain, static.length, static.mask_prob)
 
     @jax.jit
