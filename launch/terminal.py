@@ -16,6 +16,7 @@ from rgflow.report.tables import failed_controls, true_controls
 STATUS_STYLE = {
     "supported": "bold green",
     "contradicted": "bold red",
+    "mixed": "bold magenta",
     "undecided": "yellow",
     "not_run": "dim",
 }

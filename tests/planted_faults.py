@@ -188,8 +188,8 @@ FAULTS = (
     Fault(
         "sign_of_adam",
         "rgflow/rank_flow/dynamics.py",
-        "lambda p, d: p - rate * d",
-        "lambda p, d: p + rate * d",
+        "lambda p, d: p - rate * (d + decay * p)",
+        "lambda p, d: p + rate * (d + decay * p)",
         "physics/test_rank_flow_training.py",
     ),
     Fault(
@@ -202,16 +202,16 @@ FAULTS = (
     Fault(
         "untrained_control_is_dropped",
         "rgflow/rank_flow/drift.py",
-        "np.maximum(top * trained[0], untrained[top])",
-        "top * trained[0]",
+        "by_unit(trained[top] - untrained[top], live)",
+        "by_unit(trained[top], live)",
         "unit/test_rank_flow_verdict.py unit/test_rank_flow_robustness.py",
     ),
     Fault(
-        "gate_lets_everyone_pass",
-        "rgflow/rank_flow/learning.py",
-        "(learned_fraction(at_end) >= LEARNED_FRACTION) & ~untrained",
-        "~untrained",
-        "unit/test_rank_flow_verdict.py unit/test_rank_flow_robustness.py",
+        "any_part_supports",
+        "rgflow/judging/components.py",
+        "p_for = np.max(",
+        "p_for = np.min(",
+        "unit/test_components.py unit/test_rank_flow_verdict.py",
     ),
     Fault(
         "jacobian_of_the_rescaling",

@@ -18,7 +18,7 @@ from rgflow.judging.intervals import Interval
 
 Control = dict[str, Any]
 Number = float | int | np.floating | np.integer
-Status = Literal["supported", "contradicted", "undecided", "not_run"]
+Status = Literal["supported", "contradicted", "mixed", "undecided", "not_run"]
 SIDES = ("below", "above")
 
 INTERVAL_SIGMA = float(stats.norm.ppf(0.975))

@@ -1,44 +1,31 @@
-"""Many readings of one claim on the same runs, judged at one error rate.
+r"""Many readings of one claim on the same runs: the typical one, the curve of all of them, and their error rate.
+
+A reading is a choice of the analyst. Readings of the same runs are no independent evidence, and counting how many of
+them decide measures the number of runs. The verdict on a claim is therefore that of the *typical* reading, in which
+the effect of every run is the median of its effects over readings. All readings are shown beside it, sorted by their
+effect, each with its interval (the specification curve).
 
 Ref: Holm1979 = Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Stat. 6 (1979) 65.
+Ref: Simonsohn2020 = Simonsohn, Simmons and Nelson, "Specification curve analysis", Nat. Hum. Behav. 4 (2020) 1208.
 """
 
+import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
-from rgflow.judging.decisions import Control, Status, information, passed
-from rgflow.judging.intervals import Values, t_difference, t_interval
+from rgflow.judging.components import Component, Decision, decide_all, weight_of
+from rgflow.judging.decisions import Control, Status, information
+from rgflow.judging.intervals import Interval, Values, t_difference, t_interval
 
 ERROR_RATE = 0.05
-"""Chance of any wrong decision among all readings of a claim."""
+"""Chance of any wrong decision among all readings of a claim at one place."""
 
 RESOLUTION = 1e-4
 """Accuracy of a rank (relative) and of a share: differences below it are rounding, not effects."""
-
-
-class Test(NamedTuple):
-    """What a reading measured, before the readings are compared with each other.
-
-    ``support`` and ``contradiction`` are one-sided p-values; ``may_support`` and ``may_contradict`` say whether the
-    controls allow it.
-    """
-
-    mean: float
-    low: float
-    high: float
-    runs: int
-    support: float
-    contradiction: float
-    may_support: bool
-    may_contradict: bool
-
-
-UNDEFINED = Test(np.nan, np.nan, np.nan, 0, np.nan, np.nan, False, False)
 
 
 def holm(p_values: Values) -> Float[np.ndarray, " _"]:
@@ -73,17 +60,30 @@ def two_sided(support: Values, against: Values) -> Float[np.ndarray, " _"]:
 
 
 def overall(statuses: Sequence[str]) -> Status:
-    """Returns the status of a whole table of readings; one that is ``undefined`` does not count.
+    """Returns the status over several places (or settings), which are different questions.
 
-    Supported where every defined reading is; contradicted where one is and none is supported; else undecided.
+    Supported where all places are, contradicted where all are, mixed where some are supported and some contradicted,
+    else undecided. A place that is ``undefined`` or not run does not count.
 
-    >>> overall(["supported", "contradicted"]), overall(["contradicted", "undecided", "undefined"])
-    ('undecided', 'contradicted')
+    >>> overall(["supported", "contradicted", "undecided"]), overall(["contradicted", "undecided", "undefined"])
+    ('mixed', 'undecided')
     """
-    defined = [status for status in statuses if status != "undefined"]
-    if defined and all(status == "supported" for status in defined):
-        return "supported"
-    return "contradicted" if "contradicted" in defined and "supported" not in defined else "undecided"
+    defined = {status for status in statuses if status not in ("undefined", "not_run")}
+    if len(defined) == 1:
+        return next(iter(defined))  # type: ignore[return-value]
+    return "mixed" if {"supported", "contradicted"} <= defined or "mixed" in defined else "undecided"
+
+
+def overall_readings(typical: Status, readings: Sequence[str]) -> Status:
+    """Returns the status over all readings of one place: that of the typical one, unless readings are shown against it.
+
+    Mixed where readings are shown in both directions, or one of them against what the typical reading says.
+
+    >>> overall_readings("supported", ["supported", "undecided"]), overall_readings("supported", ["contradicted"])
+    ('supported', 'mixed')
+    """
+    shown = {typical, *readings}
+    return "mixed" if {"supported", "contradicted"} <= shown else typical
 
 
 def tally(statuses: Sequence[str], names: Sequence[str], what: str = "readings") -> dict[str, Control]:
@@ -92,58 +92,126 @@ def tally(statuses: Sequence[str], names: Sequence[str], what: str = "readings")
     return {name: information(found[name], what) for name in names}
 
 
-def p_value(samples: Sequence[np.ndarray], bound: float, alternative: str) -> float:
-    """Returns the one-sided p-value of a mean, or of a difference of two means (Welch), against a bound.
+class Specification(NamedTuple):
+    """One reading of a claim at one place: the level of every factor, and the components that decide it."""
 
-    Runs that agree to ``RESOLUTION`` have no spread to test with: their common value decides by itself, and nothing
-    where it is the bound (NaN), as for a constant stream.
+    factors: Mapping[str, str]
+    components: tuple[Component, ...]
+
+    @property
+    def name(self) -> str:
+        """The levels of all factors, for a sentence."""
+        return ", ".join(self.factors.values())
+
+
+class Shown(NamedTuple):
+    """A reading with its effect, the interval that holds for all readings together, and what it shows among them."""
+
+    factors: Mapping[str, str]
+    interval: Interval
+    p_value: float
+    adjusted: float
+    status: str
+
+
+def _interval(component: Component, level: float) -> Interval:
+    live = [group[np.isfinite(group)] for group in component.groups]
+    if len(live) == 1:
+        return t_interval(live[0], level)
+    found = t_difference(live[0], live[1], level)
+    return found if component.weights[1] < 0 else Interval(np.nan, np.nan, np.nan, found.n)
+
+
+def judged(specifications: Sequence[Specification]) -> list[Shown]:
+    """Returns every reading of one place with its simultaneous interval and its status by Holm's method.
+
+    Intervals are Student's (Welch's) at level 1 - 0.05/m over the m readings that are defined. One without a statistic
+    (a constant stream, too few runs, no noise) is ``undefined`` and does not count. Ref: Holm1979, Simonsohn2020.
     """
-    if max(np.ptp(x) for x in samples) < RESOLUTION:
-        distance = float(samples[0].mean() - sum(x.mean() for x in samples[1:]) - bound)
-        if abs(distance) < RESOLUTION:
-            return np.nan
-        return float((distance > 0) == (alternative == "less"))
-    if len(samples) == 1:
-        return float(np.asarray(stats.ttest_1samp(samples[0], bound, alternative=alternative))[1])
-    return float(
-        np.asarray(stats.ttest_ind(samples[0] - bound, samples[1], equal_var=False, alternative=alternative))[1]
+    found = [decide_all(each.components) for each in specifications]
+    raw = two_sided([d.p_support for d in found], [d.p_contradict for d in found])
+    count = max(1, int(np.isfinite(raw).sum()))
+    rows = []
+    for each, decision, p, adjusted in zip(specifications, found, raw, holm(raw), strict=True):
+        interval = _interval(each.components[0], 1 - ERROR_RATE / count)
+        rows.append(Shown(each.factors, interval, float(p), float(adjusted), _status(each, decision, float(adjusted))))
+    return rows
+
+
+def _status(each: Specification, decision: Decision, adjusted: float) -> str:
+    if decision.undefined:
+        return "undefined"
+    runs = min(component.found.n for component in each.components)
+    if not adjusted <= ERROR_RATE * weight_of(runs):
+        return "undecided"
+    return "supported" if decision.p_support < decision.p_contradict else "contradicted"
+
+
+def typical(specifications: Sequence[Specification]) -> tuple[Component, ...]:
+    """Returns the components of the typical reading: of every run the median over readings of its numbers.
+
+    Only readings count in which every run has a number. None where there is no such reading.
+    """
+    usable = [each.components for each in specifications if all(map(_is_complete, each.components))]
+    if not usable:
+        return ()
+    return tuple(
+        dataclasses.replace(first, groups=tuple(np.median(np.stack(runs), axis=0) for runs in _groups(same)))
+        for first, same in ((same[0], same) for same in zip(*usable, strict=True))
     )
 
 
-def bounds(samples: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Returns the ends of the 95 % t-interval of a mean or of a difference of two."""
-    interval = t_interval(samples[0]) if len(samples) == 1 else t_difference(samples[0], samples[1])
-    return interval.low, interval.high
+def _is_complete(component: Component) -> bool:
+    return all(group.size and np.isfinite(group).all() for group in component.groups)
 
 
-def one_sample(
-    values: Float[np.ndarray, " runs"], bound: float, side: str, controls: Mapping[str, Control], also: bool
-) -> Test:
-    """Returns the t-test of a mean over runs against a bound, on one side for support, on the other against.
+def _groups(same: Sequence[Component]) -> list[list[np.ndarray]]:
+    return [list(runs) for runs in zip(*(component.groups for component in same), strict=True)]
 
-    Support needs the shared controls and what the claim asks for besides (``also``), a contradiction trained runs.
+
+def variance_shares(shown: Sequence[Shown]) -> dict[str, float]:
+    r"""Returns which share of the variance of the readings' effects goes with each factor on its own.
+
+    $\eta^2 = \sum_g n_g (\bar x_g - \bar x)^2 / \sum_i (x_i - \bar x)^2$ over the levels g of a factor; the shares of
+    factors that act together need not sum to 1.
+
+    >>> def reading(a, b, x): return Shown({"a": a, "b": b}, Interval(x, x, x, 3), 0.5, 0.5, "undecided")
+    >>> found = variance_shares([reading("1", "1", 0.0), reading("1", "2", 0.0), reading("2", "1", 1.0)])
+    >>> {name: round(share, 2) for name, share in found.items()}
+    {'a': 1.0, 'b': 0.25}
     """
-    live = values[np.isfinite(values)]
-    if live.size < 2:
-        return UNDEFINED
-    p = p_value([live], bound, "less" if side == "below" else "greater")
-    trained = controls["converged"]["passed"]
-    everything = also and passed(controls)
-    return Test(float(live.mean()), *bounds([live]), live.size, p, 1 - p, everything, trained)
+    defined = [one for one in shown if np.isfinite(one.interval.mean)]
+    x = np.array([one.interval.mean for one in defined])
+    total = float(np.sum((x - x.mean()) ** 2)) if x.size else 0.0
+    found = {}
+    for name in defined[0].factors if total > 0 else ():
+        levels = np.array([one.factors[name] for one in defined])
+        between = sum(x[levels == g].size * (x[levels == g].mean() - x.mean()) ** 2 for g in set(levels.tolist()))
+        found[name] = float(between / total)
+    return found
 
 
-def status_of(test: Test, adjusted: float) -> str:
-    """Returns what a test decides once its two-sided p-value is adjusted; ``undefined`` without a statistic."""
-    if np.isnan(test.support):
-        return "undefined"
-    if not adjusted < ERROR_RATE:
-        return "undecided"
-    if test.support < test.contradiction:
-        return "supported" if test.may_support else "undecided"
-    return "contradicted" if test.may_contradict else "undecided"
+def spread(shown: Sequence[Shown], claimed: Callable[[float], bool]) -> dict[str, Control]:
+    """Returns how the effect differs between readings, as numbers for information, and the names of what is shown.
 
-
-def decided(tests: Sequence[Test]) -> list[tuple[float, float, str]]:
-    """Returns (two-sided p-value, the same adjusted by Holm's method, status) of tests that share one error rate."""
-    raw = two_sided([test.support for test in tests], [test.contradiction for test in tests])
-    return [(float(p), float(q), status_of(test, q)) for test, p, q in zip(tests, raw, holm(raw), strict=True)]
+    Least, quartiles and largest over readings, the share of readings on the claimed side, the share of the variance
+    that goes with each factor, and how many readings have which status by Holm's method.
+    """
+    means = np.array([one.interval.mean for one in shown if one.status != "undefined"])
+    if not means.size:
+        return {}
+    quantiles = {"least": 0.0, "lower_quartile": 0.25, "upper_quartile": 0.75, "largest": 1.0}
+    meaning = f"of the effect over {means.size} readings"
+    found = {
+        name: information(float(np.quantile(means, share)), f"{name.replace('_', ' ')} {meaning}")
+        for name, share in quantiles.items()
+    }
+    share = float(np.mean([claimed(x) for x in means]))
+    found["claimed_side"] = information(share, "share of the readings with an effect on the claimed side")
+    for name, part in variance_shares(shown).items():
+        found[f"due_to_{name}"] = information(part, f"share of the variance over readings that goes with {name}")
+    statuses = [one.status for one in shown]
+    for status in ("supported", "contradicted"):
+        names = "; ".join(", ".join(one.factors.values()) for one in shown if one.status == status)
+        found[status] = information(statuses.count(status), f"readings, by Holm's method: {names or 'none'}")
+    return found | tally(statuses, ("undecided", "undefined"))

@@ -23,6 +23,7 @@ LACKING: dict[str, Any] = {"facecolor": "#f0f0f0", "edgecolor": "#cfcfcf", "hatc
 STATUSES: dict[str, tuple[str, str]] = {
     "supported": (style.BLUE, "+"),
     "contradicted": (style.VERMILION, "\u2212"),
+    "mixed": (style.PURPLE, "\u00b1"),
     "undecided": ("#e8e8e8", "?"),
     "undefined": ("white", "\u00b7"),
 }

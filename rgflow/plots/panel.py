@@ -165,6 +165,7 @@ class Panel:
     x: str = ""
     y: str = ""
     scale: str | float = ""
+    x_scale: str = ""
     limits: tuple[float, float] | None = None
     empty: str = "no live run"
     height: float = 2.6
@@ -276,11 +277,12 @@ class Panel:
             style.log_axis(axes, "y")
         elif not isinstance(scale, str):
             style.signed_log_axis(axes, scale)
-        if figure.x_scale == "log" and not named:
+        x_scale = self.x_scale or figure.x_scale
+        if x_scale == "log" and not named:
             style.log_axis(axes, "x")
-        if figure.x_scale == "step":
+        if x_scale == "step":
             style.step_axis(axes, float(max((x for s in self.series for _, x, _ in s.found), default=1)))
-        if figure.x_scale == "whole" and not named:
+        if x_scale == "whole" and not named:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if figure.x_ticks:
             axes.set_xticks(figure.x_ticks, [f"{x:g}" for x in figure.x_ticks])

@@ -21,7 +21,9 @@ BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072B2", "#D55E00", "#009E73", "
 
 PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, "#7a5230", "#000000")
 INK, GREY, BAND = "#222222", "#8a8a8a", "#d9d9d9"
-STATUS_COLOURS = {"supported": BLUE, "contradicted": VERMILION, "undecided": GREY, "not_run": GREY}
+STATUS_COLOURS = {
+    "supported": BLUE, "contradicted": VERMILION, "mixed": PURPLE, "undecided": GREY, "not_run": GREY,
+}  # fmt: skip
 """Colours of marks that are coloured by the status of a verdict."""
 
 STYLE: dict[str, Any] = {

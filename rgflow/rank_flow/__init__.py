@@ -23,12 +23,12 @@ and the kernel drifts at one or two transitions only (S1-iii).
 | the same relative to the stream, range of its lengths | decay.relative_perturbation, decay.dynamic_range |
 | runs of claims, controls, settings, blocks, phases    | select                                 |
 | S1-i, S1-ii, S1-data; S1-iii: statistic and rule      | collapse, drift                        |
-| S1-i to S1-iii in every reading, with one error rate  | readings.readings                      |
-| the same at settings that the source leaves open      | readings.tests_of_settings             |
-| how far training came: controls of every claim        | learning.training_controls             |
+| S1-i to S1-iii in every reading; the typical reading  | readings.places, readings.over_readings |
+| the same at settings that the source leaves open      | claims.over_settings                   |
+| how far training came; effects at a learned fraction  | learning.progress, learning.at_fraction |
 | S1-modes: are fast modes forgotten first?             | modes.forgotten_in_order               |
 | S1-blocks: does the rank follow the slow modes?       | blocks.on_block_chains                 |
-| S1b-loss, S1b-rank, S1b-decay: attention beside MLPs  | attention                              |
+| S1b-loss to S1b-trend: attention beside MLPs          | attention                              |
 | the table of claims                                   | claims                                 |
 
 Notation: $\xi$ = correlation_length (tokens), V = num_states, T = length, p = mask_prob, L = depth, d = width,
@@ -38,9 +38,11 @@ Reference keys: HR2026 = Haggi-Mani and Rish, arXiv:2606.10324 (its settings are
 same MLP baseline in HR2026b); HR2026b = arXiv:2607.15449, on attention beside that MLP.
 
 Not reproduced, because the sources could not be read in full: the paper's own family of chains (ours is
-``dirichlet_lazy``), whether its network mixes positions (five readings can be run: ``tokenwise``, ``window``,
+``dirichlet_lazy``, one chain for each seed; in ``softmax``, ``dirichlet`` and ``banded`` the stationary distribution
+moves with the length), whether its network mixes positions (five kinds can be run: ``tokenwise``, ``window``,
 ``mixer``, ``flat``, ``attention``), the masking variant (``pure`` and ``bert``), centring of the stream, the place of
-the normalisation, the number of seeds, the initialisation (ours: LeCun normal weights, zero biases); of HR2026b its
+the normalisation, the number of seeds, weight decay and dropout (ours: none), the initialisation (ours: LeCun normal
+weights, zero biases; ``torch`` and ``scaled`` can be run); of HR2026b its
 definition of perturbation decay (ours is exact linear response to a shift of the embedding along a mode, relative to
 the growing stream), its fixed-point shift and the contributions of single heads.
 """

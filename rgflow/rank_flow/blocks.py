@@ -12,15 +12,16 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from rgflow.judging.claim import Finding
+from rgflow.judging.claim import Finding, ruled
+from rgflow.judging.components import Component
 from rgflow.judging.decisions import information
-from rgflow.judging.intervals import t_interval
-from rgflow.judging.points import average, where
+from rgflow.judging.points import alive, average, where
 from rgflow.probes.spectrum import RANK_MEASURES
 from rgflow.protocol import Results
-from rgflow.rank_flow.learning import final, finding, training_controls
+from rgflow.rank_flow.learning import dead, final, progress
 from rgflow.rank_flow.select import block_runs, by_mixing_and_length
 
+CHANGE = "slope(trained) - slope(untrained)"
 SCORED = {"level": "masked", "centring": "centred"}
 """The rows of masked positions: what they hold comes from the context, not from a visible token of their own."""
 
@@ -44,18 +45,26 @@ def slopes(at_step: xr.Dataset, measure: str) -> Float[np.ndarray, " seeds"]:
 
 def rank_follows(runs: xr.Dataset, measure: str, *places: str) -> Finding:
     """Judges S1-blocks on the block chains of one mixing and one correlation length, by one measure of the rank."""
-    at_end = final(runs)
-    trained, untrained = slopes(at_end, measure), slopes(runs.isel(step=0), measure)
+    live = alive(runs)
+    at_end = final(live)
+    trained, untrained = slopes(at_end, measure), slopes(live.isel(step=0), measure)
     groups = sorted(set(np.asarray(runs["chain.groups"], int).tolist()))
     over = {g: average(np.asarray(last_rank(where(at_end, **{"chain.groups": g}), measure))) / (g - 1) for g in groups}
     controls = {
-        **training_controls(at_end),
         "trained": information(average(trained), "slope of the trained runs; 1 is proportional"),
         "untrained": information(average(untrained), "slope of the untrained runs"),
         **{f"over_{g - 1}": information(x, f"rank / (G - 1) at G = {g}") for g, x in over.items()},
+        **progress(runs),
     }
-    rule = (t_interval(trained - untrained), 0.0, "above")
-    return finding((*places, measure), runs, rule, controls)
+    # A seed that lost a run has a slope from the others, or none.
+    lost = len(set(runs["seed"].values.tolist())) - int(np.isfinite(trained).sum())
+
+    def part(values: Float[np.ndarray, " seeds"], lost: int = 0, bound: float = 0.0) -> tuple[Component, ...]:
+        return (Component(CHANGE, (values[np.isfinite(values)],), "above", bound, dead=(lost,)),)
+
+    rows = {"trained alone": part(trained), "half of proportional (bound 1/2)": part(trained - untrained, 0, 0.5)}
+    counts = (live.sizes["run"], dead(runs))
+    return ruled(", ".join((*places, measure)), part(trained - untrained, lost), counts, controls, rows)
 
 
 def on_block_chains(results: Results) -> Iterator[Finding]:

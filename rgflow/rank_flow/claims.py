@@ -1,16 +1,20 @@
 """The claims of HR2026 and HR2026b and our questions to them: a row for each, and where in a sweep each is judged.
 
 The main reading takes the rows of single positions, uncentred, and the effective rank (a flat network has no stream per
-position: its rows are pooled). :mod:`rgflow.rank_flow.readings` judges all other readings, and the verdict on a claim
-is all of them together. A failed control keeps a claim from being supported. Intervals are Student's (Welch's for
-differences), 95 %, over runs. Verdicts in the main reading are not adjusted for each other; those over all readings and
-over all settings are.
+position: its rows are pooled). The verdict on a place is that of the typical reading, beside which
+:mod:`rgflow.rank_flow.readings` lays all others. How far training came blocks no verdict: it is a row and a covariate.
+The rules are components with guarded intervals (:mod:`rgflow.judging.components`), one smallest effect of interest for
+all of them: a factor of 0.9.
 """
 
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from rgflow.judging.claim import Finding, lacking
+from rgflow.judging.components import MARGIN
+from rgflow.judging.decisions import information
+from rgflow.judging.intervals import Interval
+from rgflow.judging.readings import overall
 from rgflow.protocol import Claim, Results
 from rgflow.rank_flow import attention, blocks, collapse, drift, modes, readings
 from rgflow.rank_flow.select import Cells, by_mixing_and_length, claim_runs, control_runs
@@ -28,14 +32,9 @@ def by_setting(results: Results) -> dict[str, Cells]:
     return readings.cells_by_setting(results.dataset, results.config)
 
 
-def every_reading(results: Results) -> list[readings.Reading]:
-    """Returns every reading of S1-i, S1-ii and S1-iii."""
-    return readings.readings(results.once(cells_of))
-
-
-def every_setting(results: Results) -> list[readings.Reading]:
-    """Returns S1-i, S1-ii and S1-iii in the main reading at every setting."""
-    return readings.judged(readings.tests_of_settings(results.once(by_setting)))
+def every_place(results: Results) -> list[readings.Place]:
+    """Returns every reading of S1-i, S1-ii and S1-iii, at every place."""
+    return readings.places(results.once(cells_of))
 
 
 def at_lengths(judge: Judge, cells: Cells, setting: str = "") -> Iterator[Finding]:
@@ -57,16 +56,39 @@ def between_ends(cells: Cells, setting: str = "") -> Iterator[Finding]:
             yield lacking(place, "needs two correlation lengths")._replace(statement=short)
 
 
+def over_settings(found: dict[str, list[Finding]]) -> Iterator[Finding]:
+    """Yields for every mixing (and length) what all settings together say of a claim, in the main reading."""
+    by_place: dict[str, list[tuple[str, Finding]]] = {}
+    for setting, findings in found.items():
+        for finding in findings:
+            by_place.setdefault(finding.place.replace(f", {setting}", ""), []).append((setting, finding))
+    for place, mine in by_place.items():
+        statuses = [finding.status for _, finding in mine]
+        named = {
+            status: information(
+                statuses.count(status), f"settings: {', '.join(s for s, f in mine if f.status == status)}"
+            )
+            for status in dict.fromkeys(statuses)
+        }
+        runs = min(finding.counts[0] for _, finding in mine), sum(finding.counts[1] for _, finding in mine)
+        nothing = Interval(float("nan"), float("nan"), float("nan"), runs[0])
+        rule = f"the same at every one of {len(mine)} settings"
+        yield Finding(f"all settings, {place}", nothing, overall(statuses), runs, named, expected=rule)
+
+
 def in_all(name: str, judge: Callable[..., Iterator[Finding]]) -> Callable[[Results], Iterator[Finding]]:
-    """Returns the judge of a claim in the main reading, in all readings, at each other setting, and at all settings."""
+    """Returns the judge of a claim: in the main reading, over all readings of a place, and at every other setting."""
 
     def judged(results: Results) -> Iterator[Finding]:
-        yield from judge(results.once(cells_of))
-        yield from readings.summed(name, results.once(every_reading))
-        for setting, cells in results.once(by_setting).items():
-            if setting != readings.OWN:
-                yield from judge(cells, setting)
-        yield from readings.summed(name, results.once(every_setting), "settings")
+        own = list(judge(results.once(cells_of)))
+        yield from own
+        for place in (p for p in results.once(every_place) if p.claim == name):
+            yield readings.over_readings(place)
+        settings = results.once(by_setting)
+        found = {s: list(judge(cells, s if s != readings.OWN else "")) for s, cells in settings.items()}
+        for setting, findings in found.items():
+            yield from findings if setting != readings.OWN else ()
+        yield from over_settings(found)
 
     return judged
 
@@ -108,18 +130,20 @@ STUDY = "the runs of the study 'claims'"
 ATTENTION = "sweep.mixing=attention beside an MLP, at two correlation lengths"
 WITH_ATTENTION = "--config.sweep.mixing=tokenwise,window,attention"
 TAU = "Kendall tau of a mode's damping with its place, slowest first, trained less untrained, above 0"
-SELECTIVE = f"S(trained) - S(untrained) below {collapse.SELECTIVITY_BOUND} and R(long) above {collapse.LONG_RATIO}"
+M = f"{MARGIN:.3g}"
+FALLS = f"c = ln R(trained) - ln R(untrained) below -{M}, and ln R(trained) below -{M}"
+SELECTIVE = f"c(short) below -{M}, c(long) above -{M}, c(short) - c(long) below {collapse.SELECTIVITY_BOUND}"
+CONCENTRATES = f"C_2(trained) - C_2(untrained) above {drift.GAIN}, and C_2(trained) above {drift.MAJORITY}"
 
 CLAIMS = (
     Claim("S1-i", "HR2026", "Training makes the effective rank of the residual stream fall with depth.",
-          "ln R(trained) - ln R(untrained) below 0, R below 1, falling in at least 90 % of the runs", STUDY,
-          in_all("S1-i", RANK_FALLS)),
+          FALLS, STUDY, in_all("S1-i", RANK_FALLS)),
     Claim("S1-ii", "HR2026", "The collapse is selective: present at short, absent at long correlation length.",
           SELECTIVE, STUDY, in_all("S1-ii", between_ends)),
     Claim("S1-iii", "HR2026", "Training concentrates the kernel drift of the stream on one or two transitions.",
-          "C_2 - max(2/L, untrained C_2) above 0", STUDY, in_all("S1-iii", DRIFT_CONCENTRATES)),
+          CONCENTRATES, STUDY, in_all("S1-iii", DRIFT_CONCENTRATES)),
     Claim("S1-data", ASKED, "The rank falls because of the order of the data: further than on data without it.",
-          "ln R(trained) - ln R(untrained) on the chain less the same under the control below 0",
+          f"c on the chain less c under the control below -{M}",
           "the runs of the study 'controls' beside those of 'claims'", owed_to_order,
           flags="--config.sweep.study=claims,controls"),
     Claim("S1-modes", ASKED,
@@ -129,10 +153,13 @@ CLAIMS = (
           "slope of ln rank against ln(G - 1), trained less untrained, above 0",
           "the runs of the study 'blocks', at two numbers of groups", blocks.on_block_chains,
           flags="--config.sweep.study=blocks"),
-    Claim("S1b-loss", "HR2026b", attention.TEXTS["lower"][0], attention.TEXTS["lower"][1], ATTENTION,
-          beside_attention(attention.losses), flags=WITH_ATTENTION),
-    Claim("S1b-rank", "HR2026b", attention.TEXTS["rank"][0], attention.TEXTS["rank"][1], ATTENTION,
-          beside_attention(attention.ranks), flags=WITH_ATTENTION),
-    Claim("S1b-decay", "HR2026b", attention.TEXTS["decay"][0], attention.TEXTS["decay"][1], ATTENTION,
-          beside_attention(attention.decays), flags=WITH_ATTENTION),
+    *(
+        Claim(f"S1b-{name}", "HR2026b", attention.TEXTS[text][0], attention.TEXTS[text][1], ATTENTION,
+              beside_attention(judge), flags=WITH_ATTENTION)
+        for name, text, judge in (
+            ("loss", "lower", attention.losses), ("same", "stream", attention.streams),
+            ("damping", "damping", attention.dampings), ("rank", "rank", attention.ranks),
+            ("decay", "decay", attention.decays), ("trend", "trend", attention.trends),
+        )
+    ),
 )  # fmt: skip

@@ -16,9 +16,10 @@ from rgflow.plots.figure import Figure, about_runs
 from rgflow.plots.panel import Guide, Panel, Series, constant
 from rgflow.protocol import Results, Verdict
 from rgflow.rank_flow import figures_controls, figures_modes, figures_phases
-from rgflow.rank_flow.collapse import LONG_RATIO, SELECTIVITY_BOUND, collapse_is_selective, log_ratio, reading_of
+from rgflow.rank_flow.collapse import SELECTIVITY_BOUND, collapse_is_selective, first_layer, log_ratio, reading_of
+from rgflow.rank_flow.figures_learning import rank_learned
 from rgflow.rank_flow.figures_modes import LAYER, along_depth, states_of
-from rgflow.rank_flow.figures_readings import LEVELS, robustness
+from rgflow.rank_flow.figures_readings import LEVELS, curves
 from rgflow.rank_flow.learning import CONVERGED_NATS
 from rgflow.rank_flow.select import Cell, by_mixing, by_mixing_and_length, claim_runs, ended, live_cells, some_lengths
 
@@ -54,7 +55,10 @@ def ranks(cell: Cell, **reading: str) -> list[Series]:
 def effective_rank_depth(cells: list[Cell], about: str) -> Figure:
     """Returns effective rank against depth, one panel per mixing, trained and untrained."""
     mixings = by_mixing(cells)
-    attention = {"S1b-rank": "attention at layer 1 below the number of symbols at the longest length"}
+    attention = {
+        "S1b-rank": "attention at layer 1 below the number of symbols at the longest length",
+        "S1b-same": "attention and an MLP apart in some layer at the shortest length",
+    }
     return Figure(
         name="effective_rank_depth", x=LAYER, y="effective rank", scale="log", x_scale="whole", group=LENGTH,
         each_run=True, called={"exact": EXACT},
@@ -105,7 +109,8 @@ def rank_training(cells: list[Cell], about: str) -> Figure:
         trained = Series(cell.length, "trained", steps, ratios(recorded))
         if not cell.count:
             return [trained]
-        embedding = cell.latest["effective_rank"].sel(reading).isel(layer=0).values.mean()
+        ranks = cell.latest["effective_rank"].sel(reading)
+        embedding = ranks.isel(layer=first_layer(ranks)).values.mean()
         exact = predicted(cell, reading["centring"]) / float(embedding) if embedding else np.nan
         return [trained, constant(cell.length, "exact", steps, exact)]
 
@@ -139,16 +144,16 @@ def rank_ratio_correlation_length(cells: list[Cell], results: Results, about: st
     return Figure(
         name="rank_ratio_correlation_length", x="correlation length (tokens)", x_scale="log", share_y=False,
         caption="Left: rank ratio against correlation length. Right: selectivity against the longest length, "
-        "mean ln R(length) - mean ln R(longest), trained less untrained, of runs that converged and learned. "
+        "c(length) - c(longest), where c is the change of ln R by training. "
         f"{about}",
         falsified_by={
-            "S1-ii": f"a selectivity above {SELECTIVITY_BOUND} at the shortest length, or R below {LONG_RATIO} at the "
-            "longest (grey lines)",
+            "S1-ii": f"a selectivity above {SELECTIVITY_BOUND} at the shortest length (grey line), or an R at the "
+            "longest that training lowers",
             "S1-i": "R of the trained no lower than that of the untrained network",
         },
         panels=[
-            Panel("", ratio, [Guide("bounds of S1-ii", y=LONG_RATIO)], y=RATIO, height=3.2),
-            Panel("", selectivity, [Guide("bounds of S1-ii", y=SELECTIVITY_BOUND)], y="selectivity", height=3.2),
+            Panel("", ratio, [Guide("no collapse", y=1.0)], y=RATIO, height=3.2),
+            Panel("", selectivity, [Guide("bound of S1-ii", y=SELECTIVITY_BOUND)], y="selectivity", height=3.2),
         ],
     )  # fmt: skip
 
@@ -158,7 +163,7 @@ def kernel_drift(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> 
 
     def panel(cell: Cell) -> Panel:
         share = known(verdicts, "S1-iii", cell.place)
-        said = f"\n$C_2$ above bound: {number_text(*share[:3])}" if share.n else ""
+        said = f"\ngain of $C_2$: {number_text(*share[:3])}" if share.n else ""
         names = [f"{k} → {k + 1}" for k in cell.runs["transition"].values]
         found = []
         for kind, records in states_of(cell).items():
@@ -171,7 +176,7 @@ def kernel_drift(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> 
         name="kernel_drift", x="transition (layer → layer)", y="kernel drift, 1 - CKA", group={"": ""},
         columns=len({cell.length for cell in shown}), share_x=False,
         caption="Change of the Gram matrix of the stream from one layer to the next. $C_2$ is the share of the two "
-        "largest changes in the total; its bound is the untrained share, or 2/L where that is more. "
+        "largest changes in the total; its gain is trained less untrained. "
         f"{about}",
         falsified_by={"S1-iii": "filled bars spread evenly over the transitions, or as much as the hatched ones"},
         panels=[panel(cell) for cell in shown],
@@ -207,7 +212,7 @@ def loss(cells: list[Cell], about: str) -> Figure:
         "nothing about the data.",
         panels=[
             Panel(f"mixing: {mixing}" + (" (whole sequence)" * unknown[mixing]),
-                  [s for cell in mine for s in series(cell)], [Guide("most for a verdict", y=CONVERGED_NATS)])
+                  [s for cell in mine for s in series(cell)], [Guide("counts as converged", y=CONVERGED_NATS)])
             for mixing, mine in mixings.items()
         ],
     )  # fmt: skip
@@ -224,6 +229,6 @@ def figures(results: Results, verdicts: Sequence[Verdict]) -> list[Figure]:
     return [
         effective_rank_depth(cells, about), *([rank_ratio_correlation_length(cells, results, about)] if many else []),
         rank_training(cells, about), kernel_drift(cells, verdicts, about), loss(cells, about),
-        effective_rank_levels(cells, about), *robustness(results), *figures_modes.figures(cells, verdicts, about),
-        *others,
+        effective_rank_levels(cells, about), *curves(results, verdicts), *rank_learned(results, cells, about),
+        *figures_modes.figures(cells, verdicts, about), *others,
     ]  # fmt: skip

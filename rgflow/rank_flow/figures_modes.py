@@ -74,7 +74,11 @@ def mode_flow(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> lis
         "S1-modes": "filled points that do not fall to the right, or fall no more than open ones",
         **dict.fromkeys(("S1-i", "S1-ii"), "as a statement about renormalization, by the same"),
     }
-    attention = {"S1b-decay": "at the longest length, points that spread no further for attention than for an MLP"}
+    attention = {
+        "S1b-decay": "at the longest length, points that spread no further for attention than for an MLP",
+        "S1b-damping": "at the shortest length, a mode that attention damps less than an MLP",
+        "S1b-trend": "at the longest length, points of attention that do not fall to the right",
+    }
     return [Figure(
         name="mode_flow", x=r"$|\lambda_k|$ of the mode", y=r"damping, $-\ln\,|\delta h_L| / |h_L|$ (nats)",
         group=dict.fromkeys(COLOURS, ""), colours=COLOURS,

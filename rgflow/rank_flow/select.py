@@ -16,7 +16,10 @@ from rgflow.rank_flow.task import CONTROLS
 
 PHASE_AXES = ("depth", "width", "window")
 SIZES = (*PHASE_AXES, "cooldown")
-SETTINGS = ("mask_mode", "norm", "residual", "activation", "tied", "hidden_multiple", "num_states", "length")
+SETTINGS = (
+    "mask_mode", "norm", "residual", "activation", "tied", "hidden_multiple", "num_states", "length", "batch",
+    "initialisation", "positional", "dropout", "weight_decay",
+)  # fmt: skip
 """Keys that the study ``settings`` varies; elsewhere a run has the config's own."""
 
 MOST_LENGTHS = 3

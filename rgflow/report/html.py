@@ -70,6 +70,7 @@ def environment() -> jinja2.Environment:
         "controls": tables.true_controls,
         "numbers": lambda v: {name: one for name, one in v.controls.items() if is_information(one)},
         "effect": summary.effect_text,
+        "span": lambda one: text.number_text(one["measured"], one["low"], one["high"]),
         "place": summary.place,
         "answer": summary.answer,
         "readings": lambda v: summary.counts_text(summary.readings(v)) if summary.readings(v) else "",

@@ -11,7 +11,9 @@ from rgflow.report.compare import Sweep
 QUESTION, CHECK = "our question to", "our check of"
 """How the source of a claim begins that is not the literature's: a question of ours, a check of our own tools."""
 
-COLUMNS = ("claim", "whose", "answer", "supported", "contradicted", "undecided", "not run", "counted", "effects")
+COLUMNS = (
+    "claim", "whose", "answer", "supported", "contradicted", "mixed", "undecided", "not run", "counted", "effects",
+)  # fmt: skip
 
 Tables = Mapping[str, Sequence[Claim]]
 """The claims of every room."""
@@ -87,8 +89,8 @@ def markdown_row(cells: Sequence[str]) -> str:
 def markdown(sweeps: Mapping[str, Sweep], tables: Tables, docs: Mapping[str, str]) -> str:
     """Returns the ledger as Markdown: a section with a table for each room."""
     lines = [
-        "Counts are of places of the sweep (networks, couplings, sizes), or of readings where every reading of a claim",
-        "was judged at one error rate. The answer is the row as a whole, never its friendliest place.",
+        "Counts are of places of the sweep (networks, couplings, sizes). Where a claim has many readings, a place",
+        "counts by its typical one. The answer is the row as a whole, never its friendliest place.",
         "",
     ]
     for room in rooms(sweeps, tables, docs):

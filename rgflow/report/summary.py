@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rgflow.judging.decisions import FOR_INFORMATION, is_information
-from rgflow.judging.text import ABSENT, number_text
+from rgflow.judging.text import number_text
 from rgflow.protocol import Verdict
 
-STATUSES = ("supported", "contradicted", "undecided", "not_run")
+STATUSES = ("supported", "contradicted", "mixed", "undecided", "not_run")
 WORDS = {"not_run": "not run"}
 """How a status reads where it differs from its name."""
 
 ALL_READINGS, ALL_SETTINGS = "all readings", "all settings"
-"""How the place of a verdict begins that sums up many readings or settings and is none itself."""
+"""How the place of a verdict begins that speaks for all readings of a place (by the typical one), or all settings."""
 
 MANY_VERDICTS = 30
 """Beyond this a list of verdicts is not read; a row for each claim is."""
@@ -45,18 +45,18 @@ def status_text(status: str) -> str:
 
 
 def readings(verdict: Verdict) -> dict[str, int]:
-    """Returns how many readings a verdict on all of them found in every status."""
+    """Returns how many readings (or settings) a verdict on all of them found in every status."""
     found = {status: verdict.controls.get(status, {}).get("value") for status in STATUSES}
     return {status: int(value) for status, value in found.items() if value is not None}
 
 
 def effect_text(verdict: Verdict) -> str:
-    """Returns the effect of a verdict with its interval; of a sum over readings, which has no effect, nothing.
+    """Returns the effect of a verdict with its interval; of a sum that has no effect, nothing.
 
     >>> effect_text(Verdict("A", "It falls.", "supported", -0.5, -0.6, -0.4, "below 0", 8, 0, {}))
     '-0.50 [-0.60, -0.40]'
     """
-    return ABSENT if sums_up(verdict) else number_text(verdict.measured, verdict.low, verdict.high)
+    return number_text(verdict.measured, verdict.low, verdict.high)
 
 
 def counts_text(counts: Counts, of: str = "") -> str:
@@ -79,9 +79,11 @@ def answer(counts: Counts, of: str = "places") -> str:
         >>> answer({"supported": 2, "undecided": 3}), answer({"contradicted": 4}), answer({"not_run": 1})
         ('holds in some places, open in the others', 'contradicted everywhere', 'not run')
     """
-    yes, no, unclear = (counts.get(status, 0) for status in ("supported", "contradicted", "undecided"))
-    if not yes + no + unclear:
+    yes, no, unclear, mixed = (counts.get(s, 0) for s in ("supported", "contradicted", "undecided", "mixed"))
+    if not yes + no + unclear + mixed:
         return "not run"
+    if mixed:
+        return f"depends on the reading in {mixed} of {yes + no + unclear + mixed} {of}"
     if yes and no:
         return f"holds in some {of}, fails in others" + (", open in the rest" if unclear else "")
     if yes:
@@ -109,7 +111,7 @@ def common_sentences(texts: Sequence[str]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """A claim with its verdicts: those on places, and those that sum up all readings of it."""
+    """A claim with its verdicts: those on places in the main reading, and those on all readings or all settings."""
 
     name: str
     places: tuple[Verdict, ...]
@@ -160,21 +162,18 @@ class Judged:
 
     @property
     def distribution(self) -> Counts:
-        """The counts that answer the claim: over all readings where they were judged, over places elsewhere."""
-        found: Counter[str] = Counter()
-        for verdict in self._over_readings:
-            found.update(readings(verdict))
-        return found if found else self.counts
+        """The counts of places that answer the claim: by the typical reading where there is one, else as judged."""
+        found = Counter(v.status for v in self._typical)
+        return {status: found[status] for status in STATUSES if found[status]} or self.counts
 
     @property
-    def _over_readings(self) -> list[Verdict]:
-        # Settings vary one reading; to count them among the readings would count that one twice.
-        return [verdict for verdict in self.summed if place(verdict).startswith(ALL_READINGS)]
+    def _typical(self) -> list[Verdict]:
+        return [v for v in self.summed if place(v).startswith(ALL_READINGS) and v.measured is not None]
 
     @property
     def of(self) -> str:
         """What :attr:`distribution` counts."""
-        return "readings" if any(map(readings, self._over_readings)) else "places"
+        return "places, by the typical reading" if self._typical else "places"
 
     @property
     def failed(self) -> dict[str, int]:

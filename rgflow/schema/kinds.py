@@ -65,7 +65,7 @@ NUMBER = Kind("a finite number", _is_number)
 MAYBE = Kind("a finite number or null", lambda value: value is None or _is_number(value))
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 SCALAR = Kind("a number, a text, true, false or null", lambda value: not isinstance(value, Mapping | list))
-STATUS = Kind("a status", lambda value: value in ("supported", "contradicted", "undecided", "not_run"))
+STATUS = Kind("a status", lambda value: value in ("supported", "contradicted", "mixed", "undecided", "not_run"))
 
 Schema = Kind | dict | list
 """A kind; ``[schema]`` for a list; ``{"field": schema, "optional?": schema}``; or ``{str: schema}`` for any names."""
@@ -92,6 +92,13 @@ VERDICTS: Schema = [{
     "claim": TEXT, "statement": TEXT, "status": STATUS, "measured": MAYBE, "low": MAYBE, "high": MAYBE,
     "expected": TEXT, "n_runs": COUNT, "n_dead": COUNT,
     "controls": {str: {"value": MAYBE, "requirement": TEXT, "passed": FLAG}},
+    "components": [{
+        "name": TEXT, "measured": MAYBE, "low": MAYBE, "high": MAYBE, "level": MAYBE, "runs": COUNT,
+        "p_for": MAYBE, "p_against": MAYBE,
+    }],
+    "rows": [{
+        "name": TEXT, "status": TEXT, "measured": MAYBE, "low": MAYBE, "high": MAYBE, "runs": COUNT,
+    }],
 }]  # fmt: skip
 FIGURES: Schema = [{"name": FILE, "caption": TEXT, "alt": TEXT, "claims": [TEXT], "falsified_by": TEXT}]
 

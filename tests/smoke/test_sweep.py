@@ -193,5 +193,14 @@ def test_every_study_and_mixing_runs_by_overrides_alone(tmp_path):
         last = untrained.dropna("step", how="all").isel(step=-1)
         np.testing.assert_array_equal(last, untrained.isel(step=0))
     drawn = {path.stem for path in (tmp_path / "w" / "figures").glob("*.svg")}
-    assert {"robustness", "mode_relevance", "perturbation_decay", "controls", "blocks", "phase_depth"} <= drawn
-    assert (tmp_path / "w" / "tables" / "robustness.csv").is_file()
+    assert {
+        "readings_s1_i",
+        "readings_s1_ii",
+        "rank_learned",
+        "mode_relevance",
+        "perturbation_decay",
+        "controls",
+        "blocks",
+        "phase_depth",
+    } <= drawn
+    assert (tmp_path / "w" / "tables" / "readings_s1_i.csv").is_file()

@@ -58,7 +58,8 @@ def test_a_stream_that_is_constant_at_scored_positions_is_not_judged():
 def test_a_dead_run_leaves_its_seed_the_other_chains():
     data = kill(chains(1.0), 0)
     one = judged(data)["S1-blocks [window, length 1, effective_rank]"]
-    assert (one.n_runs, one.n_dead, one.status) == (8, 1, "supported")
+    # Of 24 runs one died; its seed has a slope from the other two chains.
+    assert (one.n_runs, one.n_dead, one.status) == (23, 1, "supported")
     alone = blocks.slopes(data.isel(step=-1, run=slice(0, 8)), "effective_rank")
     assert alone.shape == (8,) and np.isnan(alone).all()
     assert data.sizes["layer"] == LAYERS

@@ -18,7 +18,6 @@ from rgflow.protocol import Point, Results
 from rgflow.rank_flow import figures, figures_readings, probe
 from rgflow.rank_flow.claims import CLAIMS
 from rgflow.rank_flow.readings import DRIFT_MEASURES
-from rgflow.rank_flow.select import by_mixing_and_length
 
 NAN = float("nan")
 LAYERS, MODES, SEEDS = 4, 5, 3
@@ -95,7 +94,13 @@ def records_of(p, seed, died):
     for name, values in measured.items():
         after = np.full((len(STEPS) - end, *values.shape[1:]), NAN)
         measured[name] = np.concatenate([values[:end], after])
-    return measured, {"mode_modulus": moduli, "blind_loss": 2.7, "bayes_loss": bayes, "architecture_loss": bayes}
+    return measured, {
+        "mode_modulus": moduli,
+        "blind_loss": 2.7,
+        "bayes_loss": bayes,
+        "architecture_loss": bayes,
+        "chain_seed": 1 + seed,
+    }
 
 
 def results(points, dead=()):
@@ -147,8 +152,9 @@ BLOCKS = [
 
 ATTENTION = [point(m, x) for m in ("window", "attention") for x in (SHORT, LONG)]
 CLAIM_FIGURES = [
-    "effective_rank_depth", "rank_training", "kernel_drift", "loss", "effective_rank_levels", "robustness",
-    "singular_values", "mode_flow", "mode_relevance", "perturbation_decay",
+    "effective_rank_depth", "rank_training", "kernel_drift", "loss", "effective_rank_levels", "readings_s1_i",
+    "readings_s1_iii", "readings_s1_ii", "rank_learned", "singular_values", "mode_flow", "mode_relevance",
+    "perturbation_decay",
 ]  # fmt: skip
 
 
@@ -319,22 +325,32 @@ def test_many_lengths_have_a_figure_of_their_own_with_the_verdicts_selectivity()
     (verdict,) = judge([claim for claim in CLAIMS if claim.name == "S1-ii"], found)[:1]
     shortest = rows(one, group="window", kind="trained", x=0.5)[-1]
     assert interval(shortest) == [pytest.approx(x) for x in (verdict.measured, verdict.low, verdict.high)]
-    assert verdict.measured == pytest.approx(np.log(0.3 / 0.95))
+    assert verdict.measured == pytest.approx(np.log(0.3 / 0.95), abs=1e-3)
     assert len(figures.kernel_drift(figures.live_cells(found.dataset), [], "").panels) == 3
 
 
-def test_every_reading_is_a_square_with_all_its_numbers(drawn):
-    found = figures_readings.robustness(Results(results(CLAIMS_RUN), CONFIG))[0]
-    readings = figures_readings.readings(by_mixing_and_length(results(CLAIMS_RUN)))
-    assert len(found.rows) == len(readings)
-    names = ("claim", "mixing", "level", "centring", "measure", "status", "p_value")
-    assert sorted(str([r[n] for n in names]) for r in found.rows) == sorted(
-        str([getattr(r, n) for n in names]) for r in readings
-    )
-    for panel, claim in zip(found.panels, ("S1-i", "S1-ii", "S1-iii"), strict=True):
-        mine = [r for r in readings if r.claim == claim]
-        assert panel.title == f"{claim}: {figures_readings.counts_text(mine)}"
-        assert panel.title in found.alt
+def test_every_reading_is_a_point_of_its_curve_beside_the_typical_one(drawn):
+    data = Results(results(CLAIMS_RUN), CONFIG)
+    verdicts = judge(CLAIMS[:3], data)
+    for one in figures_readings.curves(data, verdicts):
+        (claim,) = one.falsified_by
+        for panel in one.panels:
+            verdict = next(v for v in verdicts if v.claim == f"{claim} [all readings, {panel.title}]")
+            assert tuple(panel.typical[:3]) == pytest.approx((verdict.measured, verdict.low, verdict.high), nan_ok=True)
+            assert len(panel.rows(one)) == (28 if claim == "S1-iii" else 56)
+            defined = [number(r["mean"]) for r in rows(one, panel=panel.title) if r["status"] != "undefined"]
+            assert defined == sorted(defined)
+            assert "typical" in panel.words(one) or "no reading" in panel.words(one)
+
+
+def test_the_rank_is_drawn_against_what_was_learned(drawn):
+    one = drawn["rank_learned"]
+    found = rows(one, panel="mixing: window", group="length 1 tokens", kind="uncentred")
+    # Three records against the fraction and three against the step; the last fraction is all but one hundredth.
+    assert len(found) == 2 * len(STEPS)
+    assert number(found[len(STEPS) - 1]["x"]) == pytest.approx(1.69 / 1.7)
+    assert number(found[len(STEPS) - 1]["mean"]) == pytest.approx(0.4, abs=0.01)
+    assert rows(one, panel="mixing: window, iid"), "controls have a panel of their own"
 
 
 # --- phases
@@ -358,16 +374,13 @@ def test_only_squares_beyond_the_bounds_are_outlined(drawn):
 
 
 def test_squares_without_enough_runs_say_so(drawn):
-    # At width 16 and the longer length the loss is far from the optimum; so there is no S at the shorter one either.
     squares = texts(drawn["phase_width"])
-    assert squares.count("0 of 3\nlearned") == 2
-    assert "longest\nlacking" in squares
-    assert "16, 7: 0 of 3 learned" in drawn["phase_width"].alt
-
-
-def test_squares_tell_convergence_from_learning():
-    points = [*PHASES[:3], phase(LONG, 0.6, loss=1.1, depth=3)]
-    assert "0 of 3\nconverged" in texts(draw(points)["phase_depth"])
+    found = draw(PHASES, dead=range(15, 18))["phase_width"]
+    assert texts(found).count("0 of 3\nlive") == 2
+    assert "longest\nlacking" in texts(found)
+    assert "16, 7: 0 of 3 live" in found.alt
+    # How much was learned stands in the square and leaves no run out.
+    assert any(text.endswith("learned 0.18") for text in squares)
 
 
 def test_phase_step_starts_at_the_untrained_network(drawn):
@@ -375,7 +388,6 @@ def test_phase_step_starts_at_the_untrained_network(drawn):
     assert one.panels[0].across == ["0", "1", "10"]  # the steps of other studies are not among them
     ends = [row(one, panel="window: rank ratio R", row=1, column=step)["value"] for step in (0, 10)]
     assert [number(x) for x in ends] == pytest.approx([UNTRAINED_RATIO, 0.3 * SPREAD.mean()])
-    assert "none is left out for what it had not learned yet" in one.caption
 
 
 def test_many_columns_are_stacked():
@@ -390,7 +402,7 @@ def test_many_columns_are_stacked():
 def test_a_square_counts_its_dead_runs(dead):
     one = draw(PHASES[:4], dead)["phase_depth"]
     assert f"Dead runs left out: {len(dead)}." in one.caption
-    assert ("1 of 3\nconverged" in texts(one)) == (len(dead) == 2)
+    assert ("no\nrecord" in texts(one)) == (len(dead) == 2)
 
 
 # --- controls, settings, blocks

@@ -121,7 +121,7 @@ def test_a_new_mixing_is_swept_and_read_without_more_words(name):
     has_window = NEW[name].has_window
     assert {p.values["mixing"] for p in points} == {name}
     assert {p.values["window"] for p in points} == ({1, 4} if has_window else {0})
-    assert {p.seeds for p in points} == {config.runs[name].seeds}
+    assert {p.seeds for p in points} == {config.runs[name].seeds, config.phases.seeds}
     variables = {
         "loss": ("run", [1.0, 1.0]),
         "architecture_loss": ("run", [np.nan] * 2),

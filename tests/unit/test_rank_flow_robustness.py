@@ -5,9 +5,11 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
-from test_rank_flow_verdict import CONFIG, collapse_is_selective, dataset, drift_concentrates, gated, rank_falls
+from test_rank_flow_verdict import CONFIG, collapse_is_selective, dataset, rank_falls
 
-from rgflow.judging.readings import holm, overall
+from rgflow.judging.components import Component
+from rgflow.judging.intervals import t_interval
+from rgflow.judging.readings import Specification, holm, overall, typical
 from rgflow.rank_flow import readings, select
 
 
@@ -44,26 +46,32 @@ def test_holm_keeps_the_error_rate_of_dependent_tests():
     assert false_alarms / 2000 < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 2000)
 
 
+def of(claim, found):
+    return [place for place in readings.places(found) if place.claim == claim]
+
+
 def test_every_reading_is_judged_once():
-    found = readings.readings(cells(dataset(0.3), dataset(0.97, length=7.0)))
-    assert len({(r.claim, r.mixing, str(r.correlation_length), r.level, r.centring, r.measure) for r in found}) == len(
-        found
-    )
-    counts = {claim: sum(r.claim == claim for r in found) for claim in ("S1-i", "S1-ii", "S1-iii")}
-    # 4 levels x 2 centrings x 4 ranks at 2 lengths; the same once for the pair; 4 x 2 x 2 drifts at 2 lengths.
-    assert counts == {"S1-i": 64, "S1-ii": 32, "S1-iii": 32}
+    found = readings.places(cells(dataset(0.3), dataset(0.97, length=7.0)))
+    counts = {(place.claim, place.place): len(place.shown) for place in found}
+    # 7 levels x 2 centrings x 4 ranks, or 2 drifts.
+    assert counts == {
+        ("S1-i", "window, length 1"): 56, ("S1-iii", "window, length 1"): 28, ("S1-i", "window, length 7"): 56,
+        ("S1-iii", "window, length 7"): 28, ("S1-ii", "window"): 56,
+    }  # fmt: skip
+    for place in found:
+        assert len({tuple(one.factors.items()) for one in place.shown}) == len(place.shown)
 
 
 def test_readings_follow_the_rule_of_the_main_reading():
-    for short, long in ((0.3, 0.97), (0.3, 0.31), (0.9, 0.3)):
+    for short, long in ((0.3, 0.9), (0.3, 0.31), (0.9, 0.3)):
         pair = dataset(short), dataset(long, length=7.0)
         main = collapse_is_selective(*pair).status
-        found = {r.status for r in readings.readings(cells(*pair)) if r.claim == "S1-ii"}
-        assert found == {main}
+        (place,) = of("S1-ii", cells(*pair))
+        assert {one.status for one in place.shown} == {main} == {readings.over_readings(place).status}
     for ratio in (0.3, 1.5):
         data = dataset(ratio)
-        found = {r.status for r in readings.readings({"window": {1.0: data}}) if r.claim == "S1-i"}
-        assert found == {rank_falls(data).status}
+        (place,) = of("S1-i", {"window": {1.0: data}})
+        assert {one.status for one in place.shown} == {rank_falls(data).status}
 
 
 def test_rounding_noise_is_no_effect():
@@ -71,57 +79,95 @@ def test_rounding_noise_is_no_effect():
     data = dataset(1.0, untrained_ratio=1.0)
     data["effective_rank"][:] = 1.0
     data["effective_rank"][:, 1:, ..., -1] -= 1e-7 * (1 + np.linspace(0, 0.1, 8))[:, None, None, None]
-    found = [r for r in readings.readings({"window": {1.0: data}}) if r.measure == "effective_rank"]
-    assert {r.status for r in found} == {"undefined"}
+    (place,) = of("S1-i", {"window": {1.0: data}})
+    found = [one for one in place.shown if one.factors["measure"] == "effective_rank"]
+    assert {one.status for one in found} == {"undefined"}
 
 
-def test_table_asks_for_all_that_the_main_reading_asks_for():
-    humped = dataset(0.3)
-    humped["effective_rank"][:, 1:, ..., 1:-1] = np.linspace(30, 60, 5)
-    spread_out = dataset(0.3, drift=(0.5, 0.5, 0.02, 0.02, 0.02, 0.02))
-    for data, claim, judge in (
-        (humped, "S1-i", rank_falls),
-        (spread_out, "S1-iii", drift_concentrates),
-    ):
-        found = [r for r in readings.readings({"window": {1.0: data}}) if r.claim == claim]
-        same = [r.status for r in found if r.measure in ("effective_rank", "kernel_drift")]
-        assert set(same) == {judge(data).status}
+def test_adjusted_values_are_those_of_holm_over_the_place_and_intervals_are_simultaneous():
+    (place, _) = of("S1-i", cells(dataset(0.3), dataset(0.7, length=7.0)))
+    shown = place.shown
+    np.testing.assert_allclose([one.adjusted for one in shown], holm([one.p_value for one in shown]))
+    one = place.specifications[0].components[0].groups[0]
+    assert shown[0].interval[:3] == pytest.approx(t_interval(one, 1 - 0.05 / len(shown))[:3])
 
 
-def test_adjusted_values_are_those_of_holm_over_the_claim():
-    found = [r for r in readings.readings(cells(dataset(0.3), dataset(0.7, length=7.0))) if r.claim == "S1-i"]
-    np.testing.assert_allclose([r.adjusted for r in found], holm([r.p_value for r in found]))
-    assert all(r.low <= r.mean <= r.high for r in found)
+def with_readings(effects, noise=0.01):
+    """Runs in which every reading (level x centring, and all measures alike) has its own change of ln R."""
+    data = dataset(0.9)
+    shape = (7, 2)
+    wanted = np.resize(effects, shape)
+    noises = noise * np.random.default_rng(0).standard_normal((8, *shape))
+    for measure in ("effective_rank", "energy_rank", "participation_ratio", "stable_rank"):
+        data[measure][:] = 20.0
+        data[measure][:, 0, ..., -1] = 18.0
+        data[measure][:, 1:, ..., -1] = 18.0 * np.exp(wanted + noises)[:, None]
+    return data
 
 
-def test_one_friendly_cell_does_not_make_a_verdict():
-    friendly = dataset(1.5)
-    friendly["effective_rank"][:, 1:, 3] = dataset(0.3)["effective_rank"][:, 1:, 3].values
-    found = readings.readings({"window": {1.0: friendly}})
-    statuses = [r.status for r in found if r.claim == "S1-i"]
-    assert set(statuses) == {"supported", "contradicted"}
-    (summary,) = readings.summed("S1-i", found)
-    assert summary.status == "undecided"
-    assert summary.interval.mean == pytest.approx(statuses.count("supported") / len(statuses))
-    assert summary.controls["contradicted"]["value"] == statuses.count("contradicted")
+def test_the_typical_reading_decides_whatever_few_friendly_readings_say():
+    (place,) = of("S1-i", {"window": {1.0: with_readings([-0.9] + [0.0] * 13)}})
+    found = readings.over_readings(place)
+    assert found.interval.mean == pytest.approx(0.0, abs=0.02)
+    assert found.status == "mixed", "one reading is shown for the claim, the typical one against it"
+    assert (
+        found.controls["supported"]["value"] == 4
+        and "position, uncentred" in found.controls["supported"]["requirement"]
+    )
+    (place,) = of("S1-i", {"window": {1.0: with_readings([-0.3, -0.4, -0.5, -0.6])}})
+    found = readings.over_readings(place)
+    assert found.status == "supported"
+    assert found.controls["least"]["value"] == pytest.approx(-0.6, abs=0.02)
+    assert found.controls["claimed_side"]["value"] == 1
+
+
+def test_the_typical_reading_is_the_median_over_readings_of_each_run():
+    rows = np.array([[0.1, -0.3, -0.2], [0.0, -0.4, -0.1], [0.2, -0.2, -0.3], [0.1, -0.5, -0.2]])
+    part = [Component("c", (column,), "below", 0.0, dead=(0,)) for column in rows.T]
+    (found,) = typical([Specification({"k": str(k)}, (p,)) for k, p in enumerate(part)])
+    assert found.groups[0].tolist() == [-0.2, -0.1, -0.2, -0.2]
+    assert t_interval(found.groups[0])[1:3] == pytest.approx((-0.254561157, -0.0954388424))
+
+
+def test_counting_readings_measures_seeds_and_the_typical_one_does_not():
+    """At fixed effects, spread over readings around the bound, more runs show more readings; the median stays."""
+    effects = np.linspace(-0.35, 0.1, 14)
+    shown, medians = [], []
+    for runs in (8, 32):
+        data = with_readings(effects, noise=0.15)
+        data = xr.concat([data] * (runs // 8), "run") if runs > 8 else data
+        data["effective_rank"] = data["effective_rank"] + 0.001 * np.arange(runs)[:, None, None, None, None]
+        data["chain_seed"][:] = np.arange(runs)
+        (place,) = of("S1-i", {"window": {1.0: data}})
+        shown.append(sum(one.status != "undecided" for one in place.shown))
+        medians.append(readings.over_readings(place).interval.mean)
+    assert shown[1] > shown[0]
+    assert medians[0] == pytest.approx(medians[1], abs=0.01)
 
 
 def test_undefined_readings_do_not_count():
     data = dataset(0.3)
     for name in ("effective_rank", "energy_rank", "participation_ratio", "stable_rank"):
         data[name][:, :, 1, 1] = np.nan
-    found = [r for r in readings.readings({"window": {1.0: data}}) if r.claim == "S1-i"]
-    assert sum(r.status == "undefined" for r in found) == 4
-    assert {r.status for r in found} == {"supported", "undefined"}
-    assert overall([r.status for r in found]) == "supported"
+    (place,) = of("S1-i", {"window": {1.0: data}})
+    statuses = [one.status for one in place.shown]
+    assert statuses.count("undefined") == 4 and set(statuses) == {"supported", "undefined"}
+    assert readings.over_readings(place).status == "supported"
 
 
-def test_readings_of_selectivity_leave_out_what_learned_nothing():
-    short, long = dataset(0.3), dataset(0.97, length=7.0)
-    found = [r for r in readings.readings(cells(gated(short, range(5)), long)) if r.claim == "S1-ii"]
-    assert {r.runs for r in found} == {5}
-    found = [r for r in readings.readings(cells(gated(short, []), long)) if r.claim == "S1-ii"]
-    assert {r.status for r in found} == {"undefined"}
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        (["supported"] * 2, "supported"),
+        (["contradicted"] * 2, "contradicted"),
+        (["contradicted", *["undecided"] * 31], "undecided"),
+        (["contradicted", "supported"], "mixed"),
+        (["undefined", "supported"], "supported"),
+        ([], "undecided"),
+    ],
+)
+def test_overall_of_places(statuses, expected):
+    assert overall(statuses) == expected
 
 
 def test_studies_are_told_apart_by_their_coordinates():

@@ -40,14 +40,15 @@ def test_a_claim_counts_its_places_and_not_its_sums():
     assert len(claim.verdicts) == 4 and claim.expected == "below 0"
 
 
-def test_readings_answer_a_claim_where_they_were_judged():
-    claim = one(verdict("a"), readings(supported=19, contradicted=3, undecided=90, undefined=16))
-    assert (claim.distribution, claim.of) == ({"supported": 19, "contradicted": 3, "undecided": 90}, "readings")
-    settings = one(readings(supported=2), readings("all settings", contradicted=3))
-    assert [summary.place(v) for v in settings.summed] == ["all readings", "all settings"]
-    assert settings.distribution == {"supported": 2}
-    both = one(readings("all readings, x", contradicted=4), readings("all readings, y", contradicted=1, undecided=2))
-    assert both.distribution == {"contradicted": 5, "undecided": 2}
+def test_the_typical_reading_answers_a_claim_where_there_is_one():
+    """Nineteen of 112 readings would measure the number of runs: a place counts once, by its typical reading."""
+    claim = one(verdict("a"), readings("all readings, a", supported=19, contradicted=3, undecided=90, undefined=16))
+    assert (claim.distribution, claim.of) == ({"undecided": 1}, "places, by the typical reading")
+    settings = one(readings("all readings, a", supported=2), readings("all settings, a", contradicted=3))
+    assert [summary.place(v) for v in settings.summed] == ["all readings, a", "all settings, a"]
+    assert settings.distribution == {"undecided": 1}
+    without = dataclasses.replace(readings("all readings, x", contradicted=4), measured=None)
+    assert (one(verdict("a"), without).distribution, one(verdict("a"), without).of) == ({"supported": 1}, "places")
     assert (one(verdict("a")).distribution, one(verdict("a")).of) == ({"supported": 1}, "places")
 
 
@@ -67,15 +68,16 @@ def test_failed_controls_are_counted_the_most_frequent_first():
 @pytest.mark.parametrize(
     ("counts", "text"),
     [
-        ((3, 0, 0, 1), "holds in all places that were judged"),
-        ((99, 0, 1, 0), "holds in some places, open in the others"),
-        ((99, 1, 0, 0), "holds in some places, fails in others"),
-        ((1, 1, 1, 0), "holds in some places, fails in others, open in the rest"),
-        ((0, 2, 0, 0), "contradicted everywhere"),
-        ((0, 2, 1, 0), "holds nowhere: contradicted or open"),
-        ((0, 0, 2, 0), "open everywhere"),
-        ((0, 0, 0, 2), "not run"),
-        ((0, 0, 0, 0), "not run"),
+        ((3, 0, 0, 0, 1), "holds in all places that were judged"),
+        ((99, 0, 0, 1, 0), "holds in some places, open in the others"),
+        ((99, 1, 0, 0, 0), "holds in some places, fails in others"),
+        ((1, 1, 0, 1, 0), "holds in some places, fails in others, open in the rest"),
+        ((3, 0, 1, 0, 0), "depends on the reading in 1 of 4 places"),
+        ((0, 2, 0, 0, 0), "contradicted everywhere"),
+        ((0, 2, 0, 1, 0), "holds nowhere: contradicted or open"),
+        ((0, 0, 0, 2, 0), "open everywhere"),
+        ((0, 0, 0, 0, 2), "not run"),
+        ((0, 0, 0, 0, 0), "not run"),
     ],
 )
 def test_no_answer_is_that_of_the_friendliest_place(counts, text):
@@ -105,7 +107,7 @@ def test_terminal_table_has_a_row_for_each_claim():
     console.print(terminal.claim_table(summary.by_claim([*verdicts, verdict("[bold]", claim="S8 [bold]")])))
     text = console.file.getvalue()
     rows = [line for line in text.splitlines() if line.strip().startswith("S")]
-    assert len(rows) == 2 and rows[0].split()[:5] == ["S9", "-", "20", "20", "-"]
+    assert len(rows) == 2 and rows[0].split()[:6] == ["S9", "-", "20", "-", "20", "-"]
     for part in ("0 [0, 0]", "3.9 [3.9, 3.9]", "x 40, y 40", "and 1 more"):
         assert part in text
 
