@@ -1,24 +1,34 @@
 r"""The claims of this room: what each says, what would support it, and how it is judged.
 
 S2 has one verdict per reading and one over all readings of a scheme, S2-flow one per network and scheme, S2-gauge one
-per linear network. That S2-gauge fails is algebra: linear features $f B$, with $B^{-1}$ in the weights behind them,
+per linear network. All rest on components (:mod:`rgflow.judging.components`): means over runs within a margin.
+
+* S2: :mod:`rgflow.fixed_points.readings`. Over all readings it is supported, or contradicted, where every one of them
+  is, and mixed where some are supported and some contradicted.
+* S2-flow: a component for every layer and coupling of the data, the coupling of the layer less that of the data after
+  as many exact steps. A layer of a network that is not at its optimum says nothing against the claim, and keeps it from
+  being supported.
+* S2-gauge: one component over the runs at all couplings, the spread along the gauge orbit. A loss that is not the same
+  along the orbit decides nothing, in either direction.
+
+That S2-gauge fails is algebra: linear features $f B$, with $B^{-1}$ in the weights behind them,
 have the same loss, so that a difference between them is a choice of the reader. The spread of the coupling is measured.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from rgflow.exact.block_moments import SCHEMES
 from rgflow.fixed_points.controls import COUPLING_MARGIN, KURTOSIS_MARGIN, at_optimum, premises
-from rgflow.fixed_points.readings import Reading, readings, within
+from rgflow.fixed_points.readings import Reading, numbers, readings
 from rgflow.fixed_points.select import Network, Points, after_steps, coarse_data, of_features, trained
-from rgflow.judging.claim import Finding, lacking
-from rgflow.judging.decisions import Status, control, information, one_sided
-from rgflow.judging.intervals import Interval, t_interval
-from rgflow.judging.points import counts
+from rgflow.judging.claim import NOTHING, Finding, lacking, part_of, ruled
+from rgflow.judging.components import ALPHA, Component, decide_all
+from rgflow.judging.decisions import Status, control, information
+from rgflow.judging.points import average, counts
 from rgflow.judging.readings import ERROR_RATE, overall, tally
 from rgflow.protocol import Claim, Results
 
@@ -47,32 +57,36 @@ def features(results: Results) -> Iterator[Finding]:
         place = place_of(reading.network, reading.gauge, reading.scheme)
         yield Finding(
             place, reading.interval, reading.status, (reading.runs, reading.dead), reading.controls,
-            statement=f"{FEATURES} Measured: {measured}.",
+            statement=f"{FEATURES} Measured: {measured}.", components=_parts(reading.components, reading.status),
         )  # fmt: skip
 
 
+def _parts(components: Sequence[Component], status: Status) -> tuple[dict[str, Any], ...]:
+    """Returns what a verdict says of its components; one that contradicts quotes the interval of all together."""
+    together = 1 - ERROR_RATE / len(components) if status == "contradicted" else 0.95
+    return tuple(part_of(c, together if c.p_against() <= ALPHA else 0.95) for c in components)
+
+
 def _of_all(found: Sequence[Reading], scheme: str) -> Finding:
-    """Returns the finding over all readings of a scheme; measured is the share of them that support the claim."""
+    """Returns the finding over all readings of a scheme; how many have which status stands beside it."""
     statuses = [reading.status for reading in found]
-    share = Interval(statuses.count("supported") / len(found), np.nan, np.nan, len(found))
     each = {reading.network: (reading.runs, reading.dead) for reading in found}.values()
     total = (sum(runs for runs, _ in each), sum(dead for _, dead in each))
     rule = f"supported in every one of {len(found)} readings, with {ERROR_RATE:.0%} for any error among all (Holm)"
     named = tally(statuses, ("supported", "contradicted", "undecided"))
-    return Finding(f"all readings, {scheme}", share, overall(statuses), total, named, expected=rule)
+    return Finding(f"all readings, {scheme}", NOTHING, overall(statuses), total, named, expected=rule)
 
 
 class FlowPart(NamedTuple):
     """What S2-flow compares: a layer with the data after as many exact steps, at one coupling of the data.
 
-    ``after_steps`` is the ring coupling of the data there and ``distance`` that of the layer less it, both per run.
+    ``after_steps`` is the ring coupling of the data there, per run; ``distance`` that of the layer less it.
     """
 
     layer: int
     coupling: float
     after_steps: Float[np.ndarray, " _"]
-    distance: Float[np.ndarray, " _"]
-    margin: float
+    distance: Component
 
 
 def flow_parts(points: Points, others: Points, network: Network, scheme: str) -> Iterator[FlowPart]:
@@ -86,10 +100,13 @@ def flow_parts(points: Points, others: Points, network: Network, scheme: str) ->
             signs = "pseudo_likelihood"
             mine = of_features(points[coupling], "ring_coupling", network, layer=layer, estimator=signs)
             exact = after_steps(others[coupling], layer, scheme)
-            runs = min(len(mine), len(exact))
-            if runs and not np.isnan(exact).all():
-                margin = max(COUPLING_MARGIN, FLOW_SHARE * abs(float(exact[:runs].mean())))
-                yield FlowPart(layer, coupling, exact[:runs], mine[:runs] - exact[:runs], margin)
+            found, lost = numbers(mine, points[coupling].dead)
+            known, missing = numbers(exact, others[coupling].dead)
+            if mine.size and known.size:
+                name = f"layer {layer} at data coupling {coupling:g}, less the data after as many exact steps"
+                margin = max(COUPLING_MARGIN, FLOW_SHARE * abs(float(known.mean())))
+                groups, dead = (found, known), (lost, missing)
+                yield FlowPart(layer, coupling, exact, Component(name, groups, "within", margin, (1.0, -1.0), dead))
 
 
 def flow(results: Results) -> Iterator[Finding]:
@@ -107,24 +124,21 @@ def _of_flow(network: Network, points: Points, parts: Sequence[FlowPart], scheme
         return lacking(place, "needs the study compressions")
     # The optimum is the premise: a layer elsewhere says nothing against the claim.
     deciding = [part for part in parts if at_optimum(points[part.coupling])]
-    inside = bool(np.max([within(part.distance, part.margin)[0] for part in parts]) < ERROR_RATE)
-    against = [p for part in deciding if np.isfinite(p := within(part.distance, part.margin)[1])]
-    status: Status = "undecided"
-    if inside and len(deciding) == len(points) * network.halvings:
-        status = "supported"
-    elif against and min(against) * len(against) < ERROR_RATE:
-        status = "contradicted"
-    worst = max(deciding or parts, key=lambda part: abs(np.mean(part.distance)) / part.margin)
+    status = decide_all([part.distance for part in deciding]).status
+    if status == "supported" and len(deciding) < len(points) * network.halvings:
+        status = "undecided"
+    worst = max(deciding or parts, key=lambda part: abs(part.distance.found.mean) / part.distance.bound)
     where = "where the distance is largest beside its margin"
     controls = {
         **premises(points),
         "layer": information(worst.layer, where),
         "data_coupling": information(worst.coupling, where),
-        "exact": information(float(np.mean(worst.after_steps)), "coupling of the data after as many exact steps"),
-        "margin": information(worst.margin, "allowed distance there"),
+        "exact": information(average(worst.after_steps), "coupling of the data after as many exact steps"),
+        "margin": information(worst.distance.bound, "allowed distance there"),
     }
-    interval = t_interval(worst.distance, 1 - ERROR_RATE / len(parts))
-    return Finding(place, interval, status, counts(points.values()), controls)
+    interval = worst.distance.interval(1 - ERROR_RATE / len(parts))
+    said = _parts([part.distance for part in parts], status)
+    return Finding(place, interval, status, counts(points.values()), controls, components=said)
 
 
 def orbits(network: Network, points: Points) -> dict[float, Float[np.ndarray, "runs members"]]:
@@ -150,9 +164,11 @@ def gauge(results: Results) -> Iterator[Finding]:
             changes += np.asarray(abs(losses - loss).max("orbit") / loss, np.float64).tolist()
         change = float(np.max(changes, initial=0.0)) if changes else float("nan")
         controls = {"same_loss": control(change, f"loss along the orbit the same to {SAME_LOSS:g}", change < SAME_LOSS)}
-        interval = t_interval(spreads)
-        status = one_sided(interval, COUPLING_MARGIN, "below", controls)
-        yield Finding(place_of(network), interval, status, counts(points.values()), controls)
+        runs = counts(points.values())
+        known, lost = numbers(spreads, runs[1])
+        name = "spread of the ring coupling along the orbit"
+        part = Component(name, (known,), "below", COUPLING_MARGIN, dead=(lost,))
+        yield ruled(place_of(network), (part,), runs, controls)
 
 
 CLAIMS = (

@@ -115,7 +115,8 @@ def _page(name: str, networks: Sequence[Network], squares: dict[Any, matrix.Squa
             f"is largest beside its margin. J: ring coupling, margin {COUPLING_MARGIN:g}; \u03ba: excess kurtosis less "
             f"that of the fixed point, margin {KURTOSIS_MARGIN:g}; \u0394J: ring coupling less that of the data, or "
             "its spread along the orbit. The readings of S2 share one error rate of "
-            f"{ERROR_RATE:.0%} (Holm). Which control failed stands in the table."
+            f"{ERROR_RATE:.0%} (Holm), of which fewer than eight runs may spend a sixteenth. Which control failed "
+            "stands in the table."
         ),
         falsified_by={
             "S2": "one contradicted square, as a statement about every network, gauge and scheme",

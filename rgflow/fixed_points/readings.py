@@ -2,11 +2,13 @@
 
 The theorem says that at the optimum the features have the parameters of a fixed point, whatever the coupling of the
 data. A reading is at the fixed point of a scheme if, at every coupling, the ring coupling of its features is 0 within
-``COUPLING_MARGIN`` and their excess kurtosis that of the fixed point within ``KURTOSIS_MARGIN``. Support is a pair of
-one-sided t-tests for each of these numbers, all of which must pass; one number beyond its margin, at a coupling where
-the network is at its optimum, contradicts (Bonferroni over the numbers). The p-values of all readings are adjusted
-together by Holm's method, so that the chance of any wrong decision in the table stays below 5 %. A failed control keeps
-a reading from being supported; it does not excuse a contradiction.
+``COUPLING_MARGIN`` and their excess kurtosis that of the fixed point within ``KURTOSIS_MARGIN``. Each of these numbers
+is a component (:mod:`rgflow.judging.components`): all must be shown to lie within their margins for support, one that
+is shown to lie beyond contradicts (Bonferroni over the components). Components are taken at the couplings where the
+network is at its optimum, and nothing is supported unless that is all of them. Where runs show no noise, or are fewer
+than three, nothing is decided. The two-sided p-values of all readings are adjusted together by Holm's method, so that
+the chance of any wrong decision in the table stays below 5 %; of fewer than eight runs a reading may spend a sixteenth
+of that. A failed control keeps a reading from being supported; it does not excuse a contradiction.
 
 For the Ising model the claim is about the coupling alone: its decimation is judged without the kurtosis, because the
 features of a network are not spins and cannot have the kurtosis of spins. The gauge ``raw`` is recorded and not judged:
@@ -30,8 +32,9 @@ from rgflow.fixed_points.controls import (
     trivial,
 )
 from rgflow.fixed_points.select import Network, Points, compressions, networks, of_features, trained
+from rgflow.judging.components import Component, decide_all, weight_of
 from rgflow.judging.decisions import Control, Status, information, passed
-from rgflow.judging.intervals import Interval, mean_p_value, t_interval
+from rgflow.judging.intervals import Interval
 from rgflow.judging.points import counts
 from rgflow.judging.readings import ERROR_RATE, holm, two_sided
 from rgflow.probes.gauges import GAUGES
@@ -44,7 +47,8 @@ class Reading(NamedTuple):
     """One point of the table.
 
     ``interval`` is that of the ring coupling, or of the excess kurtosis less that of the fixed point, where it is
-    largest in units of its margin: ``farthest`` says which of the two, ``data_coupling`` where.
+    largest in units of its margin: ``farthest`` says which of the two, ``data_coupling`` where. It holds for all
+    ``components`` together.
     """
 
     network: Network
@@ -59,33 +63,47 @@ class Reading(NamedTuple):
     controls: Mapping[str, Control]
     runs: int
     dead: int
+    components: tuple[Component, ...]
 
 
-Part = tuple[str, float, Float[np.ndarray, " _"], float]
-"""What is measured, the coupling of the data, the distance from the fixed point per run, and the margin."""
+class Part(NamedTuple):
+    """What is measured, the coupling of the data, and the distance from the fixed point beside its margin."""
+
+    what: str
+    coupling: float
+    component: Component
 
 
 def distances(points: Points, network: Network, gauge: str, scheme: str) -> Iterator[Part]:
     """Yields the parts that decide a reading: couplings and, where they are judged, kurtoses, at each data coupling."""
     for coupling, point in points.items():
-        yield "coupling", coupling, of_features(point, "ring_coupling", network, gauge), COUPLING_MARGIN
+        moved = of_features(point, "ring_coupling", network, gauge)
+        name = f"ring coupling at data coupling {coupling:g}"
+        yield Part("coupling", coupling, within(name, moved, COUPLING_MARGIN, point.dead))
         if network.data == "ising" and scheme == "decimation":
             continue
-        fixed = point.last("fixed_kurtosis")[:, SCHEMES.index(scheme)]
-        yield "kurtosis", coupling, of_features(point, "excess_kurtosis", network, gauge) - fixed, KURTOSIS_MARGIN
+        apart = of_features(point, "excess_kurtosis", network, gauge)
+        apart = apart - point.last("fixed_kurtosis")[:, SCHEMES.index(scheme)]
+        name = f"kurtosis less that of the fixed point at data coupling {coupling:g}"
+        yield Part("kurtosis", coupling, within(name, apart, KURTOSIS_MARGIN, point.dead))
 
 
-def within(values: Float[np.ndarray, " _"], margin: float) -> tuple[float, float]:
-    """Returns the p-values for "the mean lies within the margin" (two one-sided tests) and for "it lies beyond".
+def numbers(values: Float[np.ndarray, " _"], dead: int) -> tuple[Float[np.ndarray, " _"], int]:
+    """Returns the numbers of live runs that have one, and how many runs have none: live ones without it and dead ones.
 
-    >>> [round(p, 3) for p in within(np.array([0.01, 0.02, 0.0]), 0.05)]
-    [0.01, 0.99]
+    Where no run has a number there is none to set the lost ones beside, and none is counted.
+
+    >>> numbers(np.array([0.1, np.nan, 0.2]), 1)
+    (array([0.1, 0.2]), 2)
     """
-    # Where a live run has no number the mean is not known, and an unknown mean does not support anything.
-    known = np.nan if np.isnan(values).any() else 0.0
-    inside = max(mean_p_value(values, margin, "less"), mean_p_value(values, -margin, "greater")) + known
-    beyond = min(mean_p_value(values, margin, "greater"), mean_p_value(values, -margin, "less"))
-    return inside, beyond
+    known = values[np.isfinite(values)]
+    return known, dead + values.size - known.size if known.size else 0
+
+
+def within(name: str, values: Float[np.ndarray, " _"], margin: float, dead: int = 0) -> Component:
+    """Returns the component "the mean over runs lies within the margin"."""
+    known, lost = numbers(values, dead)
+    return Component(name, (known,), "within", margin, dead=(lost,))
 
 
 def mean_of(values: Float[np.ndarray, " _"]) -> float:
@@ -96,15 +114,16 @@ def mean_of(values: Float[np.ndarray, " _"]) -> float:
 def farthest(parts: Iterable[Part]) -> Part:
     """Returns the part whose mean is largest in units of its margin, or any of them where no mean is a number."""
     parts = list(parts)
-    known = [part for part in parts if np.isfinite(mean_of(part[2]))]
-    return max(known or parts, key=lambda part: abs(mean_of(part[2])) / part[3])
+    known = [part for part in parts if np.isfinite(part.component.found.mean)]
+    return max(known or parts, key=lambda part: abs(part.component.found.mean) / part.component.bound)
 
 
 class Tested(NamedTuple):
-    """A reading before it is compared with the others: p-values for support and against, and what may decide."""
+    """A reading before it is compared with the others: p-values for support and against, and the runs behind them."""
 
     support: float
     contradiction: float
+    runs: int
     reading: Reading
 
 
@@ -114,11 +133,9 @@ def tests_of(points: Points, others: Points, shuffled: Points, network: Network,
     ``others`` are compressions of the same data, ``shuffled`` the same network on data whose sites are shuffled apart.
     """
     parts = list(distances(points, network, gauge, scheme))
-    inside, outside = zip(*(within(values, margin) for *_, values, margin in parts), strict=True)
     decisive = {coupling for coupling, point in points.items() if at_optimum(point)}
-    beyond = [p for (_, at, *_), p in zip(parts, outside, strict=True) if at in decisive and np.isfinite(p)]
-    what, at, values, _ = farthest([part for part in parts if part[1] in decisive] or parts)
-    interval = t_interval(values, 1 - ERROR_RATE / len(parts))
+    deciding = [part for part in parts if part.coupling in decisive]
+    what, at, shown = farthest(deciding or parts)
     controls = {
         **premises(points),
         **trivial(points, others, network, gauge),
@@ -127,23 +144,26 @@ def tests_of(points: Points, others: Points, shuffled: Points, network: Network,
         "at_optimum": information(len(decisive), f"of {len(points)} couplings at which the premises hold"),
     }
     reading = Reading(
-        network, gauge, scheme, what, at, interval, np.nan, np.nan, "undecided", controls, *counts(points.values())
-    )
-    against = min(1.0, min(beyond) * len(beyond)) if beyond else float("nan")
-    # Not max(): it would pass over a part without a number, without which nothing can be supported.
-    return Tested(float(np.max(inside)), against, reading)
+        network, gauge, scheme, what, at, shown.interval(1 - ERROR_RATE / len(parts)), np.nan, np.nan, "undecided",
+        controls, *counts(points.values()), tuple(part.component for part in parts),
+    )  # fmt: skip
+    found = decide_all([part.component for part in deciding])
+    # Elsewhere than at the optimum a claim about every coupling cannot be supported; it can be false at the others.
+    support = found.p_support if len(deciding) == len(parts) or found.undefined else 1.0
+    runs = min((part.component.found.n for part in deciding), default=0)
+    return Tested(support, found.p_contradict, runs, reading)
 
 
 def _companions(points: Points, parts: Sequence[Part], network: Network, gauge: str) -> dict[str, Control]:
     """Returns other numbers on the same features."""
-    moved = [part for part in parts if part[0] == "coupling"]
+    moved = [part for part in parts if part.what == "coupling"]
     kurtosis = [mean_of(of_features(c, "excess_kurtosis", network, gauge)) for c in points.values()]
     other = "score_matching" if network.estimator == "pseudo_likelihood" else "pseudo_likelihood"
     place = {"layer": network.halvings, "estimator": network.estimator}
     second = [mean_of(of_features(c, "ring_coupling", network, gauge, estimator=other)) for c in points.values()]
     floor = [float(c.live["floor_ring_coupling"].sel(place).isel(step=-1).mean()) for c in points.values()]
     return {
-        "coupling": information(mean_of(farthest(moved)[2]), "ring coupling where it is farthest from 0"),
+        "coupling": information(farthest(moved).component.found.mean, "ring coupling where it is farthest from 0"),
         "kurtosis": information(largest(kurtosis), "excess kurtosis where it is farthest from 0"),
         "noise_floor": information(largest(floor), "ring coupling of independent columns"),
         "other_estimator": information(largest(second), f"ring coupling by {other}"),
@@ -179,10 +199,7 @@ def readings(results: Results) -> list[Reading]:
     for network, points in results.once(trained).items():
         others, apart = compressions(dataset, network), networks(dataset, shuffle="sites").get(network, {})
         tested += [tests_of(points, others, apart, network, g, s) for g in JUDGED_GAUGES for s in SCHEMES]
-    sides = np.array([(t.support, t.contradiction) for t in tested]).reshape(-1, 2)
-    # A side that could not be tested says nothing: the other one may still decide.
-    sides[np.isnan(sides) & ~np.isnan(sides).all(axis=1, keepdims=True)] = 1.0
-    p_values = two_sided(*sides.T)
+    p_values = two_sided([t.support for t in tested], [t.contradiction for t in tested])
     found = []
     for t, p, q in zip(tested, p_values, holm(p_values), strict=True):
         found.append(t.reading._replace(p_value=float(p), adjusted=float(q), status=_status(t, float(q))))
@@ -190,9 +207,9 @@ def readings(results: Results) -> list[Reading]:
 
 
 def _status(tested: Tested, adjusted: float) -> Status:
-    if not adjusted < ERROR_RATE:
+    # A reading without a p-value has NaN here, which is never small.
+    if not adjusted <= ERROR_RATE * weight_of(tested.runs):
         return "undecided"
-    # fmin puts a p-value that is not a number last: nothing follows from it.
-    if np.fmin(tested.support, np.inf) < np.fmin(tested.contradiction, np.inf):
+    if tested.support < tested.contradiction:
         return "supported" if passed(tested.reading.controls) else "undecided"
     return "contradicted"

@@ -54,8 +54,9 @@ CLAIMS = (
         "S3-c",
         "mehta2014",
         "Receptive fields are local blocks of spins that grow with depth.",
-        "ln of the median radius in the last layer over that in the first above 0; local, of more than "
-        f"{claims_stack.LEAST_PARTICIPATION:g} sites, single sites on shuffled data",
+        "ln of the median radius in the last layer over that in the first above 0; every radius below "
+        f"{claims_stack.LOCAL} of fields without a place, more than {claims_stack.LEAST_PARTICIPATION:g} sites in a "
+        f"field, fewer than {claims_stack.MOST_SHUFFLED_PARTICIPATION} on site-shuffled data",
         "the runs of the study 'strength,shuffled'",
         claims_stack.fields_grow,
     ),
@@ -74,8 +75,9 @@ CLAIMS = (
     Claim(
         "S3-model",
         "our question to mehta2014",
-        "The first machine, left to itself, has the energy of the lattice.",
-        f"energy of its chains over Kaufman's, less 1, within {claims_stack.SAME_ENERGY:g}",
+        "The first machine, left to itself, has the energy and the order of the lattice.",
+        f"energy of its chains over Kaufman's, less 1, within {claims_stack.SAME_ENERGY:g}; squared magnetization "
+        f"within {claims_stack.SAME_ORDER:g} of that of the data",
         "the runs of the study 'strength'",
         claims_stack.model_energy,
     ),

@@ -208,11 +208,11 @@ DECIDED = {
     "S3-d length": ("S3-d length", "length of layer 1 / of block majorities - 1", SAME_LATTICE),
     "S3-model": ("S3-model", "energy of the machine / Kaufman's - 1", SAME_ENERGY),
 }
-"""Of each claim on stacks the title and the axis of its panel, and the bound of what supports it."""
+"""Of each claim on stacks the title and the axis of its panel, and the bound of its effect."""
 
 
 def stack_claims(results: Results, verdicts: Sequence[Verdict]) -> Iterator[Figure]:
-    """Yields the numbers that decide the claims on stacks, of every point."""
+    """Yields the effects of the claims on stacks, of every point, as the verdicts have them."""
     statuses = {verdict.claim: verdict.status for verdict in verdicts}
     points = sorted(real(results.once(alike)), key=lambda point: (point.values["coupling"], point.values["l1"]))
     judged = [(place(p.values), f"$K$ = {p.values['coupling']:.4g}, $L_1$ = {strength(p.values['l1'])}")
@@ -222,13 +222,14 @@ def stack_claims(results: Results, verdicts: Sequence[Verdict]) -> Iterator[Figu
         branches = [Branch(name, statuses[f"{claim} [{here}]"], known(verdicts, claim, here)) for here, name in judged]
         guides = [Guide("bound", x=side * bound) for side in (-1, 1)] if bound else []
         panels.append(Forest(title, branches, guides, x, names=len(panels) % 2 == 0))
-    beyond = "intervals beyond the dotted lines"
+    beyond = "intervals well beyond the dotted lines"
     if judged:
         yield Figure(
             name="stack_claims", panels=panels, columns=2, share_x=False, share_y=False, colours=style.STATUS_COLOURS,
-            caption="The number that decides each claim on stacks, at every coupling of the data and penalty, with the "
-            "interval and the answer of the verdict. Grey where the interval reaches across a bound or a control "
-            "failed.",
-            falsified_by={"S3-c": "intervals below 0", "S3-d coupling": beyond, "S3-d length": beyond,
-                          "S3-model": beyond},
+            caption="The effect that each claim on stacks is about, at every coupling of the data and penalty, with "
+            "the 95 % interval and the answer of the verdict. S3-c and S3-model have further parts, which may decide "
+            "where the effect does not. Grey where nothing is decided: of fewer than eight runs an interval must stay "
+            "clear of its bound.",
+            falsified_by={"S3-c": "intervals far below 0, where the participation shrinks as well",
+                          "S3-d coupling": beyond, "S3-d length": beyond, "S3-model": beyond},
         )  # fmt: skip

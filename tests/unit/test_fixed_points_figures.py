@@ -246,9 +246,11 @@ def test_squares_hold_the_numbers_of_the_verdicts(drawn, verdicts):
             verdict.status, verdict.measured, verdict.low, verdict.high)  # fmt: skip
         assert (row["runs"], row["dead"]) == (verdict.n_runs, verdict.n_dead)
     row = find(drawn["readings"], claim="S2 [ising, autoencoder, tanh, 2 halvings; standardised, decimation]")
-    # Of spins the coupling alone is judged: 0.2 of that of the data.
-    assert row["status"] == "contradicted" and 0.1 < row["mean"] < 0.4 and row["adjusted"] >= row["p_value"]
-    assert row["text"] == f"\u2212 J {effect_text(row['mean'])}" and row["row"] == "ising: / autoencoder"
+    # Of spins the coupling alone is judged: 0.2 of that of the data. Three runs do not decide among so many readings.
+    assert row["status"] == "undecided" and 0.1 < row["mean"] < 0.4 and row["adjusted"] >= row["p_value"]
+    assert row["text"] == f"? J {effect_text(row['mean'])}" and row["row"] == "ising: / autoencoder"
+    moved = find(drawn["readings"], claim="S2-gauge [ising, autoencoder, identity, 2 halvings]")
+    assert moved["status"] == "contradicted" and moved["text"] == f"\u2212 \u0394J {effect_text(moved['mean'])}"
     penalised = find(drawn["readings"], claim="S2-flow [ising, autoencoder, tanh, 2 halvings, weight decay 0.0001; "
                      "block_sum]")  # fmt: skip
     assert penalised["row"] == "ising: / autoencoder, decay 0.0001" and "\u0394J" in penalised["text"]

@@ -121,6 +121,19 @@ def test_saddle_describes(factors, status):
     assert judged.interval.mean == pytest.approx(expected, abs=0.2) or status == "supported"
 
 
+@pytest.mark.parametrize(("sigmas", "status"), [(1.0, "undecided"), (2.3, "undecided"), (4.0, "contradicted")])
+def test_one_observable_of_many_contradicts_only_if_it_is_clear(sigmas, status):
+    """One of six observables lies beyond 2 L/N by some standard errors: 2.64 are needed for all of them together."""
+    data = rows(point(theory()))[0]
+    unit, error = data.values["width"] / data.values["depth"], data.measured["variance"].error
+    value = (1 + (claims.SADDLE_BOUND / unit)) * data.theory["saddle"]["variance"] + sigmas * error
+    moved = data.measured["variance"]._replace(mean=value)
+    judged = claims.saddle_describes("here", [data._replace(measured={**data.measured, "variance": moved})])
+    assert judged.status == status
+    assert (judged.interval.low > claims.SADDLE_BOUND) == (sigmas > 2)
+    assert (judged.controls["lower_end"]["value"] > claims.SADDLE_BOUND) == (status == "contradicted")
+
+
 def test_saddle_no_better_than_infinite_width_is_not_supported():
     judged = claims.saddle_describes("here", rows(point(theory(wide=1.01))))
     assert judged.status == "undecided"
@@ -188,18 +201,67 @@ def rows_of(points):
     return [rows(p)[0] for p in points]
 
 
-@pytest.mark.parametrize(("peak", "status"), [(2.0, "supported"), (0.5, "contradicted")])
-def test_bias_peaks(peak, status):
-    points = [
-        point(theory(), {"mean": m * (1 + 0.05 * s)}, num_train=p, data_seed=s, study="size")
-        for s in range(3)
-        for p, m in ((20, 1.0), (40, peak), (64, 0.8))
-    ]
-    judged = claims_swept.bias_peaks("size", rows(*points))
+def data_sets(peaks, dead=0):
+    """Points at three numbers of training points for every data set; its mean output at P = N0 is one of ``peaks``.
+
+    Of the first ``dead`` data sets the chains at P = N0 have no number.
+    """
+    made = []
+    for seed, peak in enumerate(peaks):
+        for num_train, mean in ((20, 1.0), (40, peak), (64, 0.8)):
+            one = point(theory(), {"mean": mean * (1 + 0.05 * seed)}, num_train=num_train, data_seed=seed, study="size")
+            if num_train == 40 and seed < dead:
+                for name in ("prediction", "prediction_square"):
+                    one[name] = one[name] * np.nan
+            made.append(one)
+    return rows(*made)
+
+
+NOISE = np.array([-0.05, 0.03, 0.01, -0.02, 0.04, -0.01, 0.02, -0.02, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("peak", "count", "noise", "status"),
+    [
+        (2.0, 9, 1, "supported"),
+        (0.5, 9, 1, "contradicted"),
+        # The bias at P = N0 is as large as the one at N0/2.
+        (1.0, 9, 1, "undecided"),
+        # Three data sets that all have a peak: they decide nothing unless they are much more alike.
+        (2.0, 3, 4, "undecided"),
+        (2.0, 1, 1, "undecided"),
+    ],
+)
+def test_bias_peaks(peak, count, noise, status):
+    judged = claims_swept.bias_peaks("size", data_sets(peak * (1 + noise * NOISE[:count])))
     assert judged.status == status
-    alone = claims_swept.bias_peaks("size", rows(*points[:3]))
-    assert alone.status == "undecided"
-    assert not alone.controls["data_sets"]["passed"]
+    assert judged.interval.mean == pytest.approx(2 * np.log(peak), abs=0.15) and judged.interval.n == count
+    assert judged.controls["data_sets"]["value"] == count
+    assert judged.components[0]["runs"] == count
+
+
+def test_data_sets_without_noise_or_without_a_number():
+    def finding(values):
+        part = [row._replace(measured={**row.measured, "bias": Estimate(x, 0.01, 1.0, 500.0)}) for row, x in values]
+        return claims_swept.bias_peaks("size", part)
+
+    found = data_sets(np.full(9, 2.0))
+    at_peak = lambda row: row.values["num_train"] == 40  # noqa: E731
+    own = lambda row: 4.0 * (1 + 10 * NOISE[int(row.values["data_seed"])])  # noqa: E731
+    equal = finding([(row, 4.0 if at_peak(row) else 1.0) for row in found])
+    assert equal.status == "undecided" and equal.interval.mean == pytest.approx(np.log(4.0))
+    assert np.isnan(equal.components[0]["p_for"])
+    # A bias that noise made negative has no logarithm; set at the bound, five such data sets of nine leave it open.
+    for lost, status in ((0, "supported"), (1, "supported"), (5, "undecided")):
+        hidden = lambda row, lost=lost: -0.1 if row.values["data_seed"] < lost else own(row)  # noqa: E731
+        judged = finding([(row, hidden(row) if at_peak(row) else 1.0) for row in found])
+        assert (judged.status, judged.controls["data_sets"]["value"]) == (status, 9 - lost)
+
+
+def test_chains_that_have_not_converged_leave_the_peak_open():
+    for peak in (2.0, 0.5):
+        judged = claims_swept.bias_peaks("size", data_sets(peak * (1 + NOISE), dead=1))
+        assert judged.status == "undecided" and not judged.controls["r_hat"]["passed"]
 
 
 def trained_point(truth, temperature=0.0, found=None):
