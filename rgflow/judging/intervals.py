@@ -1,11 +1,10 @@
 """Statistics over runs, on the host in float64: intervals and trends.
 
-Ref: Hesterberg2015 = Hesterberg, "What teachers should know about the bootstrap", Am. Stat. 69 (2015) 371.
 Ref: Kendall1938 = Kendall, "A new measure of rank correlation", Biometrika 30 (1938) 81.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -24,39 +23,6 @@ class Interval(NamedTuple):
     n: int
 
 
-def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 9999, seed: int = 0) -> Interval:
-    r"""Returns the mean over runs with its expanded percentile bootstrap interval.
-
-    $[\hat F^{-1}(a), \hat F^{-1}(1 - a)],\quad a = \Phi(-\sqrt{n/(n-1)}\,t_{(1+\mathrm{level})/2,\,n-1})$
-
-    F is the distribution of the mean of n values drawn with replacement. Dead runs
-    (values that are not finite) are dropped. Fewer than two live runs give NaN for both ends, equal values an
-    interval of width zero. No percentile interval leaves the range of its data, so for a symmetric quantity
-    it covers at most $1 - 2^{1-n}$: at n = 4 the nominal 95 % is 87.5 %.
-    Shapes: [runs] -> Interval. Raises ValueError for other shapes, a level outside (0, 1), resamples < 1.
-
-    Ref: Hesterberg2015 (expanded percentile interval)
-
-    >>> interval = bootstrap_interval([1.0, 2.0, 3.0, float("nan")])
-    >>> (interval.mean, interval.low, interval.high, interval.n)
-    (2.0, 1.0, 3.0, 3)
-    """
-    _require_settings(level, resamples)
-    live = _live("values", values)
-    if live.size == 0:
-        return Interval(np.nan, np.nan, np.nan, 0)
-    # The mean of equal values can differ from them in the last bit; the mean of one of them cannot.
-    mean = float(np.mean(live[:1] if np.ptp(live) == 0 else live))
-    if live.size < 2 or np.ptp(live) == 0:
-        end = np.nan if live.size < 2 else mean
-        return Interval(mean, end, end, live.size)
-    confidence = 1.0 - 2.0 * _expanded_tail(level, live.size)
-    options: dict[str, Any] = {"method": "percentile", "vectorized": True, "rng": np.random.default_rng(seed)}
-    result = stats.bootstrap((live,), np.mean, confidence_level=confidence, n_resamples=resamples, **options)
-    low, high = result.confidence_interval
-    return Interval(mean, float(low), float(high), live.size)
-
-
 def _live(name: str, values: Values) -> Float[np.ndarray, " live"]:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
@@ -64,17 +30,9 @@ def _live(name: str, values: Values) -> Float[np.ndarray, " live"]:
     return array[np.isfinite(array)]
 
 
-def _expanded_tail(level: float, n: int) -> float:
-    """Returns the tail probability that makes a percentile interval as wide as Student's for normal data."""
-    quantile = stats.t.ppf(0.5 + level / 2, n - 1)
-    return float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * quantile))
-
-
-def _require_settings(level: float, resamples: int) -> None:
+def _require_level(level: float) -> None:
     if not 0.0 < level < 1.0:
         raise ValueError(f"level: {level} is not a confidence level; allowed: between 0 and 1")
-    if resamples < 1:
-        raise ValueError(f"resamples: {resamples} is too few; allowed: 1 or more")
 
 
 def kendall_tau(values: Values) -> float:
@@ -97,21 +55,6 @@ def kendall_tau(values: Values) -> float:
     return float(np.asarray(tau))
 
 
-def strictly_decreasing(values: Values) -> bool:
-    """Returns whether every value is below the one before it.
-
-    $x_{l+1} < x_l$ for all l
-
-    False for fewer than two values and for any NaN: nothing was seen to decrease.
-    Shapes: [runs] -> bool.
-
-    >>> strictly_decreasing([3.0, 2.0, 2.0])
-    False
-    """
-    array = np.asarray(values, dtype=np.float64)
-    return bool(array.size >= 2 and np.all(np.diff(array) < 0))
-
-
 def t_interval(values: Values, level: float = 0.95) -> Interval:
     r"""Returns the mean over runs with Student's interval.
 
@@ -122,7 +65,7 @@ def t_interval(values: Values, level: float = 0.95) -> Interval:
     >>> [round(x, 3) for x in t_interval([1.0, 2.0, 3.0])]
     [2.0, -0.484, 4.484, 3]
     """
-    _require_settings(level, 1)
+    _require_level(level)
     live = _live("values", values)
     if live.size < 2:
         return Interval(float(live.mean()) if live.size else np.nan, np.nan, np.nan, live.size)
@@ -141,7 +84,7 @@ def t_difference(a: Values, b: Values, level: float = 0.95) -> Interval:
     >>> [round(x, 3) for x in t_difference([1.0, 2.0, 3.0], [1.0, 1.0, 1.0])]
     [1.0, -1.484, 3.484, 3]
     """
-    _require_settings(level, 1)
+    _require_level(level)
     groups = (_live("a", a), _live("b", b))
     smallest = min(x.size for x in groups)
     mean = float(groups[0].mean() - groups[1].mean()) if smallest else np.nan
@@ -153,25 +96,3 @@ def t_difference(a: Values, b: Values, level: float = 0.95) -> Interval:
     freedom = shares.sum() ** 2 / np.sum(shares**2 / np.array([x.size - 1 for x in groups]))
     half = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(shares.sum()))
     return Interval(mean, mean - half, mean + half, smallest)
-
-
-def mean_p_value(values: Values, bound: float | int, alternative: str, resolution: float = 1e-6) -> float:
-    r"""Returns the one-sided p-value of a mean over runs against a bound, by Student's t.
-
-    $t = (\bar x - b) / (s / \sqrt n)$; ``alternative`` is ``less`` or ``greater``. Dead runs (values that are not
-    finite) are dropped. Values that agree to ``resolution`` have no spread to test with and decide by themselves: 0
-    beyond the bound, else 1, also at the bound to this resolution. NaN for fewer than two. Shapes: [runs] -> float.
-    Raises ValueError for another alternative.
-
-    >>> round(mean_p_value([1.0, 2.0, 3.0], 0.0, "greater"), 4), mean_p_value([2.0, 2.0], 0.0, "less")
-    (0.0371, 1.0)
-    """
-    if alternative not in ("less", "greater"):
-        raise ValueError(f"alternative: {alternative!r} is unknown; allowed: less, greater")
-    live = _live("values", values)
-    if live.size < 2:
-        return float("nan")
-    if np.ptp(live) < resolution:
-        beyond = bound - live.mean() if alternative == "less" else live.mean() - bound
-        return float(beyond < resolution)
-    return float(np.asarray(stats.ttest_1samp(live, bound, alternative=alternative))[1])
