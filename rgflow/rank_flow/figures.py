@@ -80,17 +80,18 @@ def effective_rank_levels(cells: list[Cell], about: str) -> Figure:
     cells = some_lengths(cells)
     some = cells[0].runs
     return Figure(
-        name="effective_rank_levels", x=LAYER, y="effective rank", scale="log", x_scale="whole", group=LENGTH,
+        name="effective_rank_levels", x="layer", y="effective rank", scale="log", x_scale="whole", group=LENGTH,
         columns=some.sizes["level"], called={"exact": EXACT},
         caption="The same effective rank read from other rows (columns: all positions, the scored ones, the others, "
-        "the mean over each sequence), with the column mean of the stream left in (uncentred) or taken out (centred). "
+        "the mean over each sequence, positions of sequences without masks, the update of each block, the normalised "
+        "stream), with the column mean left in (uncentred) or taken out (centred). "
         f"Where all rows are equal there is no centred rank. {about}",
         falsified_by=dict.fromkeys(
             ("S1-i", "S1-ii"), "as a statement about the whole stream, by a fall that shows in some panels only; one "
             "that is gone when centred is a shift of the mean and no loss of directions"
         ),
         panels=[
-            Panel(f"{mixing}, {LEVELS[one]},\n{centring}",
+            Panel(f"{mixing},\n{LEVELS[one]},\n{centring}",
                   [s for cell in mine for s in ranks(cell, level=one, centring=centring)], height=1.75,
                   empty="undefined" if any(cell.count for cell in mine) else "no live run")
             for mixing, mine in by_mixing(cells).items()

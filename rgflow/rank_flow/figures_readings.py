@@ -15,7 +15,7 @@ from rgflow.rank_flow.readings import ALL_READINGS, places
 from rgflow.rank_flow.select import by_mixing_and_length, claim_runs, ended
 
 LEVELS = {"position": "all positions", "masked": "scored", "unmasked": "not scored", "pooled": "sequence means",
-          "clean": "shown without masks", "update": "updates", "normalised": "normalised"}  # fmt: skip
+          "clean": "no masks", "update": "updates", "normalised": "normalised"}  # fmt: skip
 
 BOUNDS = {"S1-i": -MARGIN, "S1-ii": SELECTIVITY_BOUND, "S1-iii": GAIN}
 EFFECTS = {
