@@ -66,8 +66,8 @@ def forgotten_in_order(runs: xr.Dataset, *places: str) -> Finding:
     controls = {
         "trained": information(average(trained), "tau of the trained runs"),
         "untrained": information(average(untrained), "tau of the untrained runs"),
-        "first_block": information(average(parts["first"]), "the same of the first block alone"),
-        "later_blocks": information(average(parts["later"]), "the same of all blocks but the first"),
+        "first_block": information(average(parts["first"]), "gain in order of the first block alone"),
+        "later_blocks": information(average(parts["later"]), "gain in order of all blocks but the first"),
         "slowest": information(float(moduli.max()) if live.sizes["run"] else np.nan, "|lambda| of the slowest mode"),
         "fastest": information(float(moduli.min()) if live.sizes["run"] else np.nan, "|lambda| of the fastest mode"),
         **progress(fresh),
