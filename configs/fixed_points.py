@@ -115,7 +115,7 @@ def get_config(preset: str = "default") -> Config:
     config.plateau_steps = 400  # before the last step: since then the loss must not have moved by more than plateau
     config.plateau = 0.01  # of the loss of the best constant answer
     config.orbit = 3  # random B of the gauge-orbit test
-    config.seeds = 5
+    config.seeds = 8
 
     config.sweep = _sweep()
     if preset == "smoke":

@@ -116,7 +116,7 @@ def get_config(preset: str = "default") -> Config:
         learning_rate=0.02,  # without momentum: persistent chains of a law with two peaks follow no faster
     )
     config.runs = common.section(
-        lattice=common.section(seeds=4), stack=common.section(seeds=5), small=common.section(seeds=4)
+        lattice=common.section(seeds=4), stack=common.section(seeds=8), small=common.section(seeds=4)
     )
 
     config.sweep = _sweep()
