@@ -126,8 +126,8 @@ def get_config(preset: str = "default") -> Config:
     config.length = 64  # tokens per sequence
     config.control = "none"  # * none | untrained | random_labels | time_shuffled | iid (same marginals)
     config.chain = ml_collections.ConfigDict()
-    # * lazy_uniform | lazy_zipf | circulant | ring_walk | block | dirichlet | softmax | banded
-    config.chain.kind = "dirichlet_lazy"
+    # In the last three families the stationary distribution moves with the correlation length.
+    config.chain.kind = "dirichlet_lazy"  # * lazy_uniform|lazy_zipf|circulant|ring_walk|block|dirichlet|softmax|banded
     config.chain.concentration = 1.0  # of the Dirichlet rows (dirichlet_lazy)
     config.chain.seed = 1  # of the random part (dirichlet_lazy, dirichlet, softmax); rules were made on that of 0
     config.chain.per_seed = True  # a chain for each run: that of chain.seed + seed; False: one chain for all runs
