@@ -150,7 +150,7 @@ def tests_of(points: Points, others: Points, shuffled: Points, network: Network,
     found = decide_all([part.component for part in deciding])
     # Elsewhere than at the optimum a claim about every coupling cannot be supported; it can be false at the others.
     support = found.p_support if len(deciding) == len(parts) or found.undefined else 1.0
-    runs = min((part.component.found.n for part in deciding), default=0)
+    runs = min((part.component.planned for part in deciding), default=0)
     return Tested(support, found.p_contradict, runs, reading)
 
 

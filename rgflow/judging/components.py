@@ -152,7 +152,7 @@ def students_p_value(found: Contrast, bound: float | int, side: Literal["below",
 
 
 def weight_of(runs: int) -> float:
-    """Returns the share of the error rate that a decision on so many runs may spend.
+    """Returns the share of the error rate that a decision on so many planned runs may spend.
 
     Intervals over few runs are least exact where noise is skewed: below eight runs a decision must be the clearer.
 
@@ -219,6 +219,12 @@ class Component:
         """The contrast over live runs."""
         return contrast(*self.groups, weights=self.weights)
 
+    @property
+    def planned(self) -> int:
+        """The runs of the smallest group, dead ones included."""
+        dead = self.dead or (0,) * len(self.groups)
+        return min(group.size + lost for group, lost in zip(self.groups, dead, strict=True))
+
     def with_dead_at(self, bound: float) -> Contrast:
         """Returns the contrast with every dead run set to the value that puts it at a bound."""
         if not all(np.isfinite(x).any() for x in self.groups):
@@ -284,7 +290,7 @@ def decide_all(components: Sequence[Component], weight: float | None = None) -> 
     support, contradict = np.max([_p_values(components, fill) for fill in fills], axis=0)
     if np.isnan([support, contradict]).any():
         return Decision("undecided", np.nan, np.nan)
-    spend = weight_of(min(component.found.n for component in components)) if weight is None else weight
+    spend = weight_of(min(component.planned for component in components)) if weight is None else weight
     status: Status = "undecided"
     if min(support, contradict) <= ALPHA * spend:
         status = "supported" if support < contradict else "contradicted"

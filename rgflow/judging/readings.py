@@ -141,7 +141,7 @@ def judged(specifications: Sequence[Specification]) -> list[Shown]:
 def _status(each: Specification, decision: Decision, adjusted: float) -> str:
     if decision.undefined:
         return "undefined"
-    runs = min(component.found.n for component in each.components)
+    runs = min(component.planned for component in each.components)
     if not adjusted <= ERROR_RATE * weight_of(runs):
         return "undecided"
     return "supported" if decision.p_support < decision.p_contradict else "contradicted"

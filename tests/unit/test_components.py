@@ -219,3 +219,10 @@ def test_a_component_without_dead_runs_stands_beside_one_with_some():
     some = part([-0.5, -0.52, -0.48, -0.51, -0.49, -0.5, -0.53], "below", 0.0, dead=1)
     none = Component("part", (np.linspace(-0.1, 0.1, 8),), "above", -1.0)
     assert decide_all([some, none]).status == "supported"
+
+
+def test_a_dead_run_does_not_make_eight_runs_few():
+    """The share of the error rate is that of the planned runs; the dead one is set at the bound besides."""
+    live = np.array([-0.2, -0.25, -0.3, -0.22, -0.24, -0.26, -0.21])
+    assert decide_all([part(live, "below", -0.1, dead=1)]).status == "supported"
+    assert part(live, "below", -0.1, dead=1).planned == 8
