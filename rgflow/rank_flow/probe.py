@@ -88,8 +88,9 @@ def level_rows(static: Static, params: Any, data: Batch) -> tuple[Array, Array, 
     return jnp.full_like(stream, jnp.nan), jnp.ones((3, stream.shape[1])), None
 
 
-Rows = tuple[Float[Array, "L N D"], Float[Array, " N"] | None]
-"""The rows of every layer and their weights."""
+# Anonymous dims: a stream without positions is measured on as many rows as it has sequences.
+Rows = tuple[Float[Array, "_ _ _"], Float[Array, " _"] | None]
+"""The rows of every layer, [L, N, D], and their weights, [N]."""
 
 
 def clean_rows(static: Static, params: Any, rows: Float[Array, "L N D"], data: Batch, more: Batch) -> Rows:
