@@ -173,8 +173,8 @@ FAULTS = (
     Fault(
         "normal_in_place_of_student",
         "rgflow/judging/intervals.py",
-        "half = float(stats.t.ppf((1 + level) / 2, live.size - 1) * live",
-        "half = float(stats.norm.ppf((1 + level) / 2) * live",
+        "half = float(special.stdtrit(live.size - 1, (1 + level) / 2) * live",
+        "half = float(special.ndtri((1 + level) / 2) * live",
         "unit/test_intervals.py",
     ),
     Fault(

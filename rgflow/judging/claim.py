@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rgflow.judging.components import ALPHA, Component, decide_all, median_interval
+from rgflow.judging.components import ALPHA, Component, decide_all
 from rgflow.judging.decisions import Control, Status, passed
-from rgflow.judging.intervals import Interval
+from rgflow.judging.intervals import Interval, median_interval
 from rgflow.protocol import Claim, Results, Verdict
 
 NOTHING = Interval(math.nan, math.nan, math.nan, 0)

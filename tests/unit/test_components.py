@@ -14,10 +14,10 @@ from rgflow.judging.components import (
     guarded_interval,
     hall,
     hall_inverse,
-    median_interval,
     p_value,
     unit_means,
 )
+from rgflow.judging.intervals import median_interval
 
 SHORT, LONG = [-0.52, -0.51, -0.50, -0.41], [-0.02, -0.01, -0.03, 0.09]
 MARGIN = -np.log(0.9)
