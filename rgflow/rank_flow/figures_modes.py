@@ -85,8 +85,8 @@ def mode_flow(cells: list[Cell], verdicts: Sequence[Verdict], about: str) -> lis
         columns=len({cell.length for cell in cells}), share_x="col", share_y=False,
         called={"theory": r"coarse-graining by one token, $-\ln|\lambda_k|$"},
         caption=f"Flow of the modes of the chain: by how much the stack damps {PUSHED}. Renormalization would damp in "
-        "proportion to the line. Where runs have chains of their own, |lambda| is the mean over them. The gain in order "
-        "is Kendall's tau of damping and mode, slowest first, trained less "
+        "proportion to the line. Where runs have chains of their own, |lambda| is the mean over them. The gain in "
+        "order is Kendall's tau of damping and mode, slowest first, trained less "
         f"untrained. {about}",
         falsified_by=claims | (attention if any(cell.mixing == "attention" for cell in cells) else {}),
         panels=[panel(cell) if cell.count else Panel(cell.place, []) for cell in cells],
